@@ -1,0 +1,32 @@
+import type { Learner, Metrics } from './learner';
+import type { Objective } from './objective';
+import type { Reward } from './reward';
+import type { TokenBatch } from './token-batch';
+import type { Trajectory } from './trajectory';
+
+/** A trajectory with what the reward functions gave it, by function name. */
+export interface ScoredTrajectory extends Trajectory {
+  rewards: Readonly<Record<string, Reward | null>>;
+}
+
+export interface ExperienceContext {
+  step: number;
+  learner: Learner;
+  /** Weight of each reward function; a name that is missing weighs 1. */
+  rewardWeights: Readonly<Record<string, number>>;
+  maxCompletionLength: number;
+  temperature: number;
+  signal?: AbortSignal;
+}
+
+/** An on-policy method: how scored groups become a batch with advantages, and the objective trained on it. */
+export interface Algorithm {
+  specVersion: 'v1';
+  name: string;
+  objective: Objective;
+  /** Optimiser steps taken on one experience (TRL: `num_iterations`). */
+  numIterations: number;
+  /** Whether a frozen copy of the first weights must be kept for `refLogps`. */
+  needsReference: boolean;
+  experience(groups: readonly (readonly ScoredTrajectory[])[], context: ExperienceContext): Promise<{ batch: TokenBatch; metrics: Metrics }>;
+}

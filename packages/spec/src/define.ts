@@ -1,0 +1,34 @@
+import type { Algorithm } from './algorithm';
+import type { Objective } from './objective';
+import type { Plugin } from './plugin';
+import type { RewardFunction } from './reward';
+import type { Artifacts, Stage } from './stage';
+
+/**
+ * Declares a reward function; `specVersion` is filled in.
+ * @example
+ * const short = defineReward({ name: 'short', score: async (samples) => samples.map((s) => -s.completion.length / 100) });
+ */
+export function defineReward<Row = Record<string, unknown>>(reward: Omit<RewardFunction<Row>, 'specVersion'>): RewardFunction<Row> {
+  return { specVersion: 'v1', ...reward };
+}
+
+/** Declares an objective; `specVersion` is filled in. */
+export function defineObjective(objective: Omit<Objective, 'specVersion'>): Objective {
+  return { specVersion: 'v1', ...objective };
+}
+
+/** Declares an algorithm; `specVersion` is filled in. */
+export function defineAlgorithm(algorithm: Omit<Algorithm, 'specVersion'>): Algorithm {
+  return { specVersion: 'v1', ...algorithm };
+}
+
+/** Declares a stage; `specVersion` is filled in, and what it needs and gives is kept in its type. */
+export function defineStage<Needs extends Partial<Artifacts>, Gives extends Partial<Artifacts>>(stage: Omit<Stage<Needs, Gives>, 'specVersion'>): Stage<Needs, Gives> {
+  return { specVersion: 'v1', ...stage };
+}
+
+/** Declares a plugin; `specVersion` is filled in. */
+export function definePlugin<P extends Omit<Plugin, 'specVersion'>>(plugin: P): P & { specVersion: 'v1' } {
+  return { specVersion: 'v1', ...plugin };
+}

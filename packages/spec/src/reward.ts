@@ -1,0 +1,28 @@
+import type { FinishReason, Message } from './trajectory';
+
+/** One completion to be scored, with the row of the dataset that its prompt came from. */
+export interface RewardSample<Row = Record<string, unknown>> {
+  prompt: string | readonly Message[];
+  completion: string;
+  completionTokens: Int32Array;
+  finishReason: FinishReason;
+  /** Samples of one prompt share it. */
+  group: string;
+  row: Row;
+}
+
+export interface RewardContext {
+  step: number;
+  signal?: AbortSignal;
+  log?(metric: string, value: number): void;
+}
+
+/** A number, or one with its parts. */
+export type Reward = number | { total: number; perToken?: Float32Array; components?: Record<string, number>; note?: string };
+
+/** Scores completions. `null`: not applicable; the sample is excluded and counted, never scored 0. */
+export interface RewardFunction<Row = Record<string, unknown>> {
+  specVersion: 'v1';
+  name: string;
+  score(samples: readonly RewardSample<Row>[], context: RewardContext): Promise<readonly (Reward | null)[]>;
+}

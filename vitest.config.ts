@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  ssr: { resolve: { conditions: ['@espalier/source', 'module', 'node', 'development|production'] } },
+  test: {
+    include: ['packages/*/src/**/*.test.ts', 'examples/*/*.test.ts', 'tools/**/*.test.ts'],
+    pool: 'forks', // native add-ons do not survive worker threads that share a process
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+  },
+});
