@@ -1,0 +1,313 @@
+//! Sampling of the next token, and the log-prob of what was sampled.
+//!
+//! The algorithm is written so that a program in another language gives the same tokens, bit for bit: all of it is IEEE float64 with `+ - * /`
+//! in a stated order (never fused), an exponential of its own, and a counter-based generator. For one row of float32 logits `z[0..V]`:
+//!
+//! 1. **Penalty** (Keskar et al. 2019): `y[i] = z[i]`; for every distinct id in the history, `y[i] = z[i] < 0 ? z[i] * penalty : z[i] / penalty`.
+//! 2. **Greedy** when `temperature == 0`: the lowest id among the largest `y`.
+//! 3. **Weights**: `inverse = 1 / temperature`, `top = max y`, `w[i] = exp((y[i] - top) * inverse)` with `exp` as in [`exp`].
+//! 4. **Top-k** when `0 < k < V`: with `t` the k-th largest of `y`, weights with `y[i] < t` become 0 (ties at `t` stay).
+//! 5. **Top-p** when `p < 1`: `total = lanes(w)` (see [`lanes`]); visit the ids with `w > 0` by descending `y`, lower id first among equals, with
+//!    `mass = 0`: keep the id while `mass < p * total`, then `mass += w`; all ids after the first one refused are refused. The first is always kept.
+//! 6. **Min-p** when `minP > 0`: weights below `minP` become 0 (the largest weight is 1).
+//! 7. **Draw**: `u` from [`uniform`]; `sum` adds up the weights one by one in the order of ids; `goal = u * sum`; the token is the first id with `w > 0`
+//!    whose running sum exceeds `goal` (the last id with `w > 0` if rounding leaves none).
+//! 8. **Log-prob** under the temperature-scaled distribution without penalty and filters: `inverse = 1 / temperature` (1 for greedy), `m = max z`,
+//!    `logp = (z[token] - m) * inverse - ln(lanes(exp((z[i] - m) * inverse)))`, rounded to float32.
+
+use crate::vectorised;
+
+/// Powers of two are added to the exponent field; below this the result is 0.
+const SMALLEST: f64 = -708.0;
+/// Adding and subtracting 1.5 * 2^52 rounds to the nearest integer, ties to even.
+const ROUND: f64 = 6_755_399_441_055_744.0;
+const LOG2_E: f64 = std::f64::consts::LOG2_E;
+/// ln 2 in two pieces; the first has 32 trailing zero bits (fdlibm).
+const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
+const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+
+/// `e^x` for `x <= 0`: 0 below -708; else with `k = round(x * LOG2_E)` and `r = (x - k * LN2_HIGH) - k * LN2_LOW`, Horner's scheme over `1 / n!`, `n = 13 … 0`, times `2^k`.
+#[inline(always)]
+fn exp(x: f64) -> f64 {
+    let clamped = if x < SMALLEST { SMALLEST } else { x };
+    let shifted = clamped * LOG2_E + ROUND;
+    let k = shifted - ROUND;
+    let r = (clamped - k * LN2_HIGH) - k * LN2_LOW;
+    let mut p = 1.0 / 6_227_020_800.0;
+    p = p * r + 1.0 / 479_001_600.0;
+    p = p * r + 1.0 / 39_916_800.0;
+    p = p * r + 1.0 / 3_628_800.0;
+    p = p * r + 1.0 / 362_880.0;
+    p = p * r + 1.0 / 40_320.0;
+    p = p * r + 1.0 / 5_040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    // `shifted` holds k in its low bits, so this is 2^k; k >= -1022 by the clamp above.
+    let scale = f64::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(1023)) << 52);
+    if x < SMALLEST {
+        0.0
+    } else {
+        p * scale
+    }
+}
+
+/// Eight running sums, `lane = i mod 8`, added as `((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))`.
+#[inline(always)]
+fn fold(s: [f64; 8]) -> f64 {
+    ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))
+}
+
+vectorised! {
+    /// `out[i] = exp((y[i] - top) * inverse)`; returns `lanes(out)`.
+    fn weigh<V>(y: &[f64], top: f64, inverse: f64, out: &mut [f64]) -> f64 {
+        let mut sums = [0.0f64; 8];
+        let whole = y.len() / 8 * 8;
+        for (source, target) in y[..whole].chunks_exact(8).zip(out[..whole].chunks_exact_mut(8)) {
+            for lane in 0..8 {
+                let w = exp((source[lane] - top) * inverse);
+                target[lane] = w;
+                sums[lane] += w;
+            }
+        }
+        for i in whole..y.len() {
+            out[i] = exp((y[i] - top) * inverse);
+            sums[i - whole] += out[i];
+        }
+        fold(sums)
+    }
+}
+
+/// The sum of `w` in eight lanes.
+fn lanes(w: &[f64]) -> f64 {
+    let mut sums = [0.0f64; 8];
+    for (i, value) in w.iter().enumerate() {
+        sums[i & 7] += value;
+    }
+    fold(sums)
+}
+
+/// Philox4x32-10 (Salmon et al. 2011).
+pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for round in 0..10 {
+        if round > 0 {
+            key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+        }
+        let a = u64::from(counter[0]) * 0xD251_1F53;
+        let b = u64::from(counter[2]) * 0xCD9E_8D57;
+        counter = [(b >> 32) as u32 ^ counter[1] ^ key[0], b as u32, (a >> 32) as u32 ^ counter[3] ^ key[1], a as u32];
+    }
+    counter
+}
+
+/// A number in (0, 1): the generator's first two words `x0`, `x1` give `((x0 >> 6) * 2^26 + (x1 >> 6) + 0.5) * 2^-52`.
+/// Key: the seed's low and high word; counter: `[position, sample, 0, 0]`.
+pub fn uniform(seed: [u32; 2], sample: u32, position: u32) -> f64 {
+    let words = philox([position, sample, 0, 0], seed);
+    (f64::from(words[0] >> 6) * 67_108_864.0 + f64::from(words[1] >> 6) + 0.5) / 4_503_599_627_370_496.0
+}
+
+/// How one row is to be sampled.
+pub struct Row<'a> {
+    pub seed: [u32; 2],
+    pub sample: u32,
+    pub position: u32,
+    pub temperature: f64,
+    pub top_k: usize,
+    pub top_p: f64,
+    pub min_p: f64,
+    pub penalty: f64,
+    pub history: &'a [i32],
+}
+
+/// Room that one thread uses again and again.
+#[derive(Default)]
+pub struct Scratch {
+    y: Vec<f64>,
+    w: Vec<f64>,
+    order: Vec<u32>,
+    sorted: Vec<f64>,
+}
+
+/// Samples one row: the token and its log-prob. `None` where the logits hold NaN or +inf, or nothing finite.
+pub fn sample_row(logits: &[f32], row: &Row, scratch: &mut Scratch) -> Option<(usize, f32)> {
+    let n = logits.len();
+    let y = &mut scratch.y;
+    y.clear();
+    y.extend(logits.iter().map(|&z| f64::from(z)));
+    let mut raw_top = f64::NEG_INFINITY;
+    let mut bad = false;
+    for &z in y.iter() {
+        bad |= z.is_nan();
+        if z > raw_top {
+            raw_top = z;
+        }
+    }
+    if bad || !raw_top.is_finite() {
+        return None;
+    }
+    let penalised = row.penalty != 1.0 && !row.history.is_empty();
+    if penalised {
+        for &id in row.history {
+            let z = f64::from(logits[id as usize]);
+            y[id as usize] = if z < 0.0 { z * row.penalty } else { z / row.penalty };
+        }
+    }
+    let inverse = if row.temperature == 0.0 { 1.0 } else { 1.0 / row.temperature };
+    let top = if penalised { y.iter().copied().fold(f64::NEG_INFINITY, f64::max) } else { raw_top };
+    scratch.w.resize(n, 0.0);
+    let w = &mut scratch.w[..n];
+    let mut total = weigh(y, top, inverse, w);
+    let raw_total = if penalised { None } else { Some(total) };
+
+    let token = if row.temperature == 0.0 {
+        y.iter().position(|&value| value == top).unwrap_or(0)
+    } else {
+        if row.top_k > 0 && row.top_k < n {
+            let sorted = &mut scratch.sorted;
+            sorted.clear();
+            sorted.extend_from_slice(y);
+            let (_, threshold, _) = sorted.select_nth_unstable_by(row.top_k - 1, |a, b| b.total_cmp(a));
+            let threshold = *threshold;
+            for (weight, &value) in w.iter_mut().zip(y.iter()) {
+                if value < threshold {
+                    *weight = 0.0;
+                }
+            }
+            total = lanes(w);
+        }
+        if row.top_p < 1.0 {
+            nucleus(y, w, row.top_p * total, &mut scratch.order);
+        }
+        if row.min_p > 0.0 {
+            for weight in w.iter_mut() {
+                if *weight < row.min_p {
+                    *weight = 0.0;
+                }
+            }
+        }
+        draw(w, uniform(row.seed, row.sample, row.position))
+    };
+
+    let chosen = f64::from(logits[token]);
+    let log_total = match raw_total {
+        Some(value) => value,
+        None => {
+            let y = &mut scratch.y;
+            y.clear();
+            y.extend(logits.iter().map(|&z| f64::from(z)));
+            weigh(y, raw_top, inverse, w)
+        }
+    };
+    Some((token, ((chosen - raw_top) * inverse - log_total.ln()) as f32))
+}
+
+/// Step 5. Ids are visited in slices of falling weight (each a factor of 16 wide), so that only the slices that are reached get sorted.
+fn nucleus(y: &[f64], w: &mut [f64], goal: f64, order: &mut Vec<u32>) {
+    let mut mass = 0.0;
+    let mut high = f64::INFINITY;
+    let mut low = 1.0 / 16.0;
+    let mut open = true;
+    while open {
+        order.clear();
+        order.extend((0..w.len()).filter(|&i| w[i] < high && w[i] >= low && w[i] > 0.0).map(|i| i as u32));
+        order.sort_unstable_by(|&a, &b| y[b as usize].total_cmp(&y[a as usize]).then(a.cmp(&b)));
+        for &id in order.iter() {
+            if open && (mass < goal || mass == 0.0) {
+                mass += w[id as usize];
+            } else {
+                open = false;
+                // Refused, but only after the slices are done: a later slice must not see it again, so it is marked below.
+                w[id as usize] = 0.0;
+            }
+        }
+        if low == 0.0 {
+            return;
+        }
+        high = low;
+        low = if low < 1e-300 { 0.0 } else { low / 16.0 };
+    }
+    for weight in w.iter_mut() {
+        if *weight < high {
+            *weight = 0.0;
+        }
+    }
+}
+
+/// Step 7.
+fn draw(w: &[f64], u: f64) -> usize {
+    let sum = w.iter().fold(0.0, |sum, weight| sum + weight);
+    let goal = u * sum;
+    let mut running = 0.0;
+    let mut last = 0;
+    for (i, &weight) in w.iter().enumerate() {
+        if weight > 0.0 {
+            running += weight;
+            last = i;
+            if running > goal {
+                return i;
+            }
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn philox_gives_the_published_answers() {
+        // Known answers of Random123 (kat_vectors, philox4x32 10).
+        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        assert_eq!(philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+    }
+
+    #[test]
+    fn exp_is_accurate() {
+        for i in 0..100_000 {
+            let x = -f64::from(i) * 0.007;
+            let exact = x.exp();
+            assert!((exp(x) - exact).abs() <= 4e-16 * exact, "{x}");
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f64::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn nucleus_equals_a_full_sort() {
+        let mut state = 1u32;
+        for case in 0..200 {
+            let y: Vec<f64> = (0..97)
+                .map(|i| {
+                    state = philox([state, i, case, 7], [1, 2])[0];
+                    // Coarse steps, so that there are ties.
+                    -f64::from(state % 64) / 4.0
+                })
+                .collect();
+            let top = y.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let w: Vec<f64> = y.iter().map(|v| exp((v - top) * 1.3)).collect();
+            let goal = (f64::from(case) + 1.0) / 201.0 * lanes(&w);
+            let mut order: Vec<usize> = (0..y.len()).collect();
+            order.sort_by(|&a, &b| y[b].total_cmp(&y[a]).then(a.cmp(&b)));
+            let mut expected = vec![0.0; w.len()];
+            let mut mass = 0.0;
+            for &i in &order {
+                if mass < goal {
+                    expected[i] = w[i];
+                    mass += w[i];
+                } else {
+                    break;
+                }
+            }
+            let mut actual = w.clone();
+            nucleus(&y, &mut actual, goal, &mut Vec::new());
+            assert_eq!(actual, expected, "case {case}");
+        }
+    }
+}
