@@ -1,0 +1,96 @@
+//! What the processor can do, and which kernels are used because of it.
+
+use crate::pool;
+use napi_derive::napi;
+
+/// Instruction sets that have kernels here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Processor {
+    pub avx2: bool,
+    pub avx512: bool,
+    pub avx512_bf16: bool,
+    pub amx_bf16: bool,
+}
+
+/// What the processor offers and the system permits.
+pub fn processor() -> Processor {
+    use std::sync::OnceLock;
+    static FOUND: OnceLock<Processor> = OnceLock::new();
+    *FOUND.get_or_init(detect)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Processor {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx512 = avx2
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq");
+    let avx512_bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
+    Processor { avx2, avx512, avx512_bf16, amx_bf16: avx512 && amx_offered() && amx_permitted() }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Processor {
+    Processor::default()
+}
+
+/// CPUID leaf 7: AMX-BF16 (EDX bit 22) and AMX-TILE (bit 24); XGETBV: the system saves tile state (bits 17 and 18).
+#[cfg(target_arch = "x86_64")]
+fn amx_offered() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    #[target_feature(enable = "xsave")]
+    fn enabled_state() -> u64 {
+        // SAFETY: register 0 always exists where XSAVE does.
+        unsafe { std::arch::x86_64::_xgetbv(0) }
+    }
+    // SAFETY: every x86-64 processor has CPUID (newer compilers know, so that the block is unused there).
+    #[allow(unused_unsafe)]
+    let (leaves, leaf7) = unsafe { (__cpuid(0).eax, __cpuid_count(7, 0).edx) };
+    if leaves < 7 || !is_x86_feature_detected!("xsave") {
+        return false;
+    }
+    let wanted = (1 << 22) | (1 << 24);
+    // SAFETY: XSAVE was just detected, which means that the system has enabled it.
+    leaf7 & wanted == wanted && unsafe { enabled_state() } & (3 << 17) == 3 << 17
+}
+
+/// Linux gives tile data to a process that asks (`ARCH_REQ_XCOMP_PERM`, component 18), for all its threads.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn amx_permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call changes nothing but the process's permission.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn amx_permitted() -> bool {
+    false
+}
+
+/// See `NativeFeatures` in `binding.ts`.
+#[napi(object)]
+pub struct Features {
+    pub arch: String,
+    pub threads: u32,
+    pub avx2: bool,
+    pub avx512: bool,
+    pub avx512_bf16: bool,
+    pub amx_bf16: bool,
+}
+
+/// What the processor offers, and what the kernels make of it.
+#[napi]
+pub fn features() -> Features {
+    let found = processor();
+    Features {
+        arch: std::env::consts::ARCH.to_string(),
+        threads: pool::num_threads() as u32,
+        avx2: found.avx2,
+        avx512: found.avx512,
+        avx512_bf16: found.avx512_bf16,
+        amx_bf16: found.amx_bf16,
+    }
+}

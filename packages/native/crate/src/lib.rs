@@ -1,0 +1,11 @@
+//! Kernels for training and decoding language models on a CPU.
+//!
+//! Each module keeps its arithmetic in functions over slices, which `cargo test` checks against naive references,
+//! and ends with the `#[napi]` functions that JavaScript calls. Those check every length and every overlap first
+//! (`border`), so that wrong arguments become JavaScript errors and never undefined behaviour.
+
+pub mod border;
+pub mod dtype;
+pub mod features;
+pub mod memory;
+pub mod pool;

@@ -1,0 +1,192 @@
+//! Memory for tensors: aligned to cache lines, not zeroed, in huge pages where it is large.
+//!
+//! V8's own typed arrays are neither aligned nor in huge pages; aligned operands make an AMX product three times as
+//! fast. JavaScript sees such memory as an ordinary `ArrayBuffer`.
+
+use crate::border::{fail, guard};
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+
+/// Alignment of every allocation: a cache line, and a row of an AMX tile.
+pub const ALIGNMENT: usize = 64;
+/// From this size on, memory is asked for in huge pages.
+pub const HUGE_FROM: usize = 4 << 20;
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Bytes held at the moment by `Block`s.
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+/// An aligned block of memory with arbitrary contents, freed on drop.
+pub struct Block {
+    data: *mut u8,
+    layout: Layout,
+}
+
+// SAFETY: a block is plain memory that it owns.
+unsafe impl Send for Block {}
+// SAFETY: shared access gives only `&[T]`.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// `None` when the size is impossible or memory is exhausted.
+    pub fn try_new(bytes: usize) -> Option<Self> {
+        let align = if bytes >= HUGE_FROM { HUGE_PAGE } else { ALIGNMENT };
+        let layout = Layout::from_size_align(bytes.max(ALIGNMENT), align).ok()?;
+        // SAFETY: the layout's size is at least `ALIGNMENT`, so not zero.
+        let data = unsafe { alloc(layout) };
+        if data.is_null() {
+            return None;
+        }
+        #[cfg(target_os = "linux")]
+        if bytes >= HUGE_FROM {
+            // SAFETY: the range is ours; the advice changes no contents, and its failure changes nothing at all.
+            unsafe { libc::madvise(data.cast(), bytes / HUGE_PAGE * HUGE_PAGE, libc::MADV_HUGEPAGE) };
+        }
+        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        Some(Self { data, layout })
+    }
+
+    /// Aborts when memory is exhausted, as `Vec` does.
+    pub fn new(bytes: usize) -> Self {
+        Self::try_new(bytes).unwrap_or_else(|| {
+            handle_alloc_error(Layout::from_size_align(bytes, ALIGNMENT).unwrap_or(Layout::new::<u8>()))
+        })
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.layout.size()
+    }
+
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.data
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        ALLOCATED.fetch_sub(self.layout.size(), Ordering::Relaxed);
+        // SAFETY: allocated with this layout, and freed once.
+        unsafe { dealloc(self.data, self.layout) };
+    }
+}
+
+/// Floats in a `Block`, zeroed at creation only when asked for.
+pub struct Floats {
+    block: Block,
+    len: usize,
+}
+
+impl Floats {
+    /// `len` floats of arbitrary finite or non-finite value.
+    pub fn uninit(len: usize) -> Self {
+        Self { block: Block::new(len.checked_mul(4).expect("size fits")), len }
+    }
+
+    pub fn zeroed(len: usize) -> Self {
+        let mut floats = Self::uninit(len);
+        floats.fill(0.0);
+        floats
+    }
+}
+
+impl std::ops::Deref for Floats {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: the block holds `len` floats and is aligned; the allocator's memory is opaque to the compiler and
+        // each bit pattern is a float.
+        unsafe { std::slice::from_raw_parts(self.block.data.cast(), self.len) }
+    }
+}
+
+impl std::ops::DerefMut for Floats {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `deref`, and `&mut self` makes it exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.block.data.cast(), self.len) }
+    }
+}
+
+/// Blocks that JavaScript holds, by address, so that `release` can free one before the collector comes to it.
+static HELD: Mutex<Option<HashMap<usize, (u64, Block)>>> = Mutex::new(None);
+static SERIAL: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// Takes the block out of `HELD`: by its serial number, because a freed address may have been handed out again.
+fn take_held(address: usize, serial: Option<u64>) -> Option<Block> {
+    let mut held = HELD.lock().ok()?;
+    let map = held.as_mut()?;
+    let (found, _) = map.get(&address)?;
+    if serial.is_some_and(|serial| serial != *found) {
+        return None;
+    }
+    map.remove(&address).map(|(_, block)| block)
+}
+
+/// An `ArrayBuffer` of `bytes` bytes, aligned to 64, with arbitrary contents. Freed when collected or `release`d.
+#[napi]
+pub fn allocate(env: &Env, bytes: f64) -> Result<ArrayBuffer<'_>> {
+    if !(bytes.fract() == 0.0 && (1.0..=1e15).contains(&bytes)) {
+        return Err(fail(format!("allocate: {bytes} is not a size in bytes")));
+    }
+    let size = bytes as usize;
+    let block = Block::try_new(size).ok_or_else(|| fail(format!("allocate: no memory for {size} bytes")))?;
+    let (data, serial) = (block.as_ptr(), SERIAL.fetch_add(1, Ordering::Relaxed));
+    match HELD.lock() {
+        Ok(mut held) => held.get_or_insert_with(HashMap::new).insert(data as usize, (serial, block)),
+        Err(_) => return Err(fail("allocate: the table of buffers is poisoned")),
+    };
+    let address = data as usize;
+    let free = move |_env: Env, _hint: ()| drop(take_held(address, Some(serial)));
+    // SAFETY: `data` is valid for `size` bytes until `take_held` removes the block, which happens in the finalizer or
+    // in `release`, which detaches the buffer first.
+    unsafe { ArrayBuffer::from_external(env, data, size, (), free) }
+}
+
+/// Frees a buffer of `allocate` at once and detaches it: views of it have length 0 from now on.
+/// False (and nothing done) when the buffer is not one of `allocate`, or already released.
+#[napi]
+pub fn release(buffer: ArrayBuffer) -> Result<bool> {
+    guard(move || {
+        if buffer.is_empty() {
+            return Ok(false);
+        }
+        let address = buffer.as_ptr() as usize;
+        let known = HELD.lock().ok().and_then(|held| held.as_ref().map(|map| map.contains_key(&address)));
+        if known != Some(true) {
+            return Ok(false);
+        }
+        buffer.detach()?;
+        Ok(take_held(address, None).is_some())
+    })
+}
+
+/// Bytes that kernels hold at the moment: buffers of `allocate`, packed weights and workspaces.
+#[napi]
+pub fn allocated_bytes() -> f64 {
+    ALLOCATED.load(Ordering::Relaxed) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_aligned_and_counted() {
+        for bytes in [0, 1, 63, 64, 1000, HUGE_FROM, HUGE_FROM + 100] {
+            let block = Block::new(bytes);
+            assert_eq!(block.as_ptr() as usize % ALIGNMENT, 0);
+            assert!(block.bytes() >= bytes);
+        }
+        assert!(Block::try_new(usize::MAX / 2).is_none());
+    }
+
+    #[test]
+    fn floats_keep_values() {
+        let mut floats = Floats::zeroed(1000);
+        assert!(floats.iter().all(|&x| x == 0.0));
+        floats[999] = 3.0;
+        assert_eq!(floats[999], 3.0);
+    }
+}
