@@ -1,0 +1,84 @@
+import { EspalierAdamW, EspalierSquaredNorm } from '@espalier/native';
+import type { AdamWAttrs, AdamWInputs, SquaredNormInputs } from '@espalier/native';
+import { add, addN, div, mul, scalar, sqrt, square, sub, sum, tidy } from '@tensorflow/tfjs-core';
+import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import { backingArray, check, portableKernel, run, sameData } from './kernel';
+
+export interface AdamWOptions {
+  params: readonly Variable[];
+  /** Not disposed. */
+  grads: readonly Tensor[];
+  /** First moments, zeros before the first step. */
+  m: readonly Variable[];
+  /** Second moments, zeros before the first step. */
+  v: readonly Variable[];
+  learningRate: number;
+  /** Default 0.9. */
+  beta1?: number;
+  /** Default 0.999. */
+  beta2?: number;
+  /** Default 1e-8. */
+  eps?: number;
+  /** Decoupled; one for all, or one a parameter. Default 0. */
+  weightDecay?: number | readonly number[];
+  /** Counts from 1. */
+  step: number;
+  /** Gradients are multiplied by it first: clipping by norm costs no pass of its own. Default 1. */
+  gradScale?: number;
+}
+
+/**
+ * One step of AdamW on every parameter, in place where the backend can (Loshchilov & Hutter 2019, algorithm 2, in `torch.optim.AdamW`'s order).
+ * @example
+ * adamW({ params, grads, m, v, learningRate: 1e-4, weightDecay: 0.01, step: 1 });
+ */
+export function adamW(options: AdamWOptions): void {
+  const { params, grads, m, v, learningRate, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0, step, gradScale = 1 } = options;
+  check(params.length === grads.length && params.length === m.length && params.length === v.length, 'adamW', () => 'params, grads, m and v differ in length');
+  params.forEach((param, i) => {
+    check(param.shape.join() === grads[i].shape.join(), 'adamW', () => `parameter ${i} is [${param.shape}], its gradient [${grads[i].shape}]`);
+    const decay = typeof weightDecay === 'number' ? weightDecay : weightDecay[i];
+    const attrs: AdamWAttrs = { learningRate, beta1, beta2, eps, weightDecay: decay, step, gradScale };
+    const updated = run<Tensor[]>(EspalierAdamW, { param, grad: grads[i], m: m[i], v: v[i] }, attrs);
+    [param, m[i], v[i]].forEach((target, j) => {
+      target.assign(updated[j]);
+      updated[j].dispose();
+    });
+  });
+}
+
+/** `Σ x²` over all tensors, square root: the norm that gradients are clipped by. Reads one number back. */
+export function globalNorm(tensors: readonly Tensor[]): number {
+  if (tensors.length === 0) return 0;
+  return Math.sqrt(tidy(() => addN(tensors.map((x) => run<Tensor>(EspalierSquaredNorm, { x }))).dataSync()[0]));
+}
+
+portableKernel<SquaredNormInputs>(EspalierSquaredNorm, ({ x }) => {
+  const values = backingArray(x);
+  if (!values) return sum(square(x));
+  let total = 0;
+  for (let i = 0; i < values.length; i++) total += values[i] * values[i];
+  return scalar(total);
+});
+
+portableKernel<AdamWInputs, AdamWAttrs>(EspalierAdamW, ({ param, grad, m, v }, a) => {
+  const correction1 = 1 - a.beta1 ** a.step;
+  const correction2 = Math.sqrt(1 - a.beta2 ** a.step);
+  const [p, g, first, second] = [param, grad, m, v].map(backingArray);
+  if (p && g && first && second) {
+    const decay = 1 - a.learningRate * a.weightDecay;
+    const stepSize = a.learningRate / correction1;
+    for (let i = 0; i < p.length; i++) {
+      const gi = a.gradScale * g[i];
+      first[i] = a.beta1 * first[i] + (1 - a.beta1) * gi;
+      second[i] = a.beta2 * second[i] + (1 - a.beta2) * gi * gi;
+      p[i] = decay * p[i] - (stepSize * first[i]) / (Math.sqrt(second[i]) / correction2 + a.eps);
+    }
+    return [sameData(param), sameData(m), sameData(v)];
+  }
+  const scaled = mul(grad, a.gradScale);
+  const newM = add(mul(m, a.beta1), mul(scaled, 1 - a.beta1));
+  const newV = add(mul(v, a.beta2), mul(square(scaled), 1 - a.beta2));
+  const update = div(mul(newM, a.learningRate / correction1), add(div(sqrt(newV), correction2), a.eps));
+  return [sub(mul(param, 1 - a.learningRate * a.weightDecay), update), newM, newV];
+});

@@ -1,0 +1,15 @@
+export * from './adamw';
+export * from './add-in-place';
+export * from './causal-attention';
+export * from './embedding';
+export * from './gelu';
+export * from './kv-cache';
+export * from './layer-norm';
+export * from './linear';
+export * from './residual-add';
+export { rmsNorm } from './rms-norm';
+export * from './rotary';
+export * from './sample-tokens';
+export * from './swiglu';
+export * from './token-outputs';
+export * from './view';

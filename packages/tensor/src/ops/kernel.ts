@@ -1,0 +1,111 @@
+import { EspalierError } from '@espalier/spec';
+import { engine, getKernel, registerGradient, registerKernel, tidy } from '@tensorflow/tfjs-core';
+import type { DataId, NamedAttrMap, NamedTensorMap, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import '../tfjs';
+
+/** What a portable kernel gets: real tensors, whatever the backend. */
+type Portable = (inputs: Record<string, Tensor>, attrs: Record<string, unknown>) => Tensor | Tensor[];
+
+const portables = new Map<string, Portable>();
+
+/** Backends that get the portable kernels as soon as this package is imported; kernels of absent backends cost nothing. */
+const portableBackends = ['cpu', 'wasm', 'tensorflow'];
+
+/**
+ * Registers the portable version of a fused kernel for tfjs's own backends. It is made of standard tfjs ops, runs off the tape, and what it leaves behind is disposed.
+ * The casts are the border between a kernel's own types (see `@espalier/native`) and tfjs's maps of anything.
+ */
+export function portableKernel<Inputs, Attrs = object>(name: string, compute: (inputs: { [K in keyof Inputs]: Tensor }, attrs: Attrs) => Tensor | Tensor[]): void {
+  portables.set(name, compute as unknown as Portable);
+  for (const backend of portableBackends) registerPortable(name, backend);
+}
+
+function registerPortable(name: string, backendName: string): void {
+  const compute = portables.get(name)!;
+  registerKernel({
+    kernelName: name,
+    backendName,
+    kernelFunc: ({ inputs, attrs }) => tidy(() => compute(inputs as Record<string, Tensor>, attrs ?? {}) as Tensor),
+  });
+}
+
+/** Gives a backend the portable version of every fused kernel that it has not registered itself. Returns their names. */
+export function fillWithPortableKernels(backendName: string): string[] {
+  const missing = [...portables.keys()].filter((name) => getKernel(name, backendName) == null);
+  for (const name of missing) registerPortable(name, backendName);
+  return missing;
+}
+
+/** Runs a kernel; inputs that are `undefined` are left out. */
+export function run<Out extends Tensor | Tensor[] = Tensor>(name: string, inputs: object, attrs: object = {}): Out {
+  const present: NamedTensorMap = {};
+  for (const [key, value] of Object.entries(inputs)) if (value !== undefined) present[key] = value as Tensor;
+  return engine().runKernel(name, present, attrs as NamedAttrMap) as Out;
+}
+
+type Gradients = Record<string, () => Tensor>;
+
+/** Registers the gradient of a fused kernel: `gradient(dys, saved, attrs)`, `saved` being the named inputs and then the marked outputs. */
+export function fusedGradient<Attrs = object>(
+  kernelName: string,
+  options: { inputsToSave?: string[]; outputsToSave?: boolean[] },
+  gradient: (dys: Tensor[], saved: Tensor[], attrs: Attrs) => Gradients,
+): void {
+  registerGradient({ kernelName, ...options, gradFunc: (dy, saved, attrs) => gradient(Array.isArray(dy) ? dy : [dy], saved, attrs as Attrs) });
+}
+
+let walkerDepth = 0;
+
+/** Runs one node's gradient under Espalier's own tape walker (see `tape.ts`), which gives all of a node's gradient closures one scope. */
+export function insideWalker<T>(work: () => T): T {
+  walkerDepth++;
+  try {
+    return work();
+  } finally {
+    walkerDepth--;
+  }
+}
+
+/**
+ * Gradients that one kernel computes together. Under Espalier's tape walker it runs once. tfjs's own walker runs each closure in a `tidy` of its
+ * own, which would dispose the other outputs: there it runs once a closure.
+ */
+export function sharedGradients(compute: () => Tensor[]): (output: number) => () => Tensor {
+  let memo: Tensor[] | null = null;
+  return (output) => () => {
+    if (walkerDepth === 0) return compute()[output];
+    memo ??= compute();
+    return memo[output];
+  };
+}
+
+interface DataStore {
+  get(id: DataId): { values: unknown };
+}
+
+/** Backends on which the "consuming" kernels write into the tensor that they are given. */
+export function worksInPlace(): boolean {
+  const name = engine().backendName;
+  return name === 'native' || name === 'cpu';
+}
+
+/** The very numbers of a float32 tensor of the CPU backend, to be written into; null on every other backend. */
+export function backingArray(x: TensorInfo): Float32Array | null {
+  if (engine().backendName !== 'cpu') return null;
+  const values = (engine().backend as unknown as { data: DataStore }).data.get(x.dataId).values;
+  return values instanceof Float32Array ? values : null;
+}
+
+/** Another tensor over the same data, for kernels that have written in place. */
+export function sameData(x: TensorInfo, shape: number[] = x.shape): Tensor {
+  engine().backend.incRef(x.dataId);
+  return engine().makeTensorFromTensorInfo({ dataId: x.dataId, shape, dtype: x.dtype });
+}
+
+/** The shape as plain numbers: tfjs's type is a union of tuples, of which no entry is sure. */
+export const dims = (x: Tensor): number[] => x.shape;
+
+/** Throws `internal` when an op is called with shapes that do not fit. */
+export function check(condition: boolean, op: string, message: () => string): void {
+  if (!condition) throw new EspalierError('internal', `${op}: ${message()}`);
+}

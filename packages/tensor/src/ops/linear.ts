@@ -1,0 +1,31 @@
+import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradW, EspalierLinearGradX } from '@espalier/native';
+import type { LinearGradBiasInputs, LinearGradWInputs, LinearGradXInputs, LinearInputs } from '@espalier/native';
+import { add, matMul, sum } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import { check, fusedGradient, portableKernel, run } from './kernel';
+
+/**
+ * `y = x wᵀ + bias`: the weight is stored as PyTorch stores it, one row an output.
+ * @param x `[T, K]`
+ * @param w `[N, K]`
+ * @param bias `[N]`
+ * @returns `[T, N]`
+ */
+export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
+  check(x.rank === 2 && w.rank === 2 && x.shape[1] === w.shape[1], 'linear', () => `x [${x.shape}] and w [${w.shape}] do not share their last dimension`);
+  return run(EspalierLinear, { x, w, bias });
+}
+
+portableKernel<LinearInputs>(EspalierLinear, ({ x, w, bias }) => {
+  const y = matMul(x as Tensor2D, w as Tensor2D, false, true);
+  return bias ? add(y, bias) : y;
+});
+portableKernel<LinearGradXInputs>(EspalierLinearGradX, ({ dy, w }) => matMul(dy as Tensor2D, w as Tensor2D));
+portableKernel<LinearGradWInputs>(EspalierLinearGradW, ({ dy, x }) => matMul(dy as Tensor2D, x as Tensor2D, true, false));
+portableKernel<LinearGradBiasInputs>(EspalierLinearGradBias, ({ dy }) => sum(dy, 0));
+
+fusedGradient(EspalierLinear, { inputsToSave: ['x', 'w'] }, ([dy], [x, w]) => ({
+  x: () => run(EspalierLinearGradX, { dy, w }),
+  w: () => run(EspalierLinearGradW, { dy, x }),
+  bias: () => run(EspalierLinearGradBias, { dy }),
+}));

