@@ -1,1 +1,5 @@
-export {};
+export * from './algorithm';
+export * from './config';
+export * from './experience';
+export * from './loss';
+export * from './objective';

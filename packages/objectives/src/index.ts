@@ -1,1 +1,10 @@
-export {};
+export * from './advantages';
+export * from './aggregation';
+export * from './importance';
+export * from './kl';
+export * from './nested';
+export * from './rows';
+export * from './statistics';
+export * from './token-batch';
+export * from './vector';
+export * from './vector-ops';

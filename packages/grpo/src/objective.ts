@@ -1,0 +1,67 @@
+import { actionRows, constant, gradients, variable } from '@espalier/objectives';
+import { defineObjective, EspalierError, type Coupling, type Objective, type OutputName, type Outputs, type TokenBatch } from '@espalier/spec';
+import { policyTerms, type PolicyLossOptions } from './loss';
+
+/** What a micro-batch may not tear apart: ratios, masks and means over a sequence need all of it, a quantile needs the batch. */
+function couplingOf(options: PolicyLossOptions): Coupling {
+  if ((options.topEntropyQuantile ?? 1) < 1) return 'batch';
+  const ofTokens = ['dapo', 'bnpo', 'dr_grpo', 'cispo'].includes(options.lossType ?? 'dapo') && (options.importanceSamplingLevel ?? 'token') === 'token';
+  return ofTokens && (options.offPolicyMaskThreshold === undefined || options.offPolicyMaskThreshold === null) ? 'token' : 'sequence';
+}
+
+/**
+ * {@link policyLoss} as an objective on the columns of a batch: `advantages`, and as options ask `oldLogps`, `refLogps`, `samplingLogps`,
+ * `importanceSamplingRatio`. Without `oldLogps` the old policy is the current one. Means are over the whole optimiser step (`batch.normalizer`).
+ *
+ * @throws EspalierError on evaluation: `bad_data` for a missing column, `internal` when the log-probs or the loss are not finite
+ *
+ * @example
+ * const objective = policyObjective({ lossType: 'dapo', epsilonHigh: 0.28 });
+ * const { loss, grads } = objective.evaluate({ logps, entropy }, batch);
+ */
+export function policyObjective(options: PolicyLossOptions): Objective {
+  const entropyCoef = options.entropyCoef ?? 0;
+  const needs: OutputName[] = ['logps', 'entropy'];
+  return defineObjective({
+    name: 'grpo',
+    needs,
+    coupling: couplingOf(options),
+    evaluate(outputs, batch) {
+      const logps = variable(output(outputs, 'logps', batch));
+      const entropy = outputs.entropy || entropyCoef !== 0 ? variable(output(outputs, 'entropy', batch)) : null;
+      const column = (name: string) => (batch.columns[name] ? constant(batch.columns[name]) : null);
+      const advantages = column('advantages');
+      if (!advantages) throw new EspalierError('bad_data', 'the batch has no column `advantages`', { fix: `it has ${Object.keys(batch.columns).join(', ') || 'none'}` });
+      const { loss, metrics } = policyTerms(
+        {
+          logps, entropy, advantages,
+          oldLogps: column('oldLogps'),
+          refLogps: column('refLogps'),
+          samplingLogps: column('samplingLogps'),
+          importanceSamplingRatio: column('importanceSamplingRatio'),
+          rows: actionRows(batch),
+          normalizer: batch.normalizer,
+        },
+        options,
+      );
+      const value = loss.item();
+      const [forLogps, forEntropy] = gradients(loss, entropy ? [logps, entropy] : [logps]);
+      if (!Number.isFinite(value) || !forLogps.every(Number.isFinite)) {
+        throw new EspalierError('internal', `the loss of grpo is ${value}: the policy has moved too far from the one that sampled`, { fix: 'a lower `learning_rate`, fewer `num_iterations`, or `delta`' });
+      }
+      const grads: Outputs = { logps: Float32Array.from(forLogps) };
+      if (entropyCoef !== 0 && forEntropy) grads.entropy = Float32Array.from(forEntropy);
+      return { loss: value, grads, metrics };
+    },
+  });
+}
+
+function output(outputs: Outputs, name: OutputName, batch: TokenBatch): Float32Array {
+  const values = outputs[name];
+  if (!values || values.length !== batch.actionIndex.length) {
+    throw new EspalierError('internal', `the learner gave ${values ? values.length : 'no'} ${name} for ${batch.actionIndex.length} actions`);
+  }
+  const bad = values.findIndex((v) => !Number.isFinite(v));
+  if (bad >= 0) throw new EspalierError('internal', `${name}[${bad}] of the policy is ${values[bad]}: its weights have diverged`, { fix: 'resume from an earlier checkpoint with a lower `learning_rate`' });
+  return values;
+}
