@@ -9,3 +9,13 @@ pub mod dtype;
 pub mod features;
 pub mod memory;
 pub mod pool;
+
+pub mod elementwise;
+pub mod embedding;
+pub mod gelu;
+pub mod norms;
+pub mod reduce;
+pub mod rotary;
+pub mod sampling;
+pub mod swiglu;
+pub mod vector;

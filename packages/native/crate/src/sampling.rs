@@ -15,7 +15,11 @@
 //! 8. **Log-prob** under the temperature-scaled distribution without penalty and filters: `inverse = 1 / temperature` (1 for greedy), `m = max z`,
 //!    `logp = (z[token] - m) * inverse - ln(lanes(exp((z[i] - m) * inverse)))`, rounded to float32.
 
+use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, ints_mut, part, place, product};
+use crate::pool::{parallel_for, SharedMut};
 use crate::vectorised;
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
 
 /// Powers of two are added to the exponent field; below this the result is 0.
 const SMALLEST: f64 = -708.0;
@@ -254,6 +258,91 @@ fn draw(w: &[f64], u: f64) -> usize {
         }
     }
     last
+}
+
+/// `logits [rows, vocab]` → `tokens [rows]`, `logps [rows]`. `seeds [2 rows]` holds low and high words; the history of row `b` is
+/// `history[historyOffsets[b] .. historyOffsets[b + 1]]`.
+#[napi]
+#[allow(clippy::too_many_arguments)]
+pub fn sample_tokens(
+    logits: Float32ArraySlice,
+    vocab: u32,
+    seeds: Uint32ArraySlice,
+    samples: Uint32ArraySlice,
+    positions: Uint32ArraySlice,
+    temperature: Float64ArraySlice,
+    top_k: Int32ArraySlice,
+    top_p: Float64ArraySlice,
+    min_p: Float64ArraySlice,
+    repetition_penalty: Float64ArraySlice,
+    history: Int32ArraySlice,
+    history_offsets: Int32ArraySlice,
+    mut tokens: Int32ArraySlice,
+    mut logps: Float32ArraySlice,
+) -> Result<()> {
+    guard(|| {
+        let (rows, vocab) = (tokens.len(), vocab as usize);
+        let n = product("sampleTokens", &[rows, vocab])?;
+        let read = [
+            place(&logits),
+            place(&seeds),
+            place(&samples),
+            place(&positions),
+            place(&temperature),
+            place(&top_k),
+            place(&top_p),
+            place(&min_p),
+            place(&repetition_penalty),
+            place(&history),
+            place(&history_offsets),
+        ];
+        disjoint("sampleTokens", &[place(&tokens), place(&logps)], &read)?;
+        let logits = floats(&logits, "logits", n)?;
+        let (seeds, samples, positions) = (part(&seeds, "seeds", 2 * rows)?, part(&samples, "samples", rows)?, part(&positions, "positions", rows)?);
+        let (temperature, top_k, top_p) = (part(&temperature, "temperature", rows)?, ints(&top_k, "topK", rows)?, part(&top_p, "topP", rows)?);
+        let (min_p, penalty) = (part(&min_p, "minP", rows)?, part(&repetition_penalty, "repetitionPenalty", rows)?);
+        let (history, offsets) = (&history[..], ints(&history_offsets, "historyOffsets", rows + 1)?);
+        let mut specs = Vec::with_capacity(rows);
+        for b in 0..rows {
+            let own = (offsets[b] >= 0 && offsets[b] <= offsets[b + 1]).then(|| history.get(offsets[b] as usize..offsets[b + 1] as usize)).flatten();
+            let own = own.ok_or_else(|| fail(format!("sampleTokens: row {b}: history {}..{} of {} ids", offsets[b], offsets[b + 1], history.len())))?;
+            if let Some(id) = own.iter().find(|&&id| id < 0 || id as usize >= vocab) {
+                return Err(fail(format!("sampleTokens: row {b}: id {id} in the history is outside a vocabulary of {vocab}")));
+            }
+            let fine = temperature[b] >= 0.0 && temperature[b].is_finite() && top_k[b] >= 0 && top_p[b] > 0.0 && (0.0..=1.0).contains(&min_p[b]) && penalty[b] > 0.0 && penalty[b].is_finite();
+            if !fine {
+                return Err(fail(format!(
+                    "sampleTokens: row {b}: temperature {} (>= 0), topK {} (>= 0), topP {} (> 0), minP {} (0 to 1), repetitionPenalty {} (> 0)",
+                    temperature[b], top_k[b], top_p[b], min_p[b], penalty[b]
+                )));
+            }
+            specs.push(Row {
+                seed: [seeds[2 * b], seeds[2 * b + 1]],
+                sample: samples[b],
+                position: positions[b],
+                temperature: temperature[b],
+                top_k: top_k[b] as usize,
+                top_p: top_p[b],
+                min_p: min_p[b],
+                penalty: penalty[b],
+                history: own,
+            });
+        }
+        let (out_tokens, out_logps) = (SharedMut::new(ints_mut(&mut tokens, "tokens", rows)?), SharedMut::new(floats_mut(&mut logps, "logps", rows)?));
+        parallel_for(rows, |b| {
+            thread_local! {
+                static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
+            }
+            let found = SCRATCH.with(|scratch| sample_row(&logits[b * vocab..(b + 1) * vocab], &specs[b], &mut scratch.borrow_mut()));
+            // SAFETY: each row has places of its own.
+            let (token, logp) = unsafe { (&mut out_tokens.slice(b, 1)[0], &mut out_logps.slice(b, 1)[0]) };
+            (*token, *logp) = found.map_or((-1, f32::NAN), |(token, logp)| (token as i32, logp));
+        });
+        match (0..rows).find(|&b| tokens[b] < 0) {
+            Some(b) => Err(fail(format!("sampleTokens: the logits of row {b} hold NaN or +infinity, or nothing finite"))),
+            None => Ok(()),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@
 
 use std::sync::OnceLock;
 
+/// Floats that a thread takes at a time in element-wise kernels: 64 KiB of each operand.
+pub const GRAIN: usize = 16_384;
+
 /// What the processor offers, best first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Level {

@@ -1,0 +1,340 @@
+//! RMSNorm and LayerNorm over the last dimension, forward and backward.
+
+use crate::border::{disjoint, fail, floats, floats_mut, guard, place, product};
+use crate::memory::Floats;
+use crate::pool::{parallel_for, parallel_ranges, SharedMut};
+use crate::vector::{fold, map, Vector};
+use crate::vectorised;
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+
+/// Rows that one partial sum of a weight's gradient covers. A constant, so that the order of summation depends on the number of rows alone.
+const ROWS_PER_PARTIAL: usize = 32;
+
+/// Rows handed out at a time in the forward pass.
+fn grain(width: usize) -> usize {
+    (16_384 / width.max(1)).max(1)
+}
+
+vectorised! {
+    /// `y = x * inv * weight` for whole rows, `inv = 1 / sqrt(mean(x²) + eps)`.
+    fn rms_rows<V>(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+        let d = weight.len();
+        assert_eq!(x.len(), y.len());
+        for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+            // SAFETY: x, weight and y hold d floats each.
+            unsafe {
+                let squares = fold::<V, 1>(d, [x.as_ptr()], |[x], sum| x.fma(x, sum));
+                let inv = V::splat(1.0 / (squares / d as f32 + eps).sqrt());
+                map::<V, 2, 1>(d, [x.as_ptr(), weight.as_ptr()], [y.as_mut_ptr()], |[x, w]| [x.mul(inv).mul(w)]);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// `dx` for whole rows, and their part of `dweight` (overwritten).
+    fn rms_grad_rows<V>(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]) {
+        let d = weight.len();
+        assert!(dy.len() == x.len() && dx.len() == x.len() && dweight.len() == d);
+        dweight.fill(0.0);
+        for ((dy, x), dx) in dy.chunks_exact(d).zip(x.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
+            // SAFETY: every slice here holds d floats; dweight is both input and output at the same place.
+            unsafe {
+                let squares = fold::<V, 1>(d, [x.as_ptr()], |[x], sum| x.fma(x, sum));
+                let dot = fold::<V, 3>(d, [dy.as_ptr(), weight.as_ptr(), x.as_ptr()], |[dy, w, x], sum| dy.mul(w).fma(x, sum));
+                let scale = 1.0 / (squares / d as f32 + eps).sqrt();
+                let (inv, shrink) = (V::splat(scale), V::splat(-scale * scale * scale * dot / d as f32));
+                map::<V, 4, 2>(d, [dy.as_ptr(), x.as_ptr(), weight.as_ptr(), dweight.as_ptr()], [dx.as_mut_ptr(), dweight.as_mut_ptr()], |[dy, x, w, sum]| {
+                    [dy.mul(w).fma(inv, shrink.mul(x)), dy.mul(x).fma(inv, sum)]
+                });
+            }
+        }
+    }
+}
+
+/// Mean and `1 / sqrt(var + eps)` of a row of `d` floats.
+///
+/// # Safety
+/// `x` must be readable for `d` floats.
+#[inline(always)]
+unsafe fn moments<V: Vector>(x: *const f32, d: usize, eps: f32) -> (f32, f32) {
+    // SAFETY: the caller's promise.
+    let mean = unsafe { fold::<V, 1>(d, [x], |[x], sum| sum.add(x)) } / d as f32;
+    let shift = V::splat(mean);
+    let whole = d / V::LANES * V::LANES;
+    // SAFETY: whole <= d. The rest goes one by one: padding would add mean² to the sum.
+    let mut squares = unsafe {
+        fold::<V, 1>(whole, [x], |[x], sum| {
+            let c = x.sub(shift);
+            c.fma(c, sum)
+        })
+    };
+    for i in whole..d {
+        // SAFETY: i < d.
+        let c = unsafe { *x.add(i) } - mean;
+        squares += c * c;
+    }
+    (mean, 1.0 / (squares / d as f32 + eps).sqrt())
+}
+
+vectorised! {
+    /// `y = (x - mean) * inv * weight + bias` for whole rows.
+    fn layer_rows<V>(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+        let d = weight.len();
+        assert!(x.len() == y.len() && bias.len() == d);
+        for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+            // SAFETY: every slice here holds d floats.
+            unsafe {
+                let (mean, inv) = moments::<V>(x.as_ptr(), d, eps);
+                let (mean, inv) = (V::splat(mean), V::splat(inv));
+                map::<V, 3, 1>(d, [x.as_ptr(), weight.as_ptr(), bias.as_ptr()], [y.as_mut_ptr()], |[x, w, b]| [x.sub(mean).mul(inv).fma(w, b)]);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// `dx` for whole rows, and their part of `dweight` and `dbias` (overwritten).
+    fn layer_grad_rows<V>(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32], dbias: &mut [f32]) {
+        let d = weight.len();
+        assert!(dy.len() == x.len() && dx.len() == x.len() && dweight.len() == d && dbias.len() == d);
+        dweight.fill(0.0);
+        dbias.fill(0.0);
+        for ((dy, x), dx) in dy.chunks_exact(d).zip(x.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
+            // SAFETY: every slice here holds d floats; the sums are inputs and outputs at the same place.
+            unsafe {
+                let (mean, inv) = moments::<V>(x.as_ptr(), d, eps);
+                let (mean, inv) = (V::splat(mean), V::splat(inv));
+                let g = fold::<V, 2>(d, [dy.as_ptr(), weight.as_ptr()], |[dy, w], sum| dy.fma(w, sum)) / d as f32;
+                let gx = fold::<V, 3>(d, [dy.as_ptr(), weight.as_ptr(), x.as_ptr()], |[dy, w, x], sum| dy.mul(w).fma(x.sub(mean).mul(inv), sum)) / d as f32;
+                let (g, gx) = (V::splat(g), V::splat(-gx));
+                let inputs = [dy.as_ptr(), x.as_ptr(), weight.as_ptr(), dweight.as_ptr(), dbias.as_ptr()];
+                map::<V, 5, 3>(d, inputs, [dx.as_mut_ptr(), dweight.as_mut_ptr(), dbias.as_mut_ptr()], |[dy, x, w, dw, db]| {
+                    let hat = x.sub(mean).mul(inv);
+                    [hat.fma(gx, dy.mul(w).sub(g)).mul(inv), dy.fma(hat, dw), db.add(dy)]
+                });
+            }
+        }
+    }
+}
+
+pub fn rms_norm_forward(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    let d = weight.len();
+    let y = SharedMut::new(y);
+    parallel_ranges(x.len() / d, grain(d), |rows| {
+        let (start, len) = (rows.start * d, rows.len() * d);
+        // SAFETY: ranges are disjoint.
+        rms_rows(&x[start..start + len], weight, eps, unsafe { y.slice(start, len) });
+    });
+}
+
+pub fn layer_norm_forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    let d = weight.len();
+    let y = SharedMut::new(y);
+    parallel_ranges(x.len() / d, grain(d), |rows| {
+        let (start, len) = (rows.start * d, rows.len() * d);
+        // SAFETY: ranges are disjoint.
+        layer_rows(&x[start..start + len], weight, bias, eps, unsafe { y.slice(start, len) });
+    });
+}
+
+/// Runs `rows(start, len, dx, partial)` over blocks of rows, then adds the partial sums up in the order of blocks.
+/// `sums` holds one or two vectors of `d` floats, each `partial` as many.
+fn backward(total: usize, d: usize, dx: &mut [f32], sums: &mut [&mut [f32]], rows: impl Fn(usize, usize, &mut [f32], &mut [f32]) + Sync) {
+    let blocks = total.div_ceil(ROWS_PER_PARTIAL);
+    let width = sums.len() * d;
+    let mut partials = Floats::uninit(blocks * width);
+    let shared = SharedMut::new(&mut partials);
+    let dx = SharedMut::new(dx);
+    parallel_for(blocks, |block| {
+        let start = block * ROWS_PER_PARTIAL;
+        let count = ROWS_PER_PARTIAL.min(total - start);
+        // SAFETY: blocks are disjoint in both.
+        let (dx, partial) = unsafe { (dx.slice(start * d, count * d), shared.slice(block * width, width)) };
+        rows(start * d, count * d, dx, partial);
+    });
+    for (k, sum) in sums.iter_mut().enumerate() {
+        sum.fill(0.0);
+        for block in 0..blocks {
+            let partial = &partials[block * width + k * d..][..d];
+            for (a, b) in sum.iter_mut().zip(partial) {
+                *a += b;
+            }
+        }
+    }
+}
+
+pub fn rms_norm_backward(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]) {
+    let d = weight.len();
+    backward(x.len() / d, d, dx, &mut [dweight], |start, len, dx, partial| {
+        rms_grad_rows(&dy[start..start + len], &x[start..start + len], weight, eps, dx, partial);
+    });
+}
+
+pub fn layer_norm_backward(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32], dbias: &mut [f32]) {
+    let d = weight.len();
+    backward(x.len() / d, d, dx, &mut [dweight, dbias], |start, len, dx, partial| {
+        let (dweight, dbias) = partial.split_at_mut(d);
+        layer_grad_rows(&dy[start..start + len], &x[start..start + len], weight, eps, dx, dweight, dbias);
+    });
+}
+
+/// The number of floats in `rows` rows of `d`; a width of 0 is an error.
+fn size(kernel: &str, rows: u32, d: u32) -> Result<(usize, usize)> {
+    if d == 0 {
+        return Err(fail(format!("{kernel}: rows of width 0")));
+    }
+    Ok((product(kernel, &[rows as usize, d as usize])?, d as usize))
+}
+
+/// `x [rows, d]`, `weight [d]` → `y [rows, d]`.
+#[napi]
+pub fn rms_norm(x: Float32ArraySlice, weight: Float32ArraySlice, mut y: Float32ArraySlice, rows: u32, d: u32, eps: f64) -> Result<()> {
+    guard(|| {
+        let (n, d) = size("rmsNorm", rows, d)?;
+        disjoint("rmsNorm", &[place(&y)], &[place(&x), place(&weight)])?;
+        rms_norm_forward(floats(&x, "x", n)?, floats(&weight, "weight", d)?, eps as f32, floats_mut(&mut y, "y", n)?);
+        Ok(())
+    })
+}
+
+/// `dy [rows, d]`, `x [rows, d]`, `weight [d]` → `dx [rows, d]`, `dweight [d]`.
+#[napi]
+#[allow(clippy::too_many_arguments)]
+pub fn rms_norm_grad(
+    dy: Float32ArraySlice,
+    x: Float32ArraySlice,
+    weight: Float32ArraySlice,
+    mut dx: Float32ArraySlice,
+    mut dweight: Float32ArraySlice,
+    rows: u32,
+    d: u32,
+    eps: f64,
+) -> Result<()> {
+    guard(|| {
+        let (n, d) = size("rmsNormGrad", rows, d)?;
+        disjoint("rmsNormGrad", &[place(&dx), place(&dweight)], &[place(&dy), place(&x), place(&weight)])?;
+        let (dx, dweight) = (floats_mut(&mut dx, "dx", n)?, floats_mut(&mut dweight, "dweight", d)?);
+        rms_norm_backward(floats(&dy, "dy", n)?, floats(&x, "x", n)?, floats(&weight, "weight", d)?, eps as f32, dx, dweight);
+        Ok(())
+    })
+}
+
+/// `x [rows, d]`, `weight [d]`, `bias [d]` → `y [rows, d]`.
+#[napi]
+pub fn layer_norm(x: Float32ArraySlice, weight: Float32ArraySlice, bias: Float32ArraySlice, mut y: Float32ArraySlice, rows: u32, d: u32, eps: f64) -> Result<()> {
+    guard(|| {
+        let (n, d) = size("layerNorm", rows, d)?;
+        disjoint("layerNorm", &[place(&y)], &[place(&x), place(&weight), place(&bias)])?;
+        let y = floats_mut(&mut y, "y", n)?;
+        layer_norm_forward(floats(&x, "x", n)?, floats(&weight, "weight", d)?, floats(&bias, "bias", d)?, eps as f32, y);
+        Ok(())
+    })
+}
+
+/// `dy [rows, d]`, `x [rows, d]`, `weight [d]` → `dx [rows, d]`, `dweight [d]`, `dbias [d]`.
+#[napi]
+#[allow(clippy::too_many_arguments)]
+pub fn layer_norm_grad(
+    dy: Float32ArraySlice,
+    x: Float32ArraySlice,
+    weight: Float32ArraySlice,
+    mut dx: Float32ArraySlice,
+    mut dweight: Float32ArraySlice,
+    mut dbias: Float32ArraySlice,
+    rows: u32,
+    d: u32,
+    eps: f64,
+) -> Result<()> {
+    guard(|| {
+        let (n, d) = size("layerNormGrad", rows, d)?;
+        disjoint("layerNormGrad", &[place(&dx), place(&dweight), place(&dbias)], &[place(&dy), place(&x), place(&weight)])?;
+        let (dx, dweight, dbias) = (floats_mut(&mut dx, "dx", n)?, floats_mut(&mut dweight, "dweight", d)?, floats_mut(&mut dbias, "dbias", d)?);
+        layer_norm_backward(floats(&dy, "dy", n)?, floats(&x, "x", n)?, floats(&weight, "weight", d)?, eps as f32, dx, dweight, dbias);
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wave(n: usize, seed: f32) -> Vec<f32> {
+        (0..n).map(|i| ((i as f32 + seed) * 1.7).sin() + 0.1 * seed.cos()).collect()
+    }
+
+    /// Σ y * probe in float64, for numeric derivatives.
+    fn rms_reference(x: &[f64], w: &[f64], eps: f64, probe: &[f64]) -> f64 {
+        let d = w.len();
+        let mut sum = 0.0;
+        for (x, probe) in x.chunks(d).zip(probe.chunks(d)) {
+            let inv = 1.0 / (x.iter().map(|v| v * v).sum::<f64>() / d as f64 + eps).sqrt();
+            for i in 0..d {
+                sum += x[i] * inv * w[i] * probe[i];
+            }
+        }
+        sum
+    }
+
+    fn layer_reference(x: &[f64], w: &[f64], b: &[f64], eps: f64, probe: &[f64]) -> f64 {
+        let d = w.len();
+        let mut sum = 0.0;
+        for (x, probe) in x.chunks(d).zip(probe.chunks(d)) {
+            let mean = x.iter().sum::<f64>() / d as f64;
+            let var = x.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / d as f64;
+            for i in 0..d {
+                sum += ((x[i] - mean) / (var + eps).sqrt() * w[i] + b[i]) * probe[i];
+            }
+        }
+        sum
+    }
+
+    fn numeric(values: &[f32], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+        let base: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+        (0..values.len())
+            .map(|i| {
+                let mut at = base.clone();
+                at[i] += 1e-5;
+                let up = f(&at);
+                at[i] -= 2e-5;
+                (up - f(&at)) / 2e-5
+            })
+            .collect()
+    }
+
+    fn close(a: &[f32], b: &[f64]) {
+        for (a, b) in a.iter().zip(b) {
+            assert!((f64::from(*a) - b).abs() <= 2e-5 * (1.0 + b.abs()), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn gradients_are_the_derivatives() {
+        let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        for (rows, d) in [(1, 1), (3, 5), (40, 7), (2, 33), (70, 16)] {
+            let (x, w, b, dy) = (wave(rows * d, 1.0), wave(d, 2.0), wave(d, 3.0), wave(rows * d, 4.0));
+            let eps = 1e-2f32;
+            let (mut dx, mut dw, mut db) = (vec![9.0; rows * d], vec![9.0; d], vec![9.0; d]);
+            rms_norm_backward(&dy, &x, &w, eps, &mut dx, &mut dw);
+            close(&dx, &numeric(&x, |x| rms_reference(x, &wide(&w), f64::from(eps), &wide(&dy))));
+            close(&dw, &numeric(&w, |w| rms_reference(&wide(&x), w, f64::from(eps), &wide(&dy))));
+            layer_norm_backward(&dy, &x, &w, eps, &mut dx, &mut dw, &mut db);
+            close(&dx, &numeric(&x, |x| layer_reference(x, &wide(&w), &wide(&b), f64::from(eps), &wide(&dy))));
+            close(&dw, &numeric(&w, |w| layer_reference(&wide(&x), w, &wide(&b), f64::from(eps), &wide(&dy))));
+            close(&db, &numeric(&b, |b| layer_reference(&wide(&x), &wide(&w), b, f64::from(eps), &wide(&dy))));
+        }
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_its_company() {
+        let (x, w, b) = (wave(67 * 19, 1.0), wave(19, 2.0), wave(19, 5.0));
+        let (mut all, mut one) = (vec![0.0; 67 * 19], vec![0.0; 19]);
+        rms_norm_forward(&x, &w, 1e-5, &mut all);
+        rms_norm_forward(&x[19 * 30..19 * 31], &w, 1e-5, &mut one);
+        assert_eq!(all[19 * 30..19 * 31], one);
+        layer_norm_forward(&x, &w, &b, 1e-5, &mut all);
+        layer_norm_forward(&x[19 * 30..19 * 31], &w, &b, 1e-5, &mut one);
+        assert_eq!(all[19 * 30..19 * 31], one);
+    }
+}
