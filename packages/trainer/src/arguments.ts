@@ -104,7 +104,7 @@ export type ModelArgumentsInput = z.input<typeof modelArguments>;
 
 /** `perDeviceTrainBatchSize` → `per_device_train_batch_size`: how TRL, YAML files and the command line write a field. */
 export function snakeCase(field: string): string {
-  return field.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`).replace(/([a-z])(\d)(?=$|_)/g, '$1$2');
+  return field.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
 }
 
 /**

@@ -1,1 +1,16 @@
 export * from './arguments';
+export * from './callbacks';
+export * from './evaluate-reward';
+export * from './offline';
+export * from './online';
+export * from './online-arguments';
+export * from './prompts';
+export { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
+export { collectCompletions, toRewardSample, toTrajectory, type PromptCompletions } from './rollout';
+export * from './row-cursor';
+export * from './schedules';
+export * from './seeds';
+export * from './split-batch';
+export * from './training-loop';
+export { readTrainerState } from './checkpoints';
+export type { Json, TrainerState } from './trainer-state';

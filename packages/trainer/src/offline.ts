@@ -1,0 +1,107 @@
+import { EspalierError, throwIfAborted, type Learner, type Metrics, type Objective, type TokenBatch } from '@espalier/spec';
+import type { TrainingArguments } from './arguments';
+import type { TrainerCallback } from './callbacks';
+import { MetricsWindow } from './metrics-window';
+import { RowCursor } from './row-cursor';
+import { asOneStep } from './split-batch';
+import type { Json } from './trainer-state';
+import { runTrainingLoop, type TrainResult } from './training-loop';
+
+export interface TrainOfflineOptions<Example> {
+  name?: string;
+  learner: Learner;
+  objective: Objective;
+  /** What the rows became: tokenised, checked, ready to be put together. */
+  examples: readonly Example[];
+  /** Puts examples together as one micro-batch, with its own normalizer. */
+  collate: (examples: readonly Example[]) => TokenBatch;
+  evalExamples?: readonly Example[];
+  args: TrainingArguments;
+  /** What the run computes besides the arguments (model, rows …): a resumed run must have the same. */
+  config?: Record<string, Json>;
+  /** Metrics besides the loss on `evalExamples`. */
+  evaluate?: (context: { step: number; signal?: AbortSignal }) => Promise<Metrics>;
+  shuffle?: boolean;
+  callbacks?: readonly TrainerCallback[];
+  signal?: AbortSignal;
+}
+
+/** Optimiser steps that the arguments ask for, as `transformers` counts them: `maxSteps`, or whole accumulations an epoch times epochs. */
+export function offlineSteps(rows: number, args: Pick<TrainingArguments, 'perDeviceTrainBatchSize' | 'gradientAccumulationSteps' | 'numTrainEpochs' | 'maxSteps' | 'dataloaderDropLast'>): number {
+  if (args.maxSteps > 0) return args.maxSteps;
+  const batches = args.dataloaderDropLast ? Math.floor(rows / args.perDeviceTrainBatchSize) : Math.ceil(rows / args.perDeviceTrainBatchSize);
+  return Math.ceil(args.numTrainEpochs * Math.max(1, Math.ceil(batches / args.gradientAccumulationSteps)));
+}
+
+/**
+ * Trains on rows that are there from the start: supervised fine-tuning, pre-training, preferences.
+ *
+ * An optimiser step takes `gradientAccumulationSteps` micro-batches of `perDeviceTrainBatchSize` examples; their losses are normalised over the
+ * step, so 8 × 1 and 1 × 8 are the same step. A pass over the rows ends with a smaller step unless `dataloaderDropLast`.
+ *
+ * @throws EspalierError `bad_data` without examples, `aborted` when the signal fires (see {@link runTrainingLoop})
+ */
+export async function trainOffline<Example>(options: TrainOfflineOptions<Example>): Promise<TrainResult> {
+  const { args, examples, collate, objective, learner, evalExamples } = options;
+  const { perDeviceTrainBatchSize: size, gradientAccumulationSteps: accumulation } = args;
+  if (args.dataloaderDropLast && examples.length < size) throw new EspalierError('bad_data', `${examples.length} rows do not fill one batch of \`per_device_train_batch_size\` ${size}`, { fix: 'more rows, a smaller batch, or no `dataloader_drop_last`' });
+  const cursor = new RowCursor(examples.length, { seed: args.dataSeed ?? args.seed, shuffle: options.shuffle ?? true });
+  const evaluate = evalExamples?.length || options.evaluate ? evaluation() : undefined;
+
+  function evaluation() {
+    return async (context: { step: number; signal?: AbortSignal }): Promise<Metrics> => ({
+      ...(evalExamples?.length ? await evaluateLoss({ learner, objective, examples: evalExamples, collate, batchSize: args.perDeviceEvalBatchSize, signal: context.signal }) : {}),
+      ...(await options.evaluate?.(context)),
+    });
+  }
+
+  return runTrainingLoop({
+    name: options.name ?? objective.name,
+    learner,
+    args,
+    totalSteps: offlineSteps(examples.length, args),
+    config: { ...options.config, arguments: args as unknown as Json },
+    evaluate,
+    bestMetric: 'eval_loss',
+    callbacks: options.callbacks,
+    signal: options.signal,
+    source: {
+      epoch: () => cursor.epoch,
+      state: () => cursor.state(),
+      restore: (state) => cursor.restore(state),
+      async prepare() {
+        const batches: TokenBatch[] = [];
+        const { epoch } = cursor.state();
+        while (batches.length < accumulation && cursor.state().epoch === epoch) {
+          batches.push(collate(cursor.take(Math.min(size, cursor.left)).map((i) => examples[i])));
+          if (args.dataloaderDropLast && cursor.left < size) cursor.nextEpoch();
+        }
+        const numTokens = batches.reduce((sum, batch) => sum + batch.tokens.length, 0);
+        return { updates: [{ parts: asOneStep(batches).map((batch) => ({ batch, objective })), numTokens }], metrics: {} };
+      },
+    },
+  });
+}
+
+/** The objective on rows that are not trained on, as one step over all of them: `loss`, and the objective's own metrics. */
+export async function evaluateLoss<Example>(options: { learner: Learner; objective: Objective; examples: readonly Example[]; collate: (examples: readonly Example[]) => TokenBatch; batchSize: number; signal?: AbortSignal }): Promise<Metrics> {
+  const { learner, objective, examples, collate, batchSize, signal } = options;
+  const chunks = Array.from({ length: Math.ceil(examples.length / batchSize) }, (_, i) => examples.slice(i * batchSize, (i + 1) * batchSize));
+  const normalizer = { tokens: 0, sequences: 0 };
+  for (const chunk of chunks) {
+    const batch = collate(chunk);
+    normalizer.tokens += batch.normalizer.tokens;
+    normalizer.sequences += batch.normalizer.sequences;
+  }
+  const window = new MetricsWindow();
+  let loss = 0;
+  for (const chunk of chunks) {
+    throwIfAborted(signal);
+    const batch = { ...collate(chunk), normalizer };
+    if (batch.actionIndex.length === 0) continue;
+    const evaluated = objective.evaluate(await learner.forward(batch, objective.needs, { signal }), batch);
+    loss += evaluated.loss;
+    window.addSums(evaluated.metrics);
+  }
+  return { loss, ...window.take() };
+}

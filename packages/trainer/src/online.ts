@@ -1,0 +1,210 @@
+import { EspalierError, type Algorithm, type Learner, type Metrics, type Objective, type RewardFunction, type RolloutEngine, type SamplingOptions, type ScoredTrajectory, type TokenBatch } from '@espalier/spec';
+import type { TrainerCallback } from './callbacks';
+import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
+import { roundGeometry, type OnlineArguments, type RoundGeometry } from './online-arguments';
+import type { EncodedPrompt } from './prompts';
+import { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
+import { collectCompletions, toRewardSample, toTrajectory, type PromptCompletions } from './rollout';
+import { RowCursor } from './row-cursor';
+import { deriveSeed } from './seeds';
+import { asOneStep, ownSequences, selectSequences } from './split-batch';
+import type { Json } from './trainer-state';
+import { runTrainingLoop, type TrainResult, type Update } from './training-loop';
+
+/** An algorithm that carries state from round to round (an adaptive coefficient), to be saved with a checkpoint. */
+export interface StatefulAlgorithm extends Algorithm {
+  state(): Json;
+  restore(state: Json): void;
+}
+
+/** A loss on other data that is added to every optimiser step (a language-model loss beside the policy's). */
+export interface AuxiliaryLoss {
+  /** Put before the names of its metrics: `lm/`. */
+  prefix: string;
+  objective: Objective;
+  /** The batch of optimiser step `step` (from 0): a function of the step alone. */
+  batch(step: number): TokenBatch;
+}
+
+export interface TrainOnlineOptions {
+  name?: string;
+  learner: Learner;
+  rollouts: RolloutEngine;
+  algorithm: Algorithm | StatefulAlgorithm;
+  rewards: readonly (RewardFunction | WeightedReward)[];
+  prompts: readonly EncodedPrompt[];
+  args: OnlineArguments;
+  auxiliary?: readonly AuxiliaryLoss[];
+  /** Held-out prompts: greedy mean reward and accuracy at every evaluation. */
+  evalPrompts?: readonly EncodedPrompt[];
+  /** Completions a prompt in evaluation. Default 1. */
+  evalSamples?: number;
+  stop?: readonly string[];
+  config?: Record<string, Json>;
+  callbacks?: readonly TrainerCallback[];
+  signal?: AbortSignal;
+}
+
+/** Optimiser steps that the arguments ask for: `maxSteps`, or enough for `numTrainEpochs` passes over the prompts. */
+export function onlineSteps(prompts: number, args: Pick<OnlineArguments, 'maxSteps' | 'numTrainEpochs'>, geometry: RoundGeometry): number {
+  return args.maxSteps > 0 ? args.maxSteps : Math.ceil((args.numTrainEpochs * prompts) / geometry.prompts) * geometry.updates;
+}
+
+/** Metrics of an evaluation, as they are logged (without the prefix `eval_`). */
+export function evaluationMetrics(evaluation: RewardEvaluation): Metrics {
+  const metrics: Metrics = { reward: evaluation.reward, accuracy: evaluation.accuracy };
+  for (const [name, value] of Object.entries(evaluation.rewards)) metrics[`rewards/${name}/mean`] = value;
+  for (const [k, value] of Object.entries(evaluation.passAt)) if (Number(k) > 1) metrics[`pass@${k}`] = value;
+  return { ...metrics, 'completions/mean_length': evaluation.meanLength, 'completions/clipped_ratio': evaluation.clippedRatio };
+}
+
+/**
+ * Trains on what the policy generates: prompts → rollouts → rewards → the algorithm's experience → optimiser steps → new weights for the sampler.
+ *
+ * The seed of every completion derives from (seed, round, prompt), rows come in an order that derives from the seed, and a round ends with nothing
+ * left over: so a resumed run repeats what the uninterrupted one would have done. A micro-batch holds `perDeviceTrainBatchSize` completions.
+ *
+ * @throws EspalierError `bad_config` for batch sizes that do not divide, or what a reward function threw, with its name; `aborted`
+ */
+export async function trainOnline(options: TrainOnlineOptions): Promise<TrainResult> {
+  const { args, learner, rollouts, algorithm, prompts, signal } = options;
+  const rewards = weightedRewards(options.rewards, args.rewardWeights);
+  const rewardWeights = Object.fromEntries(rewards.map(({ reward, weight }) => [reward.name, weight]));
+  const geometry = roundGeometry(args, algorithm.numIterations);
+  if (!rollouts.sync && rollouts.capabilities.sync !== 'memory') throw new EspalierError('unsupported', `rollout engine "${rollouts.name}" cannot take new weights over: it would go on sampling from the first ones`, { fix: 'a rollout engine with `sync`' });
+  const cursor = new RowCursor(prompts.length, { seed: args.dataSeed ?? args.seed, shuffle: args.shuffleDataset });
+  const sampling = samplingOf(args, options.stop);
+  const { evalPrompts } = options;
+
+  async function sync(): Promise<void> {
+    await rollouts.sync?.(await learner.publish());
+  }
+
+  async function prepare({ index, step }: { index: number; step: number }) {
+    await sync();
+    const rows = cursor.take(geometry.prompts);
+    const groups = await collectCompletions(rollouts, rows.map((row) => prompts[row]), {
+      n: args.numGenerations,
+      sampling,
+      signal,
+      seed: (i) => deriveSeed(args.seed, index, i),
+      id: (i) => `${index}-${i}`,
+    });
+    const { scored, metrics } = await score(groups, step);
+    const microBatches: TokenBatch[] = [];
+    const experienceMetrics: Metrics[] = [];
+    for (let g = 0; g < geometry.generations; g++) {
+      const generation = scored.slice(g * geometry.promptsPerGeneration, (g + 1) * geometry.promptsPerGeneration);
+      const experience = await algorithm.experience(generation, { step, learner, rewardWeights, maxCompletionLength: args.maxCompletionLength, temperature: args.temperature, signal });
+      experienceMetrics.push(experience.metrics);
+      const parts = splitGeneration(experience.batch, geometry, deriveSeed(args.seed, index, g, 0x5b1f));
+      for (let iteration = 0; iteration < algorithm.numIterations; iteration++) microBatches.push(...parts);
+    }
+    const updates = toUpdates(microBatches, step);
+    updates[0].numTokens = scored.flat().reduce((sum, { tokens }) => sum + tokens.length, 0);
+    const logged = args.logCompletions || (step + 1) % args.loggingSteps === 0 || step === 0;
+    return { updates, metrics: { ...metrics, ...meanOf(experienceMetrics) }, samples: logged ? samplesOf(groups, scored, step) : [] };
+  }
+
+  async function score(groups: readonly PromptCompletions[], step: number): Promise<{ scored: ScoredTrajectory[][]; metrics: Metrics }> {
+    const logged: Record<string, number[]> = {};
+    const samples = groups.flatMap((group) => group.completions.map((completion) => toRewardSample(group, completion)));
+    const log = (metric: string, value: number) => (logged[metric] ??= []).push(value);
+    const results = await scoreSamples(rewards, samples, { step, signal, log });
+    const metrics: Metrics = Object.fromEntries(Object.entries(logged).map(([name, values]) => [name, values.reduce((a, b) => a + b, 0) / values.length]));
+    for (const { reward } of rewards) {
+      const nulls = results.filter((result) => result[reward.name] === null).length;
+      if (nulls > 0) metrics[`rewards/${reward.name}/unscorable`] = nulls;
+    }
+    let next = 0;
+    const scored = groups.map((group) => group.completions.map((completion): ScoredTrajectory => ({ ...toTrajectory(group, completion), rewards: results[next++] })));
+    return { scored, metrics };
+  }
+
+  /** Micro-batches in the order of training, cut into optimiser steps. */
+  function toUpdates(microBatches: readonly TokenBatch[], step: number): Update[] {
+    const size = microBatches.length / geometry.updates;
+    return Array.from({ length: geometry.updates }, (_, u): Update => {
+      const batches = microBatches.slice(u * size, (u + 1) * size);
+      const parts: Update['parts'][number][] = asOneStep(batches).map((batch) => ({ batch, objective: algorithm.objective, temperature: args.temperature }));
+      for (const { batch, objective, prefix } of options.auxiliary ?? []) parts.push({ batch: batch(step + u), objective, prefix });
+      return { parts, numTokens: 0 };
+    });
+  }
+
+  function samplesOf(groups: readonly PromptCompletions[], scored: readonly (readonly ScoredTrajectory[])[], step: number): Json[] {
+    return groups.flatMap((group, g) =>
+      group.completions.map((completion, k) => ({
+        step: step + 1,
+        prompt: group.prompt.prompt as Json,
+        completion: completion.text,
+        reward: weightedTotal(scored[g][k].rewards, rewardWeights),
+        rewards: Object.fromEntries(Object.entries(scored[g][k].rewards).map(([name, reward]) => [name, reward === null ? null : rewardTotal(reward)])),
+        tokens: completion.tokens.length,
+        finish_reason: completion.finishReason,
+      })),
+    );
+  }
+
+  const stateful = 'state' in algorithm && 'restore' in algorithm ? algorithm : null;
+  return runTrainingLoop({
+    name: options.name ?? algorithm.name,
+    learner,
+    args,
+    totalSteps: onlineSteps(prompts.length, args, geometry),
+    config: { ...options.config, algorithm: algorithm.name, rewards: rewardWeights, arguments: args as unknown as Json },
+    evaluate: evalPrompts?.length
+      ? async (context) => {
+          await sync();
+          return evaluationMetrics(await evaluateReward({ rollouts, prompts: evalPrompts, rewards, samples: options.evalSamples, sampling: { maxNewTokens: args.maxCompletionLength, stop: options.stop, temperature: options.evalSamples && options.evalSamples > 1 ? args.temperature : 0 }, seed: args.seed, ...context }));
+        }
+      : undefined,
+    bestMetric: 'eval_reward',
+    callbacks: options.callbacks,
+    signal,
+    source: {
+      epoch: () => cursor.epoch,
+      state: () => cursor.state(),
+      restore: (state) => cursor.restore(state),
+      algorithmState: () => stateful?.state(),
+      restoreAlgorithm: (state) => stateful?.restore(state),
+      prepare,
+    },
+  });
+}
+
+function samplingOf(args: OnlineArguments, stop: readonly string[] | undefined): SamplingOptions {
+  const { maxCompletionLength: maxNewTokens, temperature, topP, topK, minP = 0, repetitionPenalty } = args;
+  return { maxNewTokens, temperature, topP, topK, minP, repetitionPenalty, ...(stop ? { stop } : {}) };
+}
+
+/**
+ * A generation in micro-batches. Where it serves several optimiser steps its completions are shuffled first, as in TRL, so that a group is not
+ * trained on in one step alone; where it serves one, groups stay together and share their prompt.
+ */
+function splitGeneration(batch: TokenBatch, geometry: RoundGeometry, seed: number): TokenBatch[] {
+  if (geometry.stepsPerGeneration === 1) return [batch];
+  const sequences = ownSequences(batch);
+  if (geometry.updates > 1) {
+    for (let i = sequences.length - 1; i > 0; i--) {
+      const j = deriveSeed(seed, i) % (i + 1);
+      [sequences[i], sequences[j]] = [sequences[j], sequences[i]];
+    }
+  }
+  const parts = Array.from({ length: geometry.stepsPerGeneration }, (_, p) => {
+    const start = Math.floor((p * sequences.length) / geometry.stepsPerGeneration);
+    return selectSequences(batch, sequences.slice(start, Math.floor(((p + 1) * sequences.length) / geometry.stepsPerGeneration)));
+  });
+  // The counts of the algorithm include what it masks: one optimiser step keeps them.
+  return geometry.updates === 1 && geometry.generations === 1 ? parts.map((part, p) => ({ ...part, normalizer: p === 0 ? batch.normalizer : { tokens: 0, sequences: 0 } })) : parts;
+}
+
+function meanOf(list: readonly Metrics[]): Metrics {
+  const names = new Set(list.flatMap((metrics) => Object.keys(metrics)));
+  return Object.fromEntries(
+    [...names].map((name) => {
+      const values = list.map((metrics) => metrics[name]).filter((value) => value !== undefined);
+      return [name, values.reduce((a, b) => a + b, 0) / values.length];
+    }),
+  );
+}
