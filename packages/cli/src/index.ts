@@ -1,1 +1,1 @@
-export {};
+export { createProgram, main, run } from './main';

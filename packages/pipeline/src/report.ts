@@ -36,10 +36,11 @@ export function formatNumber(value: number | undefined): string {
   return size >= 1000 ? value.toFixed(0) : size >= 1e-3 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
 }
 
-/** Text in columns: the first left-aligned, the others right-aligned. */
+/** Text in columns: numbers right-aligned, the rest left-aligned. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = header.map((title, c) => Math.max(title.length, ...rows.map((row) => (row[c] ?? '').length)));
-  const line = (cells: readonly string[]) => widths.map((width, c) => (c === 0 ? (cells[c] ?? '').padEnd(width) : (cells[c] ?? '').padStart(width))).join('  ').trimEnd();
+  const numeric = header.map((_, c) => rows.some((row) => row[c]) && rows.every((row) => !row[c] || Number.isFinite(Number(row[c]))));
+  const line = (cells: readonly string[]) => widths.map((width, c) => (numeric[c] ? (cells[c] ?? '').padStart(width) : (cells[c] ?? '').padEnd(width))).join('  ').trimEnd();
   return [line(header), widths.map((width) => '─'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
 }
 
