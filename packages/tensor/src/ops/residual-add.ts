@@ -1,15 +1,24 @@
-import { add } from '@tensorflow/tfjs-core';
+import { add, mul } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { check, fusedGradient, portableKernel, run } from './kernel';
 
 const EspalierResidualAdd = 'EspalierResidualAdd';
 
-/** `a + b` of one shape. Unlike tfjs's `add`, whose gradient keeps both operands alive to know their shapes, this keeps nothing. */
-export function residualAdd(a: Tensor, b: Tensor): Tensor {
-  check(a.shape.join() === b.shape.join(), 'residualAdd', () => `[${a.shape}] and [${b.shape}] differ`);
-  return run(EspalierResidualAdd, { a, b });
+interface ResidualAddAttrs {
+  scale: number;
 }
 
-portableKernel<{ a: unknown; b: unknown }>(EspalierResidualAdd, ({ a, b }) => add(a, b));
+/**
+ * `a + scale * b` of one shape: residual connections and adapters. Unlike tfjs's `add` and `mul`, whose gradients keep both operands alive to know
+ * their shapes, this keeps nothing.
+ */
+export function residualAdd(a: Tensor, b: Tensor, scale = 1): Tensor {
+  check(a.shape.join() === b.shape.join(), 'residualAdd', () => `[${a.shape}] and [${b.shape}] differ`);
+  return run(EspalierResidualAdd, { a, b }, { scale } satisfies ResidualAddAttrs);
+}
 
-fusedGradient(EspalierResidualAdd, {}, ([dy]) => ({ a: () => dy.clone(), b: () => dy.clone() }));
+const scaled = (x: Tensor, scale: number) => (scale === 1 ? x.clone() : mul(x, scale));
+
+portableKernel<{ a: unknown; b: unknown }, ResidualAddAttrs>(EspalierResidualAdd, ({ a, b }, { scale }) => add(a, scaled(b, scale)));
+
+fusedGradient<ResidualAddAttrs>(EspalierResidualAdd, {}, ([dy], _saved, { scale }) => ({ a: () => dy.clone(), b: () => scaled(dy, scale) }));
