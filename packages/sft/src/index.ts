@@ -1,1 +1,5 @@
-export {};
+export * from './config';
+export * from './loss';
+export * from './objective';
+export * from './perplexity';
+export * from './rows';
