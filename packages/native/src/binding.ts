@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import type { KernelFunctions } from './kernel-functions';
 
 /** In which format the operands of a matrix product are; sums are always fp32. */
 export type Precision = 'fp32' | 'bf16';
@@ -12,6 +13,14 @@ export interface NativeFeatures {
   avx512: boolean;
   avx512Bf16: boolean;
   amxBf16: boolean;
+  /** The micro-kernel of fp32 products. */
+  fp32Kernel: string;
+  /** The micro-kernel of bf16 products. */
+  bf16Kernel: string;
+  /** Whether the processor multiplies bf16 itself: then it is the default precision. */
+  nativeBf16: boolean;
+  /** Micro-kernels that gave wrong results in their self-test here and are not used. */
+  refusedKernels: string[];
 }
 
 /** A weight packed for matrix products: an opaque handle with memory outside of the JavaScript heap. */
@@ -74,11 +83,11 @@ interface ProductFunctions {
 /** What the LM head gives for A positions, without [A, V] logits in memory. logits = (hidden · wᵀ + bias) / temperature. */
 interface TokenOutputFunctions {
   /**
-   * hidden [A, D], w [V, D] (or its packed handle), targets [A] → logps [A] (natural log), and where not null entropy [A] = -Σ p ln p,
+   * hidden [A, D], w [V, D] (given as it is, or as its packed handle, which is used when not null), targets [A] → logps [A] (natural log), and where not null entropy [A] = -Σ p ln p,
    * sumSquares [A] = Σ p²; lse [A] is the log-sum-exp of the logits, which the backward pass needs.
    */
   tokenOutputs(
-    hidden: Float32Array, w: Float32Array | PackedWeight, bias: Float32Array | null, targets: Int32Array,
+    hidden: Float32Array, w: Float32Array | null, packed: PackedWeight | null, bias: Float32Array | null, targets: Int32Array,
     a: number, v: number, d: number, temperature: number, precision: Precision,
     logps: Float32Array, entropy: Float32Array | null, sumSquares: Float32Array | null, lse: Float32Array,
   ): void;
@@ -108,7 +117,7 @@ interface OptimiserFunctions {
 }
 
 /** Every function of the Rust library. Lengths and overlaps are checked: wrong arguments throw, and nothing is written. */
-export interface NativeBinding extends MemoryFunctions, ProductFunctions, TokenOutputFunctions, OptimiserFunctions {
+export interface NativeBinding extends MemoryFunctions, ProductFunctions, TokenOutputFunctions, OptimiserFunctions, KernelFunctions {
   features(): NativeFeatures;
 }
 

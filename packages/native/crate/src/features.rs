@@ -1,6 +1,10 @@
 //! What the processor can do, and which kernels are used because of it.
 
+use crate::border::guard;
+use crate::dtype::Precision;
+use crate::gemm::choice;
 use crate::pool;
+use napi::Result;
 use napi_derive::napi;
 
 /// Instruction sets that have kernels here.
@@ -79,11 +83,19 @@ pub struct Features {
     pub avx512: bool,
     pub avx512_bf16: bool,
     pub amx_bf16: bool,
+    pub fp32_kernel: String,
+    pub bf16_kernel: String,
+    pub native_bf16: bool,
+    pub refused_kernels: Vec<String>,
 }
 
 /// What the processor offers, and what the kernels make of it.
 #[napi]
-pub fn features() -> Features {
+pub fn features() -> Result<Features> {
+    guard(|| Ok(describe()))
+}
+
+fn describe() -> Features {
     let found = processor();
     Features {
         arch: std::env::consts::ARCH.to_string(),
@@ -92,5 +104,13 @@ pub fn features() -> Features {
         avx512: found.avx512,
         avx512_bf16: found.avx512_bf16,
         amx_bf16: found.amx_bf16,
+        fp32_kernel: choice::kernel(Precision::Fp32).name.to_string(),
+        bf16_kernel: choice::kernel(Precision::Bf16).name.to_string(),
+        native_bf16: choice::kernel(Precision::Bf16).bf16,
+        refused_kernels: [Precision::Fp32, Precision::Bf16]
+            .iter()
+            .flat_map(|&precision| choice::refused(precision))
+            .map(|name| name.to_string())
+            .collect(),
     }
 }

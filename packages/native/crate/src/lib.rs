@@ -7,6 +7,8 @@
 pub mod border;
 pub mod dtype;
 pub mod features;
+pub mod gemm;
+pub mod linear;
 pub mod memory;
 pub mod pool;
 

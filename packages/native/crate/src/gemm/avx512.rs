@@ -1,0 +1,168 @@
+//! AVX-512: tiles of 12 × 32, twenty-four accumulators; in fp32, on rounded operands, and with `vdpbf16ps`.
+
+use super::kernel::{nothing, Format, Kernel, Tile};
+use std::arch::x86_64::*;
+
+const MR: usize = 12;
+const NR: usize = 32;
+
+/// Writes the sums of one row to C: columns beyond `cols` are masked out.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub unsafe fn write_row(c: *mut f32, sums: [__m512; 2], cols: usize, add: bool) {
+    for (half, sum) in sums.into_iter().enumerate() {
+        let used = cols.saturating_sub(half * 16).min(16);
+        let mask = ((1u32 << used) - 1) as __mmask16;
+        // SAFETY: only the columns of the mask are touched; the address itself may point past them.
+        unsafe {
+            let c = c.wrapping_add(half * 16);
+            let sum = if add { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), sum) } else { sum };
+            _mm512_mask_storeu_ps(c, mask, sum);
+        }
+    }
+}
+
+/// Two vectors of B at step `k`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_b<const HALF: bool>(b: *const u8, k: usize) -> [__m512; 2] {
+    // SAFETY: the panel holds 32 elements at step `k`.
+    unsafe {
+        if HALF {
+            let from = b.cast::<__m256i>().add(2 * k);
+            [from, from.add(1)].map(|p| {
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p))))
+            })
+        } else {
+            let from = b.cast::<f32>().add(NR * k);
+            [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))]
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
+    let a = tile.a.cast::<f32>();
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    for k in 0..tile.k {
+        // SAFETY: step `k` of both panels exists.
+        let b = unsafe { load_b::<HALF>(tile.b, k) };
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: as above, and `row < MR`.
+            let a = _mm512_set1_ps(unsafe { *a.add(k * MR + row) });
+            sums[0] = _mm512_fmadd_ps(a, b[0], sums[0]);
+            sums[1] = _mm512_fmadd_ps(a, b[1], sums[1]);
+        }
+    }
+    for (row, &sums) in sums.iter().enumerate() {
+        // SAFETY: the row exists in C, with `cols` columns.
+        unsafe { write_row(tile.c.add(row * tile.ldc), sums, tile.cols, tile.add) };
+    }
+}
+
+/// The same with pairs of bfloat16: `tile.k / 2` steps.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn rows_pairs<const R: usize>(tile: &Tile) {
+    let (a, b) = (tile.a.cast::<i32>(), tile.b.cast::<i32>());
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    for k in 0..tile.k / 2 {
+        // SAFETY: pair `k` of both panels exists; a vector of integers and one of bfloat16 pairs have the same bits.
+        let b: [__m512bh; 2] = unsafe {
+            let from = b.add(NR * k);
+            [
+                std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast())),
+                std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.add(16).cast())),
+            ]
+        };
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: as above, and `row < MR`.
+            let a =
+                unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*a.add(k * MR + row))) };
+            sums[0] = _mm512_dpbf16_ps(sums[0], a, b[0]);
+            sums[1] = _mm512_dpbf16_ps(sums[1], a, b[1]);
+        }
+    }
+    for (row, &sums) in sums.iter().enumerate() {
+        // SAFETY: the row exists in C, with `cols` columns.
+        unsafe { write_row(tile.c.add(row * tile.ldc), sums, tile.cols, tile.add) };
+    }
+}
+
+macro_rules! by_rows {
+    ($tile:ident, $function:ident $(, $half:ident)?) => {
+        match $tile.rows {
+            1 => $function::<1 $(, $half)?>($tile),
+            2 => $function::<2 $(, $half)?>($tile),
+            3 => $function::<3 $(, $half)?>($tile),
+            4 => $function::<4 $(, $half)?>($tile),
+            5 => $function::<5 $(, $half)?>($tile),
+            6 => $function::<6 $(, $half)?>($tile),
+            7 => $function::<7 $(, $half)?>($tile),
+            8 => $function::<8 $(, $half)?>($tile),
+            9 => $function::<9 $(, $half)?>($tile),
+            10 => $function::<10 $(, $half)?>($tile),
+            11 => $function::<11 $(, $half)?>($tile),
+            _ => $function::<12 $(, $half)?>($tile),
+        }
+    };
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn run<const HALF: bool>(tile: &Tile) {
+    // SAFETY: by the caller's promise; rows are 1 to MR.
+    unsafe { by_rows!(tile, rows, HALF) }
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn run_pairs(tile: &Tile) {
+    // SAFETY: by the caller's promise; rows are 1 to MR.
+    unsafe { by_rows!(tile, rows_pairs) }
+}
+
+pub static AVX512: Kernel = Kernel {
+    name: "avx512",
+    mr: MR,
+    nr: NR,
+    unit: 1,
+    kc: 320,
+    format_a: Format::Float,
+    format_b: Format::Float,
+    bf16: false,
+    pack: super::pack::pack_avx512,
+    enter: nothing,
+    leave: nothing,
+    run: run::<false>,
+};
+
+/// Operands rounded to bfloat16, multiplied as fp32: for processors without bfloat16 instructions.
+pub static AVX512_ROUNDED: Kernel = Kernel {
+    name: "avx512-rounded",
+    mr: MR,
+    nr: NR,
+    unit: 1,
+    kc: 320,
+    format_a: Format::Rounded,
+    format_b: Format::Half,
+    bf16: false,
+    pack: super::pack::pack_avx512,
+    enter: nothing,
+    leave: nothing,
+    run: run::<true>,
+};
+
+pub static AVX512_BF16: Kernel = Kernel {
+    name: "avx512-bf16",
+    mr: MR,
+    nr: NR,
+    unit: 2,
+    kc: 512,
+    format_a: Format::Pairs,
+    format_b: Format::Pairs,
+    bf16: true,
+    pack: super::pack::pack_avx512,
+    enter: nothing,
+    leave: nothing,
+    run: run_pairs,
+};

@@ -1,0 +1,204 @@
+use super::choice::noise;
+use super::kernel::{Kernel, PORTABLE, PORTABLE_ROUNDED};
+use super::*;
+use crate::dtype::round_bf16;
+
+/// Every kernel that this processor can run.
+fn kernels() -> Vec<&'static Kernel> {
+    #[allow(unused_mut)]
+    let mut list: Vec<&'static Kernel> = vec![&PORTABLE, &PORTABLE_ROUNDED];
+    #[cfg(target_arch = "x86_64")]
+    {
+        let found = crate::features::processor();
+        let all: [(bool, &'static Kernel); 6] = [
+            (found.avx2, &avx2::AVX2),
+            (found.avx2, &avx2::AVX2_ROUNDED),
+            (found.avx512, &avx512::AVX512),
+            (found.avx512, &avx512::AVX512_ROUNDED),
+            (found.avx512_bf16, &avx512::AVX512_BF16),
+            (found.amx_bf16, &amx::AMX),
+        ];
+        list.extend(all.into_iter().filter(|(here, _)| *here).map(|(_, kernel)| kernel));
+    }
+    list
+}
+
+fn rounding(kernel: &Kernel) -> fn(f32) -> f32 {
+    if kernel.format_a == Format::Float {
+        |x| x
+    } else {
+        round_bf16
+    }
+}
+
+/// The definition, in float64.
+fn naive(
+    kernel: &Kernel,
+    a: View,
+    b: View,
+    c: &[f32],
+    stride: usize,
+    accumulate: bool,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let round = rounding(kernel);
+    let at = |view: &View, i: usize, j: usize| {
+        f64::from(round(view.data[i * view.row_stride + j * view.column_stride]))
+    };
+    let mut out = c.to_vec();
+    for i in 0..a.rows {
+        for j in 0..b.rows {
+            let sum: f64 = (0..a.columns).map(|k| at(&a, i, k) * at(&b, j, k)).sum();
+            let before = if accumulate { f64::from(c[i * stride + j]) } else { 0.0 };
+            out[i * stride + j] = (before + sum + bias.map_or(0.0, |bias| f64::from(bias[j]))) as f32;
+        }
+    }
+    out
+}
+
+fn close(got: &[f32], expected: &[f32], k: usize, what: &str) {
+    assert_eq!(got.len(), expected.len());
+    let limit = 2e-6 * (k as f32 + 1.0).sqrt();
+    for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
+        assert!(
+            (got - expected).abs() <= limit * (1.0 + expected.abs()),
+            "{what}: element {i} is {got}, not {expected}"
+        );
+    }
+}
+
+#[test]
+fn every_kernel_multiplies_odd_shapes_with_any_strides() {
+    let shapes = [
+        (1, 1, 1),
+        (1, 17, 5),
+        (2, 16, 8),
+        (5, 33, 31),
+        (6, 16, 64),
+        (7, 40, 333),
+        (13, 70, 641),
+        (33, 65, 100),
+        (97, 257, 37),
+        (200, 48, 321),
+    ];
+    for kernel in kernels() {
+        for (case, &(m, n, k)) in shapes.iter().enumerate() {
+            let seed = case as u32 * 10 + 1;
+            let (a, b, c, bias) = (
+                noise(seed, m * k * 3),
+                noise(seed + 1, n * k * 3),
+                noise(seed + 2, m * (n + 3)),
+                noise(seed + 3, n),
+            );
+            // Rows adjacent, columns adjacent, neither.
+            let views = |data, lanes| {
+                [
+                    View::new(data, lanes, k, k, 1),
+                    View::new(data, lanes, k, 1, lanes),
+                    View::new(data, lanes, k, 2 * k + 1, 2),
+                ]
+            };
+            for (way_a, way_b) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (0, 2), (2, 1)] {
+                let (Some(a), Some(b)) = (views(&a, m)[way_a], views(&b, n)[way_b]) else {
+                    panic!("views fit")
+                };
+                for accumulate in [false, true] {
+                    let bias = (case % 2 == 0).then_some(&bias[..]);
+                    let mut got = c.clone();
+                    let output = Output { data: &mut got, stride: n + 3, accumulate, bias };
+                    multiply_with(kernel, output, a, Right::Lanes(b));
+                    let expected = naive(kernel, a, b, &c, n + 3, accumulate, bias);
+                    close(
+                        &got,
+                        &expected,
+                        k,
+                        &format!("{} {m}x{n}x{k} {way_a}{way_b} {accumulate}", kernel.name),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_is_the_same_to_the_bit_in_any_batch_packed_or_not() {
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        for (n, k) in [(50, 576), (33, 1000), (64, 37)] {
+            let (x, w) = (noise(7, 300 * k), noise(8, n * k));
+            let w = View::row_major(&w, n, k);
+            let Some(packed) = PackedB::new(w, precision) else { panic!("memory") };
+            let mut whole = vec![0f32; 300 * n];
+            let output = Output { data: &mut whole, stride: n, accumulate: false, bias: None };
+            multiply(output, View::row_major(&x, 300, k), Right::Lanes(w), precision);
+            for (start, m) in [(0, 1), (17, 1), (3, 2), (100, 5), (200, 64), (150, 97), (1, 299)] {
+                let mut part = vec![0f32; m * n];
+                let output = Output { data: &mut part, stride: n, accumulate: false, bias: None };
+                multiply(
+                    output,
+                    View::row_major(&x[start * k..], m, k),
+                    Right::Packed(packed.columns()),
+                    precision,
+                );
+                assert!(
+                    part == whole[start * n..(start + m) * n],
+                    "rows {start}+{m} of {n}x{k} {precision:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn some_columns_of_a_packed_operand() {
+    let (m, n, k) = (9, 150, 70);
+    let (x, w) = (noise(1, m * k), noise(2, n * k));
+    let w = View::row_major(&w, n, k);
+    let Some(packed) = PackedB::new(w, Precision::Fp32) else { panic!("memory") };
+    let mut whole = vec![0f32; m * n];
+    let output = Output { data: &mut whole, stride: n, accumulate: false, bias: None };
+    multiply(output, View::row_major(&x, m, k), Right::Packed(packed.columns()), Precision::Fp32);
+    let mut part = vec![0f32; m * 54];
+    let output = Output { data: &mut part, stride: 54, accumulate: false, bias: None };
+    multiply(output, View::row_major(&x, m, k), Right::Packed(packed.column_range(96..150)), Precision::Fp32);
+    for row in 0..m {
+        assert_eq!(part[row * 54..(row + 1) * 54], whole[row * n + 96..(row + 1) * n]);
+    }
+}
+
+#[test]
+fn slices_of_large_operands_and_empty_sums() {
+    // Long enough in K that a slice holds few panels.
+    let (m, n, k) = (150, 140, 70_000);
+    let (a, b) = (noise(1, m * k), noise(2, n * k));
+    let (a, b) = (View::row_major(&a, m, k), View::row_major(&b, n, k));
+    let mut got = vec![0f32; m * n];
+    let output = Output { data: &mut got, stride: n, accumulate: false, bias: None };
+    multiply(output, a, Right::Lanes(b), Precision::Fp32);
+    for (i, j) in [(0, 0), (149, 139), (73, 70), (24, 64), (140, 3)] {
+        let expected: f64 = (0..k).map(|t| f64::from(a.data[i * k + t]) * f64::from(b.data[j * k + t])).sum();
+        assert!((f64::from(got[i * n + j]) - expected).abs() < 2e-3, "{} {expected}", got[i * n + j]);
+    }
+
+    let mut c = vec![1f32; 6];
+    let output = Output { data: &mut c, stride: 3, accumulate: false, bias: Some(&[1.0, 2.0, 3.0]) };
+    multiply(output, View::row_major(&[], 2, 0), Right::Lanes(View::row_major(&[], 3, 0)), Precision::Fp32);
+    assert_eq!(c, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn kernels_pass_their_own_test_and_none_is_refused() {
+    for kernel in kernels() {
+        assert!(choice::passes(kernel), "{}", kernel.name);
+    }
+    assert!(choice::refused(Precision::Fp32).is_empty() && choice::refused(Precision::Bf16).is_empty());
+}
+
+#[test]
+fn views_stay_inside_their_slice() {
+    let data = [0f32; 12];
+    assert!(View::new(&data, 3, 4, 4, 1).is_some());
+    assert!(View::new(&data, 3, 4, 4, 2).is_none());
+    assert!(View::new(&data, 4, 4, 4, 1).is_none());
+    assert!(View::new(&data, usize::MAX, 4, usize::MAX, 1).is_none());
+    assert!(View::new(&[], 0, 4, 4, 1).is_some());
+}
