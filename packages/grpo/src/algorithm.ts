@@ -1,5 +1,6 @@
 import { defineAlgorithm, EspalierError, type Algorithm } from '@espalier/spec';
-import { batchGeometry, parseGRPOConfig, type GRPOConfigInput } from './config';
+import { roundGeometry } from '@espalier/trainer';
+import { parseGRPOConfig, type GRPOConfigInput } from './config';
 import { isTruncated, packGroups, samplerLogps, scoreGroups } from './experience';
 import { policyObjective } from './objective';
 
@@ -19,7 +20,7 @@ import { policyObjective } from './objective';
  */
 export function grpo(config: GRPOConfigInput = {}): Algorithm {
   const parsed = parseGRPOConfig(config);
-  const { offPolicy } = batchGeometry(parsed);
+  const offPolicy = roundGeometry(parsed, parsed.numIterations).updates > 1; // the weights change while one generation is trained on
   const oldLogps = parsed.oldLogps === 'auto' ? (offPolicy ? 'recompute' : 'none') : parsed.oldLogps;
   return defineAlgorithm({
     name: 'grpo',
