@@ -122,17 +122,30 @@ pub fn accumulate(value: &[f32], scale: f32, target: &mut [f32]) {
     });
 }
 
-fn spread_binary(operation: Operation, (a, a_spread): (&[f32], Spread), (b, b_spread): (&[f32], Spread), rows: usize, width: usize, y: &mut [f32]) {
+fn spread_binary(
+    operation: Operation,
+    (a, a_spread): (&[f32], Spread),
+    (b, b_spread): (&[f32], Spread),
+    rows: usize,
+    width: usize,
+    y: &mut [f32],
+) {
     let flat = |spread: Spread| matches!(spread, Spread::Whole | Spread::Scalar);
     if flat(a_spread) && flat(b_spread) {
         let (n, y) = (y.len(), SharedMut::new(y));
         let part = |x, spread, r: std::ops::Range<usize>| -> &[f32] {
             let x: &[f32] = x;
-            if spread == Spread::Whole { &x[r] } else { &x[..1] }
+            if spread == Spread::Whole {
+                &x[r]
+            } else {
+                &x[..1]
+            }
         };
         return parallel_ranges(n, GRAIN, |r| {
             // SAFETY: ranges are disjoint.
-            apply(operation, part(a, a_spread, r.clone()), part(b, b_spread, r.clone()), unsafe { y.slice(r.start, r.len()) });
+            apply(operation, part(a, a_spread, r.clone()), part(b, b_spread, r.clone()), unsafe {
+                y.slice(r.start, r.len())
+            });
         });
     }
     let y = SharedMut::new(y);
@@ -157,13 +170,24 @@ fn spread_binary(operation: Operation, (a, a_spread): (&[f32], Spread), (b, b_sp
 /// `[rows, width]` (0), `[width]` (1), `[rows]` (2) or `[]` (3).
 #[napi]
 #[allow(clippy::too_many_arguments)]
-pub fn binary(operation: u32, a: Float32ArraySlice, a_spread: u32, b: Float32ArraySlice, b_spread: u32, mut y: Float32ArraySlice, rows: u32, width: u32) -> Result<()> {
+pub fn binary(
+    operation: u32,
+    a: Float32ArraySlice,
+    a_spread: u32,
+    b: Float32ArraySlice,
+    b_spread: u32,
+    mut y: Float32ArraySlice,
+    rows: u32,
+    width: u32,
+) -> Result<()> {
     guard(|| {
         let (rows, width) = (rows as usize, width as usize);
-        let (operation, a_spread, b_spread) = (Operation::parse(operation)?, Spread::parse(a_spread)?, Spread::parse(b_spread)?);
+        let (operation, a_spread, b_spread) =
+            (Operation::parse(operation)?, Spread::parse(a_spread)?, Spread::parse(b_spread)?);
         let n = product("binary", &[rows, width])?;
         disjoint("binary", &[place(&y)], &[place(&a), place(&b)])?;
-        let (a, b) = (floats(&a, "a", a_spread.len(rows, width))?, floats(&b, "b", b_spread.len(rows, width))?);
+        let (a, b) =
+            (floats(&a, "a", a_spread.len(rows, width))?, floats(&b, "b", b_spread.len(rows, width))?);
         spread_binary(operation, (a, a_spread), (b, b_spread), rows, width, floats_mut(&mut y, "y", n)?);
         Ok(())
     })

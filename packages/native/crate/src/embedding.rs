@@ -54,7 +54,13 @@ fn check_ids(kernel: &str, ids: &[i32], rows: usize) -> Result<()> {
 
 /// `table [rows, d]`, `ids [T]` → `out [T, d]`.
 #[napi]
-pub fn gather_rows(table: Float32ArraySlice, ids: Int32ArraySlice, mut out: Float32ArraySlice, rows: u32, d: u32) -> Result<()> {
+pub fn gather_rows(
+    table: Float32ArraySlice,
+    ids: Int32ArraySlice,
+    mut out: Float32ArraySlice,
+    rows: u32,
+    d: u32,
+) -> Result<()> {
     guard(|| {
         let (rows, d, count) = (rows as usize, d as usize, ids.len());
         let (size, n) = (product("gatherRows", &[rows, d])?, product("gatherRows", &[count, d])?);
@@ -67,20 +73,39 @@ pub fn gather_rows(table: Float32ArraySlice, ids: Int32ArraySlice, mut out: Floa
 
 /// `values [T, d]`, `ids [T]` → `table [rows, d]`: zeroed when `zero`, then rows added in order.
 #[napi]
-pub fn scatter_add_rows(values: Float32ArraySlice, ids: Int32ArraySlice, mut table: Float32ArraySlice, rows: u32, d: u32, zero: bool) -> Result<()> {
+pub fn scatter_add_rows(
+    values: Float32ArraySlice,
+    ids: Int32ArraySlice,
+    mut table: Float32ArraySlice,
+    rows: u32,
+    d: u32,
+    zero: bool,
+) -> Result<()> {
     guard(|| {
         let (rows, d, count) = (rows as usize, d as usize, ids.len());
         let (size, n) = (product("scatterAddRows", &[rows, d])?, product("scatterAddRows", &[count, d])?);
         disjoint("scatterAddRows", &[place(&table)], &[place(&values), place(&ids)])?;
         check_ids("scatterAddRows", &ids, rows)?;
-        scatter_add(floats(&values, "values", n)?, ints(&ids, "ids", count)?, d, zero, floats_mut(&mut table, "table", size)?);
+        scatter_add(
+            floats(&values, "values", n)?,
+            ints(&ids, "ids", count)?,
+            d,
+            zero,
+            floats_mut(&mut table, "table", size)?,
+        );
         Ok(())
     })
 }
 
 /// `values [T, d]` over rows `ids [T]` of `table [rows, d]`, in place; a later row wins.
 #[napi]
-pub fn write_rows(values: Float32ArraySlice, ids: Int32ArraySlice, mut table: Float32ArraySlice, rows: u32, d: u32) -> Result<()> {
+pub fn write_rows(
+    values: Float32ArraySlice,
+    ids: Int32ArraySlice,
+    mut table: Float32ArraySlice,
+    rows: u32,
+    d: u32,
+) -> Result<()> {
     guard(|| {
         let (rows, d, count) = (rows as usize, d as usize, ids.len());
         let (size, n) = (product("writeRows", &[rows, d])?, product("writeRows", &[count, d])?);
@@ -105,7 +130,10 @@ mod tests {
         let ids: Vec<i32> = (0..200).map(|i| (i * 37 % 70) as i32).collect();
         let mut out = vec![0.0; ids.len() * d];
         gather(&table, &ids, d, &mut out);
-        assert!(ids.iter().enumerate().all(|(i, &id)| out[i * d..(i + 1) * d] == table[id as usize * d..(id as usize + 1) * d]));
+        assert!(ids
+            .iter()
+            .enumerate()
+            .all(|(i, &id)| out[i * d..(i + 1) * d] == table[id as usize * d..(id as usize + 1) * d]));
         let mut back = vec![7.0; rows * d];
         scatter_add(&out, &ids, d, true, &mut back);
         for r in 0..rows {

@@ -90,12 +90,17 @@ mod tests {
         let (mut y, mut dx) = (vec![0.0; 1001], vec![0.0; 1001]);
         gelu_forward(&x, &mut y);
         gelu_backward(&dy, &x, &mut dx);
-        let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh());
+        let gelu = |x: f64| {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
+        };
         for i in 0..1001 {
             let at = f64::from(x[i]);
             let slope = (gelu(at + 1e-5) - gelu(at - 1e-5)) / 2e-5;
             for (actual, expected) in [(y[i], gelu(at)), (dx[i], f64::from(dy[i]) * slope)] {
-                assert!((f64::from(actual) - expected).abs() <= 1e-5 * (1.0 + expected.abs()), "{at}: {actual} {expected}");
+                assert!(
+                    (f64::from(actual) - expected).abs() <= 1e-5 * (1.0 + expected.abs()),
+                    "{at}: {actual} {expected}"
+                );
             }
         }
     }

@@ -141,7 +141,13 @@ pub fn layer_norm_forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: 
 
 /// Runs `rows(start, len, dx, partial)` over blocks of rows, then adds the partial sums up in the order of blocks.
 /// `sums` holds one or two vectors of `d` floats, each `partial` as many.
-fn backward(total: usize, d: usize, dx: &mut [f32], sums: &mut [&mut [f32]], rows: impl Fn(usize, usize, &mut [f32], &mut [f32]) + Sync) {
+fn backward(
+    total: usize,
+    d: usize,
+    dx: &mut [f32],
+    sums: &mut [&mut [f32]],
+    rows: impl Fn(usize, usize, &mut [f32], &mut [f32]) + Sync,
+) {
     let blocks = total.div_ceil(ROWS_PER_PARTIAL);
     let width = sums.len() * d;
     let mut partials = Floats::uninit(blocks * width);
@@ -165,14 +171,29 @@ fn backward(total: usize, d: usize, dx: &mut [f32], sums: &mut [&mut [f32]], row
     }
 }
 
-pub fn rms_norm_backward(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]) {
+pub fn rms_norm_backward(
+    dy: &[f32],
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    dx: &mut [f32],
+    dweight: &mut [f32],
+) {
     let d = weight.len();
     backward(x.len() / d, d, dx, &mut [dweight], |start, len, dx, partial| {
         rms_grad_rows(&dy[start..start + len], &x[start..start + len], weight, eps, dx, partial);
     });
 }
 
-pub fn layer_norm_backward(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32], dbias: &mut [f32]) {
+pub fn layer_norm_backward(
+    dy: &[f32],
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    dx: &mut [f32],
+    dweight: &mut [f32],
+    dbias: &mut [f32],
+) {
     let d = weight.len();
     backward(x.len() / d, d, dx, &mut [dweight, dbias], |start, len, dx, partial| {
         let (dweight, dbias) = partial.split_at_mut(d);
@@ -190,11 +211,23 @@ fn size(kernel: &str, rows: u32, d: u32) -> Result<(usize, usize)> {
 
 /// `x [rows, d]`, `weight [d]` → `y [rows, d]`.
 #[napi]
-pub fn rms_norm(x: Float32ArraySlice, weight: Float32ArraySlice, mut y: Float32ArraySlice, rows: u32, d: u32, eps: f64) -> Result<()> {
+pub fn rms_norm(
+    x: Float32ArraySlice,
+    weight: Float32ArraySlice,
+    mut y: Float32ArraySlice,
+    rows: u32,
+    d: u32,
+    eps: f64,
+) -> Result<()> {
     guard(|| {
         let (n, d) = size("rmsNorm", rows, d)?;
         disjoint("rmsNorm", &[place(&y)], &[place(&x), place(&weight)])?;
-        rms_norm_forward(floats(&x, "x", n)?, floats(&weight, "weight", d)?, eps as f32, floats_mut(&mut y, "y", n)?);
+        rms_norm_forward(
+            floats(&x, "x", n)?,
+            floats(&weight, "weight", d)?,
+            eps as f32,
+            floats_mut(&mut y, "y", n)?,
+        );
         Ok(())
     })
 }
@@ -216,19 +249,40 @@ pub fn rms_norm_grad(
         let (n, d) = size("rmsNormGrad", rows, d)?;
         disjoint("rmsNormGrad", &[place(&dx), place(&dweight)], &[place(&dy), place(&x), place(&weight)])?;
         let (dx, dweight) = (floats_mut(&mut dx, "dx", n)?, floats_mut(&mut dweight, "dweight", d)?);
-        rms_norm_backward(floats(&dy, "dy", n)?, floats(&x, "x", n)?, floats(&weight, "weight", d)?, eps as f32, dx, dweight);
+        rms_norm_backward(
+            floats(&dy, "dy", n)?,
+            floats(&x, "x", n)?,
+            floats(&weight, "weight", d)?,
+            eps as f32,
+            dx,
+            dweight,
+        );
         Ok(())
     })
 }
 
 /// `x [rows, d]`, `weight [d]`, `bias [d]` → `y [rows, d]`.
 #[napi]
-pub fn layer_norm(x: Float32ArraySlice, weight: Float32ArraySlice, bias: Float32ArraySlice, mut y: Float32ArraySlice, rows: u32, d: u32, eps: f64) -> Result<()> {
+pub fn layer_norm(
+    x: Float32ArraySlice,
+    weight: Float32ArraySlice,
+    bias: Float32ArraySlice,
+    mut y: Float32ArraySlice,
+    rows: u32,
+    d: u32,
+    eps: f64,
+) -> Result<()> {
     guard(|| {
         let (n, d) = size("layerNorm", rows, d)?;
         disjoint("layerNorm", &[place(&y)], &[place(&x), place(&weight), place(&bias)])?;
         let y = floats_mut(&mut y, "y", n)?;
-        layer_norm_forward(floats(&x, "x", n)?, floats(&weight, "weight", d)?, floats(&bias, "bias", d)?, eps as f32, y);
+        layer_norm_forward(
+            floats(&x, "x", n)?,
+            floats(&weight, "weight", d)?,
+            floats(&bias, "bias", d)?,
+            eps as f32,
+            y,
+        );
         Ok(())
     })
 }
@@ -249,9 +303,25 @@ pub fn layer_norm_grad(
 ) -> Result<()> {
     guard(|| {
         let (n, d) = size("layerNormGrad", rows, d)?;
-        disjoint("layerNormGrad", &[place(&dx), place(&dweight), place(&dbias)], &[place(&dy), place(&x), place(&weight)])?;
-        let (dx, dweight, dbias) = (floats_mut(&mut dx, "dx", n)?, floats_mut(&mut dweight, "dweight", d)?, floats_mut(&mut dbias, "dbias", d)?);
-        layer_norm_backward(floats(&dy, "dy", n)?, floats(&x, "x", n)?, floats(&weight, "weight", d)?, eps as f32, dx, dweight, dbias);
+        disjoint(
+            "layerNormGrad",
+            &[place(&dx), place(&dweight), place(&dbias)],
+            &[place(&dy), place(&x), place(&weight)],
+        )?;
+        let (dx, dweight, dbias) = (
+            floats_mut(&mut dx, "dx", n)?,
+            floats_mut(&mut dweight, "dweight", d)?,
+            floats_mut(&mut dbias, "dbias", d)?,
+        );
+        layer_norm_backward(
+            floats(&dy, "dy", n)?,
+            floats(&x, "x", n)?,
+            floats(&weight, "weight", d)?,
+            eps as f32,
+            dx,
+            dweight,
+            dbias,
+        );
         Ok(())
     })
 }
@@ -320,9 +390,18 @@ mod tests {
             close(&dx, &numeric(&x, |x| rms_reference(x, &wide(&w), f64::from(eps), &wide(&dy))));
             close(&dw, &numeric(&w, |w| rms_reference(&wide(&x), w, f64::from(eps), &wide(&dy))));
             layer_norm_backward(&dy, &x, &w, eps, &mut dx, &mut dw, &mut db);
-            close(&dx, &numeric(&x, |x| layer_reference(x, &wide(&w), &wide(&b), f64::from(eps), &wide(&dy))));
-            close(&dw, &numeric(&w, |w| layer_reference(&wide(&x), w, &wide(&b), f64::from(eps), &wide(&dy))));
-            close(&db, &numeric(&b, |b| layer_reference(&wide(&x), &wide(&w), b, f64::from(eps), &wide(&dy))));
+            close(
+                &dx,
+                &numeric(&x, |x| layer_reference(x, &wide(&w), &wide(&b), f64::from(eps), &wide(&dy))),
+            );
+            close(
+                &dw,
+                &numeric(&w, |w| layer_reference(&wide(&x), w, &wide(&b), f64::from(eps), &wide(&dy))),
+            );
+            close(
+                &db,
+                &numeric(&b, |b| layer_reference(&wide(&x), &wide(&w), b, f64::from(eps), &wide(&dy))),
+            );
         }
     }
 

@@ -118,7 +118,13 @@ pub fn sum_squares(x: Float32ArraySlice) -> Result<f64> {
 
 /// `x [rows, width]` → `out [rows]`: the sums (`kind` 0), means (1) or maxima (2) of rows.
 #[napi]
-pub fn reduce_rows(x: Float32ArraySlice, mut out: Float32ArraySlice, rows: u32, width: u32, kind: u32) -> Result<()> {
+pub fn reduce_rows(
+    x: Float32ArraySlice,
+    mut out: Float32ArraySlice,
+    rows: u32,
+    width: u32,
+    kind: u32,
+) -> Result<()> {
     guard(|| {
         let (rows, width) = (rows as usize, width as usize);
         let n = product("reduceRows", &[rows, width])?;

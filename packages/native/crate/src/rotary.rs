@@ -23,7 +23,10 @@ const KEPT: usize = 2;
 
 fn table(positions: &[i32], inv_freq: &[f32], scaling: f64) -> Arc<Table> {
     let same = |t: &Arc<Table>| {
-        t.scaling == scaling.to_bits() && t.positions == positions && t.frequencies.len() == inv_freq.len() && t.frequencies.iter().zip(inv_freq).all(|(a, b)| *a == b.to_bits())
+        t.scaling == scaling.to_bits()
+            && t.positions == positions
+            && t.frequencies.len() == inv_freq.len()
+            && t.frequencies.iter().zip(inv_freq).all(|(a, b)| *a == b.to_bits())
     };
     if let Ok(tables) = TABLES.lock() {
         if let Some(found) = tables.iter().find(|t| same(t)) {
@@ -44,7 +47,12 @@ fn table(positions: &[i32], inv_freq: &[f32], scaling: f64) -> Arc<Table> {
             }
         }
     });
-    let made = Arc::new(Table { positions: positions.to_vec(), frequencies: inv_freq.iter().map(|f| f.to_bits()).collect(), scaling: scaling.to_bits(), values });
+    let made = Arc::new(Table {
+        positions: positions.to_vec(),
+        frequencies: inv_freq.iter().map(|f| f.to_bits()).collect(),
+        scaling: scaling.to_bits(),
+        values,
+    });
     if let Ok(mut tables) = TABLES.lock() {
         tables.insert(0, made.clone());
         tables.truncate(KEPT);
@@ -73,7 +81,16 @@ vectorised! {
 }
 
 #[allow(clippy::too_many_arguments)]
-pub fn rotary_forward(x: &[f32], positions: &[i32], inv_freq: &[f32], scaling: f64, inverse: bool, heads: usize, dim: usize, y: &mut [f32]) {
+pub fn rotary_forward(
+    x: &[f32],
+    positions: &[i32],
+    inv_freq: &[f32],
+    scaling: f64,
+    inverse: bool,
+    heads: usize,
+    dim: usize,
+    y: &mut [f32],
+) {
     let (width, half) = (heads * dim, inv_freq.len());
     let table = table(positions, inv_freq, scaling);
     let y = SharedMut::new(y);
@@ -81,7 +98,9 @@ pub fn rotary_forward(x: &[f32], positions: &[i32], inv_freq: &[f32], scaling: f
         for t in tokens {
             let (cos, sin) = table.values[t * 2 * half..(t + 1) * 2 * half].split_at(half);
             // SAFETY: tokens are disjoint.
-            rotate(&x[t * width..(t + 1) * width], cos, sin, dim, inverse, unsafe { y.slice(t * width, width) });
+            rotate(&x[t * width..(t + 1) * width], cos, sin, dim, inverse, unsafe {
+                y.slice(t * width, width)
+            });
         }
     });
 }
@@ -107,7 +126,16 @@ pub fn rotary(
         }
         disjoint("rotary", &[place(&y)], &[place(&x), place(&positions), place(&inv_freq)])?;
         let y = floats_mut(&mut y, "y", n)?;
-        rotary_forward(floats(&x, "x", n)?, ints(&positions, "positions", tokens)?, floats(&inv_freq, "invFreq", half)?, scaling, inverse, heads, dim, y);
+        rotary_forward(
+            floats(&x, "x", n)?,
+            ints(&positions, "positions", tokens)?,
+            floats(&inv_freq, "invFreq", half)?,
+            scaling,
+            inverse,
+            heads,
+            dim,
+            y,
+        );
         Ok(())
     })
 }

@@ -103,7 +103,12 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
         }
         let a = u64::from(counter[0]) * 0xD251_1F53;
         let b = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [(b >> 32) as u32 ^ counter[1] ^ key[0], b as u32, (a >> 32) as u32 ^ counter[3] ^ key[1], a as u32];
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
     }
     counter
 }
@@ -298,18 +303,44 @@ pub fn sample_tokens(
         ];
         disjoint("sampleTokens", &[place(&tokens), place(&logps)], &read)?;
         let logits = floats(&logits, "logits", n)?;
-        let (seeds, samples, positions) = (part(&seeds, "seeds", 2 * rows)?, part(&samples, "samples", rows)?, part(&positions, "positions", rows)?);
-        let (temperature, top_k, top_p) = (part(&temperature, "temperature", rows)?, ints(&top_k, "topK", rows)?, part(&top_p, "topP", rows)?);
-        let (min_p, penalty) = (part(&min_p, "minP", rows)?, part(&repetition_penalty, "repetitionPenalty", rows)?);
+        let (seeds, samples, positions) = (
+            part(&seeds, "seeds", 2 * rows)?,
+            part(&samples, "samples", rows)?,
+            part(&positions, "positions", rows)?,
+        );
+        let (temperature, top_k, top_p) = (
+            part(&temperature, "temperature", rows)?,
+            ints(&top_k, "topK", rows)?,
+            part(&top_p, "topP", rows)?,
+        );
+        let (min_p, penalty) =
+            (part(&min_p, "minP", rows)?, part(&repetition_penalty, "repetitionPenalty", rows)?);
         let (history, offsets) = (&history[..], ints(&history_offsets, "historyOffsets", rows + 1)?);
         let mut specs = Vec::with_capacity(rows);
         for b in 0..rows {
-            let own = (offsets[b] >= 0 && offsets[b] <= offsets[b + 1]).then(|| history.get(offsets[b] as usize..offsets[b + 1] as usize)).flatten();
-            let own = own.ok_or_else(|| fail(format!("sampleTokens: row {b}: history {}..{} of {} ids", offsets[b], offsets[b + 1], history.len())))?;
+            let own = (offsets[b] >= 0 && offsets[b] <= offsets[b + 1])
+                .then(|| history.get(offsets[b] as usize..offsets[b + 1] as usize))
+                .flatten();
+            let own = own.ok_or_else(|| {
+                fail(format!(
+                    "sampleTokens: row {b}: history {}..{} of {} ids",
+                    offsets[b],
+                    offsets[b + 1],
+                    history.len()
+                ))
+            })?;
             if let Some(id) = own.iter().find(|&&id| id < 0 || id as usize >= vocab) {
-                return Err(fail(format!("sampleTokens: row {b}: id {id} in the history is outside a vocabulary of {vocab}")));
+                return Err(fail(format!(
+                    "sampleTokens: row {b}: id {id} in the history is outside a vocabulary of {vocab}"
+                )));
             }
-            let fine = temperature[b] >= 0.0 && temperature[b].is_finite() && top_k[b] >= 0 && top_p[b] > 0.0 && (0.0..=1.0).contains(&min_p[b]) && penalty[b] > 0.0 && penalty[b].is_finite();
+            let fine = temperature[b] >= 0.0
+                && temperature[b].is_finite()
+                && top_k[b] >= 0
+                && top_p[b] > 0.0
+                && (0.0..=1.0).contains(&min_p[b])
+                && penalty[b] > 0.0
+                && penalty[b].is_finite();
             if !fine {
                 return Err(fail(format!(
                     "sampleTokens: row {b}: temperature {} (>= 0), topK {} (>= 0), topP {} (> 0), minP {} (0 to 1), repetitionPenalty {} (> 0)",
@@ -328,18 +359,25 @@ pub fn sample_tokens(
                 history: own,
             });
         }
-        let (out_tokens, out_logps) = (SharedMut::new(ints_mut(&mut tokens, "tokens", rows)?), SharedMut::new(floats_mut(&mut logps, "logps", rows)?));
+        let (out_tokens, out_logps) = (
+            SharedMut::new(ints_mut(&mut tokens, "tokens", rows)?),
+            SharedMut::new(floats_mut(&mut logps, "logps", rows)?),
+        );
         parallel_for(rows, |b| {
             thread_local! {
                 static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
             }
-            let found = SCRATCH.with(|scratch| sample_row(&logits[b * vocab..(b + 1) * vocab], &specs[b], &mut scratch.borrow_mut()));
+            let found = SCRATCH.with(|scratch| {
+                sample_row(&logits[b * vocab..(b + 1) * vocab], &specs[b], &mut scratch.borrow_mut())
+            });
             // SAFETY: each row has places of its own.
             let (token, logp) = unsafe { (&mut out_tokens.slice(b, 1)[0], &mut out_logps.slice(b, 1)[0]) };
             (*token, *logp) = found.map_or((-1, f32::NAN), |(token, logp)| (token as i32, logp));
         });
         match (0..rows).find(|&b| tokens[b] < 0) {
-            Some(b) => Err(fail(format!("sampleTokens: the logits of row {b} hold NaN or +infinity, or nothing finite"))),
+            Some(b) => Err(fail(format!(
+                "sampleTokens: the logits of row {b} hold NaN or +infinity, or nothing finite"
+            ))),
             None => Ok(()),
         }
     })
@@ -353,8 +391,14 @@ mod tests {
     fn philox_gives_the_published_answers() {
         // Known answers of Random123 (kat_vectors, philox4x32 10).
         assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
-        assert_eq!(philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+        assert_eq!(
+            philox([u32::MAX; 4], [u32::MAX; 2]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+        assert_eq!(
+            philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+        );
     }
 
     #[test]

@@ -61,7 +61,13 @@ pub fn swiglu(gate: Float32ArraySlice, up: Float32ArraySlice, mut y: Float32Arra
 
 /// `dy`, `gate`, `up` → `dgate`, `dup`, as long as `dy` is.
 #[napi]
-pub fn swiglu_grad(dy: Float32ArraySlice, gate: Float32ArraySlice, up: Float32ArraySlice, mut dgate: Float32ArraySlice, mut dup: Float32ArraySlice) -> Result<()> {
+pub fn swiglu_grad(
+    dy: Float32ArraySlice,
+    gate: Float32ArraySlice,
+    up: Float32ArraySlice,
+    mut dgate: Float32ArraySlice,
+    mut dup: Float32ArraySlice,
+) -> Result<()> {
     guard(|| {
         let n = dy.len();
         disjoint("swigluGrad", &[place(&dgate), place(&dup)], &[place(&dy), place(&gate), place(&up)])?;
@@ -87,8 +93,12 @@ mod tests {
             let (g, u, d) = (f64::from(gate[i]), f64::from(up[i]), f64::from(dy[i]));
             let silu = |g: f64| g / (1.0 + (-g).exp());
             let slope = (silu(g + 1e-5) - silu(g - 1e-5)) / 2e-5;
-            for (actual, expected) in [(y[i], silu(g) * u), (dgate[i], d * u * slope), (dup[i], d * silu(g))] {
-                assert!((f64::from(actual) - expected).abs() <= 1e-5 * (1.0 + expected.abs()), "{g}: {actual} {expected}");
+            for (actual, expected) in [(y[i], silu(g) * u), (dgate[i], d * u * slope), (dup[i], d * silu(g))]
+            {
+                assert!(
+                    (f64::from(actual) - expected).abs() <= 1e-5 * (1.0 + expected.abs()),
+                    "{g}: {actual} {expected}"
+                );
             }
         }
     }

@@ -25,7 +25,11 @@ pub fn level() -> Level {
     *LEVEL.get_or_init(|| {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("fma")
+            {
                 return Level::Avx512;
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -283,7 +287,12 @@ mod x86 {
         #[inline(always)]
         fn pow2(self) -> Self {
             // SAFETY: the processor was checked (see `vectorised!`).
-            Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127)))) })
+            Self(unsafe {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(
+                    _mm256_cvtps_epi32(self.0),
+                    _mm256_set1_epi32(127),
+                )))
+            })
         }
         #[inline(always)]
         fn zero_where_below(self, key: Self, bound: Self) -> Self {
@@ -321,7 +330,12 @@ mod x86 {
         #[inline(always)]
         fn pow2(self) -> Self {
             // SAFETY: the processor was checked (see `vectorised!`).
-            Self(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127)))) })
+            Self(unsafe {
+                _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(
+                    _mm512_cvtps_epi32(self.0),
+                    _mm512_set1_epi32(127),
+                )))
+            })
         }
         #[inline(always)]
         fn zero_where_below(self, key: Self, bound: Self) -> Self {
@@ -336,7 +350,12 @@ mod x86 {
 /// # Safety
 /// Every pointer must be valid for `n` floats; an output may equal an input, but may not overlap one otherwise.
 #[inline(always)]
-pub unsafe fn map<V: Vector, const I: usize, const O: usize>(n: usize, inputs: [*const f32; I], outputs: [*mut f32; O], f: impl Fn([V; I]) -> [V; O]) {
+pub unsafe fn map<V: Vector, const I: usize, const O: usize>(
+    n: usize,
+    inputs: [*const f32; I],
+    outputs: [*mut f32; O],
+    f: impl Fn([V; I]) -> [V; O],
+) {
     let whole = n / V::LANES * V::LANES;
     let mut i = 0;
     while i < whole {
@@ -371,7 +390,11 @@ pub unsafe fn map<V: Vector, const I: usize, const O: usize>(n: usize, inputs: [
 /// # Safety
 /// Every pointer must be readable for `n` floats.
 #[inline(always)]
-pub unsafe fn fold<V: Vector, const I: usize>(n: usize, inputs: [*const f32; I], f: impl Fn([V; I], V) -> V) -> f32 {
+pub unsafe fn fold<V: Vector, const I: usize>(
+    n: usize,
+    inputs: [*const f32; I],
+    f: impl Fn([V; I], V) -> V,
+) -> f32 {
     let zero = V::splat(0.0);
     let mut sums = [zero; 4];
     let step = 4 * V::LANES;

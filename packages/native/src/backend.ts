@@ -1,0 +1,141 @@
+import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import type { backend_util, DataId, DataType, TensorInfo } from '@tensorflow/tfjs-core';
+import { copyRegisteredKernels, findBackend, findBackendFactory, getKernel, registerBackend, registerKernel, unregisterKernel } from '@tensorflow/tfjs-core';
+import { loadNative } from './binding';
+import type { NativeBinding, Precision } from './binding';
+import { BufferPool } from './buffer-pool';
+import type { PoolStatistics } from './buffer-pool';
+import { nativeKernels } from './kernels';
+import { PackedWeights } from './packed-weights';
+
+/** The name in tfjs's registry. */
+export const nativeBackendName = 'native';
+
+let chosenPrecision: Precision | undefined;
+
+/** In which format the operands of `linear` and of the LM head are: bf16 where the processor multiplies it, else fp32, unless the environment or a caller chose. */
+export function nativePrecision(): Precision {
+  if (chosenPrecision === undefined) {
+    const asked = process.env.ESPALIER_MATMUL_PRECISION;
+    const features = loadNative()?.features();
+    const fast = features !== undefined && (features.amxBf16 || features.avx512Bf16);
+    chosenPrecision = asked === 'bf16' || asked === 'fp32' ? asked : fast ? 'bf16' : 'fp32';
+  }
+  return chosenPrecision;
+}
+
+/** Sets the format of {@link nativePrecision}. tfjs's own `matMul` stays in fp32. */
+export function setNativePrecision(precision: Precision): void {
+  chosenPrecision = precision;
+}
+
+/**
+ * tfjs's CPU backend with Rust kernels for what is hot. The numbers of a float32 tensor that a Rust kernel made lie in a buffer of the pool, which gets it back
+ * when the last tensor on it is disposed; arrays that came from outside (`tensor(values)`) stay the caller's.
+ */
+export class NativeBackend extends MathBackendCPU {
+  readonly pool: BufferPool;
+  readonly weights: PackedWeights;
+
+  constructor(readonly binding: NativeBinding) {
+    super();
+    (this as unknown as { firstUse: boolean }).firstUse = false; // no greeting that recommends another backend
+    this.pool = new BufferPool(binding);
+    this.weights = new PackedWeights(binding);
+  }
+
+  get precision(): Precision {
+    return nativePrecision();
+  }
+
+  /** A new float32 tensor of arbitrary contents, to be written by the kernel that asked. */
+  output(shape: number[]): { info: TensorInfo; values: Float32Array } {
+    const values = this.pool.take(shape.reduce((size, dimension) => size * dimension, 1));
+    return { info: { dataId: super.write(values, shape, 'float32'), shape, dtype: 'float32' }, values };
+  }
+
+  /** The numbers of a float32 tensor, to be read, or written by a kernel that works in place. */
+  floats(x: TensorInfo): Float32Array {
+    const data = this.data.get(x.dataId);
+    if (!(data.values instanceof Float32Array)) data.values = Float32Array.from((data.values ?? []) as ArrayLike<number>);
+    return data.values;
+  }
+
+  /** The same data under another reference. */
+  share(x: TensorInfo, shape: number[] = x.shape): TensorInfo {
+    this.incRef(x.dataId);
+    return { dataId: x.dataId, shape, dtype: x.dtype };
+  }
+
+  /** Frees idle buffers. */
+  trim(): void {
+    this.pool.trim();
+  }
+
+  /** Bytes in use by pooled tensors, idle in the pool, and in packed weights. */
+  nativeMemory(): PoolStatistics & { packedWeights: number } {
+    return { ...this.pool.statistics(), packedWeights: this.weights.bytes };
+  }
+
+  // A kernel of the CPU backend may return a view of its input's buffer, which must then never be recycled.
+  override write(values: backend_util.BackendValues, shape: number[], dtype: DataType): DataId {
+    this.escape(values);
+    return super.write(values, shape, dtype);
+  }
+
+  override move(dataId: DataId, values: backend_util.BackendValues, shape: number[], dtype: DataType, refCount: number): void {
+    this.escape(values);
+    super.move(dataId, values, shape, dtype, refCount);
+  }
+
+  // What is read out is the backing array itself: from then on it is the reader's.
+  override readSync(dataId: DataId): backend_util.BackendValues {
+    const values = super.readSync(dataId);
+    this.escape(values);
+    return values;
+  }
+
+  override disposeData(dataId: DataId, force = false): boolean {
+    const values = this.data.has(dataId) ? this.data.get(dataId).values : undefined;
+    const gone = super.disposeData(dataId, force);
+    if (gone) {
+      this.weights.forget(dataId as object);
+      if (values instanceof Float32Array) this.pool.give(values);
+    }
+    return gone;
+  }
+
+  override dispose(): void {
+    this.weights.dispose();
+    this.pool.dispose();
+    super.dispose();
+  }
+
+  private escape(values: backend_util.BackendValues | undefined): void {
+    if (ArrayBuffer.isView(values)) this.pool.escape(values.buffer);
+  }
+}
+
+/** The backend object, once tfjs has made it (that is, after `setBackend('native')`). */
+export function nativeBackend(): NativeBackend | null {
+  return (findBackend(nativeBackendName) as NativeBackend | undefined) ?? null;
+}
+
+/**
+ * Registers the backend `native` and its kernels with tfjs: all of the CPU backend's, and the Rust ones in the place of those that they replace.
+ * @returns false where the Rust library is not here; `nativeStatus()` says why
+ * @example
+ * if (registerNativeBackend()) await setBackend('native');
+ */
+export function registerNativeBackend(): boolean {
+  const binding = loadNative();
+  if (!binding) return false;
+  if (findBackendFactory(nativeBackendName)) return true;
+  registerBackend(nativeBackendName, () => new NativeBackend(binding));
+  copyRegisteredKernels('cpu', nativeBackendName);
+  for (const kernel of nativeKernels) {
+    if (getKernel(kernel.kernelName, nativeBackendName)) unregisterKernel(kernel.kernelName, nativeBackendName);
+    registerKernel({ kernelName: kernel.kernelName, backendName: nativeBackendName, kernelFunc: kernel.kernelFunc });
+  }
+  return true;
+}

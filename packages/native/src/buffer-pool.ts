@@ -1,0 +1,137 @@
+import type { NativeBinding } from './binding';
+
+/** Below this many floats an array of V8's own is cheaper than anything pooled. */
+const SMALL = 256;
+/** After this many requests, buffers that lay idle all the while are freed. */
+const REQUESTS_BETWEEN_TRIMS = 20_000;
+/** After this long without a request, all idle buffers are freed. */
+const IDLE_MILLISECONDS = 10_000;
+
+interface SizeClass {
+  free: ArrayBuffer[];
+  /** The fewest free buffers since the last trim: that many were not needed. */
+  unused: number;
+}
+
+/** What the pool holds, in bytes. */
+export interface PoolStatistics {
+  inUse: number;
+  free: number;
+}
+
+/**
+ * Buffers that Rust allocates, aligned to cache lines, and that return here when the last tensor on them goes. First touch of fresh memory is slow, so they are used again,
+ * in size classes that are at most a quarter too large.
+ *
+ * A buffer that left the backend (read out, or taken over by another tensor) is forgotten: it belongs to whoever holds it, and the garbage collector frees it.
+ */
+export class BufferPool {
+  private readonly classes = new Map<number, SizeClass>();
+  /** Buffers handed out and not escaped, with the size of their class. Weak: a tensor that is never disposed keeps its buffer alive itself. */
+  private readonly owned = new WeakMap<ArrayBufferLike, number>();
+  private requests = 0;
+  private inUse = 0;
+  private free = 0;
+  private idleTimer: NodeJS.Timeout | undefined;
+  private requestsAtTimer = 0;
+
+  constructor(private readonly binding: NativeBinding) {}
+
+  /** `n` floats of arbitrary contents. */
+  take(n: number): Float32Array {
+    if (n < SMALL) return new Float32Array(n);
+    const size = classSize(n * 4);
+    this.requests++;
+    if (this.requests % REQUESTS_BETWEEN_TRIMS === 0) this.trimUnused();
+    const found = this.classes.get(size);
+    let buffer = found?.free.pop();
+    if (buffer && found) {
+      this.free -= size;
+      if (found.free.length < found.unused) found.unused = found.free.length;
+    } else {
+      buffer = this.allocate(size);
+    }
+    this.inUse += size;
+    this.owned.set(buffer, size);
+    return new Float32Array(buffer, 0, n);
+  }
+
+  /** Takes back an array of `take`; any other array is ignored. */
+  give(values: Float32Array): void {
+    const size = this.owned.get(values.buffer);
+    if (size === undefined) return;
+    this.owned.delete(values.buffer);
+    this.inUse -= size;
+    let found = this.classes.get(size);
+    if (!found) this.classes.set(size, (found = { free: [], unused: 0 }));
+    found.free.push(values.buffer as ArrayBuffer);
+    this.free += size;
+    this.watchIdleness();
+  }
+
+  /** Never takes this buffer back: somebody outside holds it. */
+  escape(buffer: ArrayBufferLike | undefined): void {
+    const size = buffer && this.owned.get(buffer);
+    if (size === undefined) return;
+    this.owned.delete(buffer as ArrayBufferLike);
+    this.inUse -= size;
+  }
+
+  /** Frees every idle buffer at once. */
+  trim(): void {
+    for (const [size, found] of this.classes) this.shrink(size, found, 0);
+    this.classes.clear();
+  }
+
+  /** Frees what is idle and stops watching. */
+  dispose(): void {
+    clearTimeout(this.idleTimer);
+    this.idleTimer = undefined;
+    this.trim();
+  }
+
+  statistics(): PoolStatistics {
+    return { inUse: this.inUse, free: this.free };
+  }
+
+  private allocate(size: number): ArrayBuffer {
+    try {
+      return this.binding.allocate(size);
+    } catch (error) {
+      if (this.free === 0) throw error;
+      this.trim(); // memory is short: give back what lies idle, and try once more
+      return this.binding.allocate(size);
+    }
+  }
+
+  private trimUnused(): void {
+    for (const [size, found] of this.classes) {
+      this.shrink(size, found, found.free.length - found.unused);
+      found.unused = found.free.length;
+    }
+  }
+
+  private shrink(size: number, found: SizeClass, left: number): void {
+    while (found.free.length > left) {
+      this.binding.release(found.free.pop()!);
+      this.free -= size;
+    }
+  }
+
+  private watchIdleness(): void {
+    if (this.idleTimer) return;
+    this.requestsAtTimer = this.requests;
+    this.idleTimer = setTimeout(() => {
+      this.idleTimer = undefined;
+      if (this.requests === this.requestsAtTimer) this.trim();
+      else if (this.free > 0) this.watchIdleness();
+    }, IDLE_MILLISECONDS);
+    this.idleTimer.unref();
+  }
+}
+
+/** Rounded up to a multiple of a quarter of the power of two below. */
+export function classSize(bytes: number): number {
+  const step = 2 ** Math.max(8, Math.floor(Math.log2(bytes)) - 2);
+  return Math.ceil(bytes / step) * step;
+}

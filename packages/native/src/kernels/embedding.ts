@@ -1,0 +1,24 @@
+import { EspalierCacheWrite, EspalierEmbedding, EspalierEmbeddingGrad } from '../fused-kernels';
+import type { CacheWriteAttrs, CacheWriteInputs, EmbeddingAttrs, EmbeddingGradAttrs, EmbeddingGradInputs, EmbeddingInputs } from '../fused-kernels';
+import { nativeKernel } from './kernel';
+
+export const embeddingKernels = [
+  nativeKernel<EmbeddingInputs, EmbeddingAttrs>(EspalierEmbedding, ({ inputs: { weight }, attrs: { ids }, backend }) => {
+    const [rows, width] = weight.shape;
+    const out = backend.output([ids.length, width]);
+    backend.binding.gatherRows(backend.floats(weight), ids, out.values, rows, width);
+    return out.info;
+  }),
+  nativeKernel<EmbeddingGradInputs, EmbeddingGradAttrs>(EspalierEmbeddingGrad, ({ inputs: { dy }, attrs: { ids, vocabSize }, backend }) => {
+    const width = dy.shape[1];
+    const dweight = backend.output([vocabSize, width]);
+    backend.binding.scatterAddRows(backend.floats(dy), ids, dweight.values, vocabSize, width, true);
+    return dweight.info;
+  }),
+  nativeKernel<CacheWriteInputs, CacheWriteAttrs>(EspalierCacheWrite, ({ inputs: { cache, values }, attrs: { rows }, backend }) => {
+    const [capacity, width] = cache.shape;
+    backend.binding.writeRows(backend.floats(values), rows, backend.floats(cache), capacity, width);
+    backend.weights.changed(cache.dataId as object);
+    return backend.share(cache);
+  }),
+];

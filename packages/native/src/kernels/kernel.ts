@@ -1,0 +1,35 @@
+import { getKernel } from '@tensorflow/tfjs-core';
+import type { KernelFunc, NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import type { NativeBackend } from '../backend';
+
+/** What a kernel gets: its inputs and attributes in their own types, and the backend. */
+export interface KernelCall<Inputs, Attrs = object> {
+  inputs: Inputs;
+  attrs: Attrs;
+  backend: NativeBackend;
+}
+
+export interface NativeKernel {
+  kernelName: string;
+  kernelFunc: KernelFunc;
+}
+
+/** A kernel of this backend. The casts are the border between a kernel's own types and tfjs's maps of anything. */
+export function nativeKernel<Inputs, Attrs = object>(kernelName: string, compute: (call: KernelCall<Inputs, Attrs>) => TensorInfo | TensorInfo[]): NativeKernel {
+  return { kernelName, kernelFunc: (call) => compute(call as unknown as KernelCall<Inputs, Attrs>) };
+}
+
+/** Runs the CPU backend's kernel on the same data, for what the Rust kernel does not cover. */
+export function cpuKernel(kernelName: string, call: KernelCall<unknown, unknown>): TensorInfo {
+  const kernel = getKernel(kernelName, 'cpu');
+  const { inputs, attrs, backend } = call;
+  return kernel.kernelFunc({ inputs: inputs as NamedTensorInfoMap, attrs: attrs as NamedAttrMap, backend }) as TensorInfo;
+}
+
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((size, dimension) => size * dimension, 1);
+
+/** `[rows, width]` of a tensor seen as rows of its last dimension. */
+export function rowsOf(x: TensorInfo): { rows: number; width: number } {
+  const width = x.shape[x.shape.length - 1];
+  return { rows: width === 0 ? 0 : sizeOf(x.shape) / width, width };
+}

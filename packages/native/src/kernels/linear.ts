@@ -1,0 +1,37 @@
+import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradW, EspalierLinearGradX } from '../fused-kernels';
+import type { LinearGradBiasInputs, LinearGradWInputs, LinearGradXInputs, LinearInputs } from '../fused-kernels';
+import { nativeKernel } from './kernel';
+
+export const linearKernels = [
+  nativeKernel<LinearInputs>(EspalierLinear, ({ inputs: { x, w, bias }, backend }) => {
+    const [m, k] = x.shape;
+    const n = w.shape[0];
+    const y = backend.output([m, n]);
+    const weight = backend.floats(w);
+    const shift = bias ? backend.floats(bias) : null;
+    const packed = backend.weights.get(w.dataId as object, weight, n, k, backend.precision);
+    if (packed) backend.binding.linear(y.values, backend.floats(x), packed, shift, m);
+    else backend.binding.linearUnpacked(y.values, backend.floats(x), weight, shift, m, n, k, backend.precision);
+    return y.info;
+  }),
+  nativeKernel<LinearGradXInputs>(EspalierLinearGradX, ({ inputs: { dy, w }, backend }) => {
+    const [m, n] = dy.shape;
+    const k = w.shape[1];
+    const dx = backend.output([m, k]);
+    backend.binding.linearDx(dx.values, backend.floats(dy), backend.floats(w), m, n, k, backend.precision, false);
+    return dx.info;
+  }),
+  nativeKernel<LinearGradWInputs>(EspalierLinearGradW, ({ inputs: { dy, x }, backend }) => {
+    const [m, n] = dy.shape;
+    const k = x.shape[1];
+    const dw = backend.output([n, k]);
+    backend.binding.linearDw(dw.values, backend.floats(dy), backend.floats(x), m, n, k, backend.precision, false);
+    return dw.info;
+  }),
+  nativeKernel<LinearGradBiasInputs>(EspalierLinearGradBias, ({ inputs: { dy }, backend }) => {
+    const [m, n] = dy.shape;
+    const db = backend.output([n]);
+    backend.binding.columnSums(db.values, backend.floats(dy), m, n, false);
+    return db.info;
+  }),
+];

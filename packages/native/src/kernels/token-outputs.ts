@@ -1,0 +1,37 @@
+import { EspalierTokenOutputs, EspalierTokenOutputsGrad } from '../fused-kernels';
+import type { TokenOutputsAttrs, TokenOutputsGradInputs, TokenOutputsInputs } from '../fused-kernels';
+import { nativeKernel } from './kernel';
+
+export const tokenOutputKernels = [
+  nativeKernel<TokenOutputsInputs, TokenOutputsAttrs>(EspalierTokenOutputs, ({ inputs: { hidden, weight, bias }, attrs, backend }) => {
+    const [a, d] = hidden.shape;
+    const v = weight.shape[0];
+    const [logps, lse] = [backend.output([a]), backend.output([a])];
+    const entropy = backend.output([attrs.entropy ? a : 0]);
+    const sumSquares = backend.output([attrs.sumSquares ? a : 0]);
+    const w = backend.floats(weight);
+    const packed = backend.weights.get(weight.dataId as object, w, v, d, backend.precision);
+    backend.binding.tokenOutputs(
+      backend.floats(hidden), w, packed, bias ? backend.floats(bias) : null, attrs.targets, a, v, d, attrs.temperature, backend.precision,
+      logps.values, attrs.entropy ? entropy.values : null, attrs.sumSquares ? sumSquares.values : null, lse.values,
+    );
+    return [logps.info, entropy.info, sumSquares.info, lse.info];
+  }),
+  nativeKernel<TokenOutputsGradInputs, TokenOutputsAttrs>(EspalierTokenOutputsGrad, ({ inputs, attrs, backend }) => {
+    const { hidden, weight, bias } = inputs;
+    const [a, d] = hidden.shape;
+    const v = weight.shape[0];
+    const dHidden = backend.output([a, d]);
+    const dWeight = backend.output([v, d]);
+    const dBias = bias ? backend.output([v]) : null;
+    const w = backend.floats(weight);
+    const packed = backend.weights.get(weight.dataId as object, w, v, d, backend.precision);
+    backend.binding.tokenOutputsBackward(
+      backend.floats(hidden), w, packed, bias ? backend.floats(bias) : null, attrs.targets, a, v, d, attrs.temperature, backend.precision,
+      backend.floats(inputs.lse), attrs.entropy ? backend.floats(inputs.entropy) : null, attrs.sumSquares ? backend.floats(inputs.sumSquares) : null,
+      backend.floats(inputs.dLogps), attrs.entropy ? backend.floats(inputs.dEntropy) : null, attrs.sumSquares ? backend.floats(inputs.dSumSquares) : null,
+      dHidden.values, dWeight.values, dBias?.values ?? null, false,
+    );
+    return dBias ? [dHidden.info, dWeight.info, dBias.info] : [dHidden.info, dWeight.info];
+  }),
+];
