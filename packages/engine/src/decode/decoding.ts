@@ -1,0 +1,300 @@
+import { setImmediate as immediate } from 'node:timers/promises';
+import { EspalierError, type Completion, type FinishReason, type GenerateRequest } from '@espalier/spec';
+import { attentionOptions, type Attend, type Decoder, type Tokenizer } from '@espalier/models';
+import { causalAttention, embedding, linear, tensor2d, type Tensor } from '@espalier/tensor';
+import { scoped } from '../scoped';
+import { IncrementalText, findStop } from './incremental-text';
+import { KvCache } from './kv-cache';
+import { resolveRequest, type ResolvedRequest } from './resolve-request';
+import { sampleNext } from './sample-next';
+
+/** One `generate` call: where its completions go, and how many of its samples are still to come. */
+interface Call {
+  signal: AbortSignal;
+  item(completion: Completion): void;
+  resolve(result: null): void;
+  reject(error: unknown): void;
+  left: number;
+}
+
+/** One request: its prompt is cached once, its samples start from it. */
+interface Group {
+  call: Call;
+  request: ResolvedRequest;
+  prompt: { start: number; lastHidden: Float32Array } | null; // null until it is in the cache
+  admitted: number; // samples that have begun
+  live: number; // samples that have begun and not ended
+}
+
+/** One sample under way. */
+export interface Sample {
+  group: Group;
+  index: number;
+  tokens: number[];
+  logps: number[];
+  own: number; // first cache row of its new tokens; -1: it never got any
+  text: IncrementalText | null; // only where stop strings are looked for
+}
+
+export interface DecodingOptions {
+  /** Samples decoded at once. */
+  maxBatchSize: number;
+  /** Bound on the cache; one sample alone may exceed it. */
+  maxCacheBytes: number;
+  /** Prompt tokens computed at once. */
+  prefillTokens: number;
+  vocabSize: number;
+  maxPositions: number;
+  eosTokenIds: readonly number[];
+  version(): number;
+}
+
+/** Rows that a sample may fill: its last token is never read by another. */
+const ownRows = (request: ResolvedRequest) => request.maxNewTokens - 1;
+
+/**
+ * Continuous batching over a KV cache. Requests wait in a queue, first come, first served; a prompt is computed once and shared by its samples;
+ * a sample that ends leaves the batch at once and the next one enters. Between two steps the event loop runs, so that aborts are heard.
+ */
+export class Decoding {
+  private queue: Group[] = []; // groups with samples that have not begun
+  private active: Sample[] = [];
+  private held = new Set<Group>(); // groups whose prompt is in the cache
+  private running = false;
+  private readonly cache: KvCache;
+
+  constructor(
+    private readonly decoder: Decoder,
+    private readonly tokenizer: Tokenizer,
+    private readonly options: DecodingOptions,
+  ) {
+    const { numLayers, numKvHeads, headDim } = decoder.config;
+    this.cache = new KvCache({ numLayers, width: numKvHeads * headDim });
+  }
+
+  /** Completions go to `item` as they end; when the signal fires, what is under way ends as `aborted`. */
+  generate(requests: readonly GenerateRequest[], context: { signal: AbortSignal; item(completion: Completion): void }): Promise<null> {
+    const resolved = requests.map((request) => resolveRequest(request, this.options));
+    return new Promise((resolve, reject) => {
+      const call: Call = { ...context, resolve, reject, left: resolved.reduce((sum, { n }) => sum + n, 0) };
+      if (call.left === 0) return resolve(null);
+      for (const request of resolved) this.queue.push({ call, request, prompt: null, admitted: 0, live: 0 });
+      if (!this.running) void this.loop();
+    });
+  }
+
+  /** Ends everything and frees the cache. */
+  dispose(): void {
+    this.failAll(new EspalierError('closed', 'the engine was closed while it generated'));
+  }
+
+  private async loop(): Promise<void> {
+    this.running = true;
+    try {
+      while (this.queue.length > 0 || this.active.length > 0) {
+        this.dropAborted();
+        this.decodeStep();
+        this.admit();
+        await immediate();
+      }
+    } catch (error) {
+      this.failAll(error);
+    } finally {
+      this.running = false;
+      this.cache.clear();
+    }
+  }
+
+  private failAll(error: unknown): void {
+    const calls = new Set([...this.queue, ...this.active.map(({ group }) => group)].map(({ call }) => call));
+    this.queue = [];
+    this.active = [];
+    this.held.clear();
+    this.cache.clear();
+    for (const call of calls) call.reject(error);
+  }
+
+  private dropAborted(): void {
+    for (const sample of this.active.filter(({ group }) => group.call.signal.aborted)) this.finish(sample, 'aborted');
+    for (const group of this.queue.filter(({ call }) => call.signal.aborted)) {
+      while (group.admitted < group.request.n) this.finish(this.begin(group, -1), 'aborted');
+      this.settle(group);
+    }
+  }
+
+  /** Lets waiting samples in while there are slots and rows, computes the prompts that are new, and samples everyone's first token. */
+  private admit(): void {
+    const fresh: Sample[] = [];
+    const prompts: { group: Group; start: number }[] = [];
+    let tokens = 0;
+    admitting: while (this.queue.length > 0) {
+      const group = this.queue[0];
+      const { prompt, n } = group.request;
+      let start = group.prompt?.start ?? -1;
+      const isNew = group.prompt === null;
+      if (isNew && prompts.length > 0 && tokens + prompt.length > this.options.prefillTokens) break;
+      while (group.admitted < n) {
+        if (this.active.length + fresh.length >= this.options.maxBatchSize) break admitting;
+        const needed = ownRows(group.request);
+        const known = start >= 0;
+        if (!known) start = this.reserve(prompt.length);
+        const own = start < 0 ? -1 : this.reserve(needed);
+        if (own < 0) {
+          if (!known && start >= 0) this.cache.release(start, prompt.length);
+          break admitting;
+        }
+        if (!known) {
+          prompts.push({ group, start });
+          this.held.add(group);
+          tokens += prompt.length;
+        }
+        fresh.push(this.begin(group, own));
+      }
+    }
+    if (prompts.length > 0) this.prefill(prompts);
+    if (fresh.length === 0) return;
+    this.active.push(...fresh);
+    const width = this.decoder.config.hiddenSize;
+    const last = new Float32Array(fresh.length * width); // [B, D]
+    fresh.forEach(({ group }, i) => last.set(group.prompt!.lastHidden, i * width));
+    this.take(fresh, () => tensor2d(last, [fresh.length, width]));
+  }
+
+  /** Rows from the cache, which grows up to its bound, or beyond it when nothing else is in it. */
+  private reserve(rows: number): number {
+    const start = this.cache.allocate(rows);
+    if (start >= 0) return start;
+    const bound = Math.max(Math.floor(this.options.maxCacheBytes / this.cache.bytesPerRow), this.held.size === 0 ? this.rowsOfOne() : 0);
+    const target = Math.min(bound, Math.max(this.cache.capacity + rows, this.rowsOfAll()));
+    if (target <= this.cache.capacity) return -1;
+    this.cache.grow(target);
+    return this.cache.allocate(rows);
+  }
+
+  /** What the first waiting sample needs, prompt included. */
+  private rowsOfOne(): number {
+    const { prompt, maxNewTokens } = this.queue[0].request;
+    return prompt.length + maxNewTokens - 1;
+  }
+
+  /** What everything that waits or runs would need, as far as it fits into a batch. */
+  private rowsOfAll(): number {
+    const slots = this.options.maxBatchSize;
+    let [rows, samples] = [0, 0];
+    for (const group of new Set([...this.held, ...this.queue])) {
+      const count = Math.min(group.live + group.request.n - group.admitted, slots - samples);
+      if (count <= 0 && !this.held.has(group)) break;
+      samples += Math.max(0, count);
+      rows += group.request.prompt.length + Math.max(0, count) * ownRows(group.request);
+    }
+    return rows;
+  }
+
+  private begin(group: Group, own: number): Sample {
+    const sample: Sample = { group, index: group.admitted++, tokens: [], logps: [], own, text: null };
+    group.live++;
+    if (group.request.stop.length > 0) sample.text = new IncrementalText((tokens) => this.tokenizer.decode(tokens, { skipSpecialTokens: true }), sample.tokens);
+    if (group.admitted === group.request.n) this.queue = this.queue.filter((other) => other !== group);
+    return sample;
+  }
+
+  /** Computes prompts in one packed pass; their keys and values go to the cache, the last hidden state of each stays with its group. */
+  private prefill(prompts: readonly { group: Group; start: number }[]): void {
+    const lengths = prompts.map(({ group }) => group.request.prompt.length);
+    const offsets = new Int32Array(prompts.length + 1);
+    lengths.forEach((length, i) => (offsets[i + 1] = offsets[i] + length));
+    const total = offsets[prompts.length];
+    const tokens = new Int32Array(total);
+    const positions = new Int32Array(total);
+    const rows = new Int32Array(total);
+    prompts.forEach(({ group, start }, i) => {
+      tokens.set(group.request.prompt, offsets[i]);
+      for (let t = 0; t < lengths[i]; t++) {
+        positions[offsets[i] + t] = t;
+        rows[offsets[i] + t] = start + t;
+      }
+    });
+    const layout = { offsets, prefixOf: new Int32Array(prompts.length).fill(-1) };
+    const width = this.decoder.config.hiddenSize;
+    const last = scoped(() => {
+      const attend: Attend = (layer, q, k, v) => {
+        this.cache.write(layer, k, v, rows);
+        return causalAttention(q, k, v, layout, attentionOptions(this.decoder.config, layer));
+      };
+      const hidden = this.decoder.hidden(tokens, positions, attend); // [T, D]
+      return Float32Array.from(embedding(hidden, offsets.slice(1).map((end) => end - 1)).dataSync());
+    }); // [G, D]
+    prompts.forEach(({ group, start }, i) => (group.prompt = { start, lastHidden: last.slice(i * width, (i + 1) * width) }));
+  }
+
+  /** One token further for every sample under way. */
+  private decodeStep(): void {
+    const samples = this.active;
+    if (samples.length === 0) return;
+    const tokens = Int32Array.from(samples, (sample) => sample.tokens.at(-1)!);
+    const own = Int32Array.from(samples, (sample) => sample.tokens.length); // rows that it fills, the new one included
+    const positions = Int32Array.from(samples, ({ group }, i) => group.request.prompt.length + own[i] - 1);
+    const rows = Int32Array.from(samples, (sample, i) => sample.own + own[i] - 1);
+    const ranges = Int32Array.from(samples.flatMap((sample, i) => [sample.group.prompt!.start, sample.group.request.prompt.length, sample.own, own[i]])); // [B, 4]
+    this.take(samples, () =>
+      this.decoder.hidden(tokens, positions, (layer, q, k, v) => {
+        this.cache.write(layer, k, v, rows);
+        return this.cache.attend(layer, q, ranges, attentionOptions(this.decoder.config, layer));
+      }),
+    );
+  }
+
+  /** Samples the next token of each from the hidden states `[B, D]`, and lets those go that have ended. */
+  private take(samples: readonly Sample[], hidden: () => Tensor): void {
+    const { tokens, logps } = scoped(() => sampleNext(linear(hidden(), this.decoder.lmHead().weight), samples));
+    samples.forEach((sample, i) => {
+      sample.tokens.push(tokens[i]);
+      sample.logps.push(logps[i]);
+    });
+    for (const sample of [...samples]) {
+      const reason = this.ending(sample);
+      if (reason) this.finish(sample, reason);
+    }
+  }
+
+  private ending(sample: Sample): FinishReason | null {
+    const { request } = sample.group;
+    const count = sample.tokens.length;
+    if (request.stopTokens.has(sample.tokens[count - 1])) return 'stop';
+    if (sample.text) {
+      const seen = sample.text.text.length;
+      if (findStop(sample.text.update(), request.stop, seen) >= 0 && count >= request.minNewTokens) return 'stop';
+    }
+    return count >= request.maxNewTokens ? 'length' : null;
+  }
+
+  private finish(sample: Sample, finishReason: FinishReason): void {
+    const { group } = sample;
+    const { call, request } = group;
+    this.active = this.active.filter((other) => other !== sample);
+    if (sample.own >= 0) this.cache.release(sample.own, ownRows(request));
+    group.live--;
+    const tokens = Int32Array.from(sample.tokens);
+    const completion: Completion = { requestId: request.id, index: sample.index, tokens, logps: Float32Array.from(sample.logps), text: this.textOf(sample, finishReason), finishReason, version: this.options.version() };
+    call.left--;
+    this.settle(group);
+    call.item(completion);
+    if (call.left === 0) call.resolve(null);
+  }
+
+  /** A group that is done gives its prompt's rows back. */
+  private settle(group: Group): void {
+    if (group.live > 0 || group.admitted < group.request.n || !group.prompt) return;
+    this.cache.release(group.prompt.start, group.request.prompt.length);
+    this.held.delete(group);
+    group.prompt = null;
+  }
+
+  private textOf(sample: Sample, reason: FinishReason): string {
+    const { stopTokens, stop } = sample.group.request;
+    const ended = reason === 'stop' && stopTokens.has(sample.tokens.at(-1)!);
+    const text = this.tokenizer.decode(Int32Array.from(ended ? sample.tokens.slice(0, -1) : sample.tokens), { skipSpecialTokens: true });
+    const cut = reason === 'stop' ? findStop(text, stop) : -1;
+    return cut >= 0 ? text.slice(0, cut) : text;
+  }
+}

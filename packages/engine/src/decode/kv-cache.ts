@@ -1,0 +1,68 @@
+import { cacheWrite, cachedAttention, concat, dispose, keep, zeros, type Tensor } from '@espalier/tensor';
+import { RowAllocator } from './row-allocator';
+
+/** Keys and values of every layer, one row a token: `[capacity, Hkv * Dh]` each. Rows belong to prompts and to samples, as the allocator hands them out. */
+export class KvCache {
+  private layers: { k: Tensor; v: Tensor }[] = [];
+  private rows = new RowAllocator(0);
+
+  constructor(private readonly shape: { numLayers: number; width: number }) {}
+
+  /** Bytes that one row takes over all layers. */
+  get bytesPerRow(): number {
+    return this.shape.numLayers * this.shape.width * 2 * Float32Array.BYTES_PER_ELEMENT;
+  }
+
+  get capacity(): number {
+    return this.rows.capacity;
+  }
+
+  /** Start of a free range, or -1. */
+  allocate(length: number): number {
+    return this.rows.allocate(length);
+  }
+
+  release(start: number, length: number): void {
+    this.rows.release(start, length);
+  }
+
+  /** Makes room for at least `capacity` rows; what is cached stays. One layer at a time, so that the peak is one layer above the new size. */
+  grow(capacity: number): void {
+    const { numLayers, width } = this.shape;
+    const added = capacity - this.rows.capacity;
+    if (added <= 0) return;
+    if (this.layers.length === 0) this.layers = Array.from({ length: numLayers }, () => ({ k: keep(zeros([capacity, width])), v: keep(zeros([capacity, width])) }));
+    else
+      for (const layer of this.layers)
+        for (const name of ['k', 'v'] as const) {
+          const more = zeros([added, width]);
+          const grown = keep(concat([layer[name], more], 0));
+          dispose([layer[name], more]);
+          layer[name] = grown;
+        }
+    this.rows.grow(capacity);
+  }
+
+  /** Stores the keys and values `[B, Hkv, Dh]` of tokens in their rows. */
+  write(layer: number, k: Tensor, v: Tensor, rows: Int32Array): void {
+    const entry = this.layers[layer];
+    for (const [name, values] of [['k', k], ['v', v]] as const) {
+      const written = keep(cacheWrite(entry[name], values, rows));
+      if (written !== entry[name]) entry[name].dispose();
+      entry[name] = written;
+    }
+  }
+
+  /** Attention of `q [B, H, Dh]` over the ranges of rows `[B, 4]`: prefix start and length, own start and length. */
+  attend(layer: number, q: Tensor, ranges: Int32Array, options: { scale: number; window?: number }): Tensor {
+    const { k, v } = this.layers[layer];
+    return cachedAttention(q, k, v, ranges, options);
+  }
+
+  /** Frees the memory and forgets every range. */
+  clear(): void {
+    for (const { k, v } of this.layers) dispose([k, v]);
+    this.layers = [];
+    this.rows = new RowAllocator(0);
+  }
+}

@@ -1,0 +1,45 @@
+import { add, sampleTokens, tensor2d, type Tensor } from '@espalier/tensor';
+import type { Sample } from './decoding';
+
+/** A logit that no temperature brings back. */
+const never = -1e30;
+
+/**
+ * Draws the next token of every sample from `logits [B, V]`. The draw is determined by (seed, sample index, position); the log-probs are those of the
+ * distribution before any filter, temperature applied (temperature 0: as at 1).
+ */
+export function sampleNext(logits: Tensor, samples: readonly Sample[]): { tokens: Int32Array; logps: Float32Array } {
+  const rows = samples.map(({ group: { request }, index, tokens }) => ({
+    seed: request.seed,
+    sample: index,
+    position: request.prompt.length + tokens.length,
+    temperature: request.temperature,
+    topK: request.topK,
+    topP: request.topP,
+    minP: request.minP,
+    repetitionPenalty: request.repetitionPenalty,
+    history: request.repetitionPenalty === 1 ? undefined : Int32Array.from([...request.prompt, ...tokens]),
+  }));
+  const tooShort = samples.map(({ group: { request }, tokens }) => tokens.length < request.minNewTokens && request.stopTokens.size > 0);
+  if (!tooShort.includes(true)) return sampleTokens(logits, rows);
+
+  // Samples that may not end yet: their stop tokens are out of reach, while their log-probs stay those of all tokens.
+  const [batch, vocabSize] = logits.shape;
+  const ban = new Float32Array(batch * vocabSize);
+  samples.forEach(({ group: { request } }, b) => {
+    if (tooShort[b]) for (const token of request.stopTokens) if (token < vocabSize) ban[b * vocabSize + token] = never;
+  });
+  const { tokens, logps } = sampleTokens(add(logits, tensor2d(ban, [batch, vocabSize])), rows);
+  const values = logits.dataSync() as Float32Array;
+  const whole = Float32Array.from(logps, (logp, b) => (tooShort[b] ? logProb(values.subarray(b * vocabSize, (b + 1) * vocabSize), tokens[b], rows[b].temperature || 1) : logp));
+  return { tokens, logps: whole };
+}
+
+/** log softmax(logits / temperature)[token], in float64. */
+function logProb(logits: Float32Array, token: number, temperature: number): number {
+  let max = -Infinity;
+  for (const z of logits) max = Math.max(max, z);
+  let sum = 0;
+  for (const z of logits) sum += Math.exp((z - max) / temperature);
+  return (logits[token] - max) / temperature - Math.log(sum);
+}

@@ -1,0 +1,100 @@
+import type { Completion, GenerateRequest, Metrics, OptimOptions, OutputName, Outputs } from '@espalier/spec';
+import type { DecoderConfig } from '@espalier/models';
+import type { WireError } from './wire-error';
+
+/** The part of a token batch that the model needs: no columns, no pairs. */
+export interface BatchPart {
+  tokens: Int32Array; // [T]
+  offsets: Int32Array; // [S + 1]
+  prefixOf: Int32Array; // [S]
+  actionIndex: Int32Array; // [A]
+}
+
+/** Which adapter to train instead of the whole model. */
+export interface LoraOptions {
+  rank: number;
+  /** Default: twice the rank. */
+  alpha?: number;
+  /** Names of the linear layers, e.g. `q_proj`. Default: all of attention and feed-forward. */
+  targets?: readonly string[];
+}
+
+export interface OpenParams {
+  model: string;
+  backend?: string;
+  precision?: 'bf16' | 'fp32';
+  lora?: LoraOptions;
+  reference: boolean;
+  seed: number;
+  maxBatchSize: number;
+  maxCacheBytes: number;
+  prefillTokens: number;
+}
+
+export interface EngineInfo {
+  /** Distinct for every engine: which one a `memory` weights handle belongs to. */
+  id: string;
+  backend: string;
+  precision: 'bf16' | 'fp32';
+  config: DecoderConfig;
+  parameterCount: number;
+  /** Fewer than `parameterCount` with LoRA. */
+  trainableCount: number;
+  eosTokenIds: readonly number[];
+  maxPositions: number;
+}
+
+export interface EngineMemory {
+  numTensors: number;
+  /** Of all tensors, in bytes. */
+  numBytes: number;
+  /** Of the whole process, in bytes. */
+  rss: number;
+}
+
+/** Every call that crosses the border, with what goes in and what comes back. */
+export interface Calls {
+  open: { params: OpenParams; result: EngineInfo };
+  forward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; reference: boolean }; result: Outputs };
+  tapeForward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number }; result: { tape: number; outputs: Outputs } };
+  tapeBackward: { params: { tape: number; grads: Outputs }; result: null };
+  tapeDispose: { params: { tape: number }; result: null };
+  /** Counts a contribution whose derivative is zero everywhere. */
+  addZero: { params: null; result: null };
+  /** Forgets the accumulated gradient. */
+  clearGradients: { params: null; result: null };
+  optimStep: { params: OptimOptions; result: Metrics };
+  publish: { params: null; result: { version: number; digest: string; id: string } };
+  save: { params: { dir: string }; result: null };
+  exportModel: { params: { dir: string; dtype: 'fp32' | 'bf16' | 'fp16'; merge: boolean }; result: null };
+  load: { params: { dir: string }; result: null };
+  /** Completions come as items; the result comes after the last. */
+  generate: { params: { requests: readonly GenerateRequest[] }; result: null };
+  memory: { params: null; result: EngineMemory };
+  close: { params: null; result: null };
+}
+
+export type Method = keyof Calls;
+export type StreamItem = Completion;
+
+/** From the caller to the engine's thread. */
+export type ToEngine = { [M in Method]: { kind: 'call'; id: number; method: M; params: Calls[M]['params'] } }[Method] | { kind: 'abort'; id: number };
+
+/** From the engine's thread to the caller. */
+export type FromEngine =
+  | { kind: 'item'; id: number; item: StreamItem }
+  | { kind: 'done'; id: number; result: Calls[Method]['result'] }
+  | { kind: 'failed'; id: number; error: WireError };
+
+/** What both sides need of a `MessagePort` or a `Worker`. */
+export interface Port {
+  postMessage(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+  on(event: 'message', listener: (message: never) => void): unknown;
+}
+
+/** The buffers behind typed arrays that the sender has no more use for. Each buffer once, and only buffers that the array fills alone. */
+export function transferable(arrays: Iterable<ArrayBufferView | null | undefined>): ArrayBuffer[] {
+  const buffers = new Set<ArrayBuffer>();
+  for (const array of arrays) if (array && array.buffer instanceof ArrayBuffer && array.byteLength === array.buffer.byteLength && array.byteLength > 0) buffers.add(array.buffer);
+  return [...buffers];
+}

@@ -1,0 +1,180 @@
+import { EspalierError, type Metrics, type OptimOptions, type OutputName, type Outputs } from '@espalier/spec';
+import { attendCausally, type Decoder } from '@espalier/models';
+import { adamW, addInPlace, dispose, embedding, globalNorm, keep, record, tensor1d, tokenOutputs, zerosLike, variable, type Tape, type Tensor, type Variable } from '@espalier/tensor';
+import { positionsOf, predictorsOf } from './layout';
+import type { BatchPart } from './protocol';
+import { scoped } from './scoped';
+
+/** How to run a function on the frozen first weights. Null: there are none. */
+export type WithReference = (<T>(body: (decoder: Decoder) => T) => T) | null;
+
+const differentiable = ['logps', 'entropy', 'sumSquares'] as const;
+type Differentiable = (typeof differentiable)[number];
+
+/** Adam's moments of one parameter, float32, in the parameter's shape. */
+export interface Moments {
+  m: Variable;
+  v: Variable;
+}
+
+/** Forward and backward passes, the accumulated gradient and the optimiser: what the learner asks of the engine's thread. */
+export class Training {
+  /** Optimiser steps taken since the moments were zero. */
+  step = 0;
+  readonly moments = new Map<string, Moments>();
+  /** The accumulated gradient, by parameter. */
+  readonly gradients = new Map<string, Tensor>();
+  private contributions = 0;
+  private readonly tapes = new Map<number, { tape: Tape; names: readonly Differentiable[] }>();
+  private nextTape = 1;
+
+  constructor(
+    private readonly decoder: Decoder,
+    private readonly reference: WithReference,
+    private readonly changed: () => void,
+  ) {}
+
+  /** The named numbers of the part's actions, without a gradient. */
+  forward(part: BatchPart, needs: readonly OutputName[], temperature: number, reference: boolean): Outputs {
+    if (reference && !this.reference) throw new EspalierError('unsupported', 'this engine keeps no reference: the first weights are gone once training has begun', { fix: 'open it with `reference: true`, or with LoRA' });
+    const run = (decoder: Decoder) =>
+      scoped((): Outputs => {
+        const { names, tensors } = this.compute(decoder, part, needs, temperature);
+        return Object.fromEntries(names.map((name, i) => [name, Float32Array.from(tensors[i].dataSync())]));
+      });
+    return reference ? this.reference!(run) : run(this.decoder);
+  }
+
+  /** The same with a tape that {@link tapeBackward} runs back over, or {@link tapeDispose} throws away. */
+  tapeForward(part: BatchPart, needs: readonly OutputName[], temperature: number): { tape: number; outputs: Outputs } {
+    let names: readonly Differentiable[] = [];
+    const tape = record(() => {
+      const computed = this.compute(this.decoder, part, needs, temperature);
+      names = computed.names;
+      return computed.tensors;
+    });
+    const outputs: Outputs = Object.fromEntries(names.map((name, i) => [name, Float32Array.from(tape.outputs[i].dataSync())]));
+    const id = this.nextTape++;
+    this.tapes.set(id, { tape, names });
+    return { tape: id, outputs };
+  }
+
+  /** Adds the gradient of Σ grads · outputs to the accumulated one. */
+  tapeBackward(id: number, grads: Outputs): null {
+    const { tape, names } = this.take(id);
+    const outputGrads = names.map((name) => (grads[name] ? tensor1d(grads[name]) : null));
+    try {
+      const names = new Map([...this.decoder.trainable].map(([name, variable]) => [variable.id, name]));
+      tape.backward(outputGrads, (variable, grad) => this.accumulate(names.get(variable.id)!, grad));
+      this.contributions++;
+    } finally {
+      tape.dispose();
+      dispose(outputGrads.filter((grad) => grad !== null));
+    }
+    return null;
+  }
+
+  tapeDispose(id: number): null {
+    this.take(id).tape.dispose();
+    return null;
+  }
+
+  /** A derivative that is zero everywhere is a contribution too: the step that follows decays weights and moments. */
+  addZero(): null {
+    this.contributions++;
+    return null;
+  }
+
+  clearGradients(): null {
+    for (const { tape } of this.tapes.values()) tape.dispose();
+    this.tapes.clear();
+    dispose([...this.gradients.values()]);
+    this.gradients.clear();
+    this.contributions = 0;
+    return null;
+  }
+
+  /** Clips by the global norm, steps AdamW, forgets the gradient. */
+  optimStep(options: OptimOptions): Metrics {
+    const { learningRate, maxGradNorm = 0, adamBeta1 = 0.9, adamBeta2 = 0.999, adamEpsilon = 1e-8, weightDecay = 0 } = options;
+    if (!(learningRate >= 0) || !Number.isFinite(learningRate)) throw new EspalierError('bad_config', `learning rate ${learningRate} is not usable`, { fix: 'zero or a positive number would do' });
+    if (this.contributions === 0) throw new EspalierError('usage', 'there is no gradient to step on', { fix: 'call forwardBackward first' });
+    const gradNorm = globalNorm([...this.gradients.values()]);
+    if (!Number.isFinite(gradNorm)) {
+      this.clearGradients();
+      throw new EspalierError('bad_data', `the gradient of optimiser step ${this.step + 1} has the norm ${gradNorm}: the step was not taken, the weights are as they were`, { fix: 'lower the learning rate, clip, or look for extreme values in the batch' });
+    }
+    const scale = maxGradNorm > 0 && Number.isFinite(maxGradNorm) && gradNorm > maxGradNorm ? maxGradNorm / (gradNorm + 1e-6) : 1;
+    this.step++;
+    const trainable = this.decoder.trainable;
+    const names = [...trainable.keys()];
+    const params = [...trainable.values()];
+    const moments = names.map((name, i) => this.momentsOf(name, params[i]));
+    const absent: Tensor[] = []; // a parameter that nothing depended on
+    const grads = names.map((name, i) => this.gradients.get(name) ?? absent[absent.push(zerosLike(params[i])) - 1]);
+    adamW({
+      params,
+      grads,
+      m: moments.map(({ m }) => m),
+      v: moments.map(({ v }) => v),
+      learningRate,
+      beta1: adamBeta1,
+      beta2: adamBeta2,
+      eps: adamEpsilon,
+      weightDecay: params.map((param) => (param.rank > 1 ? weightDecay : 0)), // norms and biases are vectors: not decayed
+      step: this.step,
+      gradScale: scale,
+    });
+    dispose(absent);
+    this.clearGradients();
+    this.changed();
+    return { grad_norm: gradNorm };
+  }
+
+  /** Forgets moments and gradient: the next step is the first. */
+  resetOptimizer(): void {
+    this.clearGradients();
+    for (const { m, v } of this.moments.values()) dispose([m, v]);
+    this.moments.clear();
+    this.step = 0;
+  }
+
+  private momentsOf(name: string, param: Tensor): Moments {
+    let moments = this.moments.get(name);
+    if (!moments) this.moments.set(name, (moments = { m: frozen(zerosLike(param)), v: frozen(zerosLike(param)) }));
+    return moments;
+  }
+
+  private accumulate(name: string, grad: Tensor): void {
+    const sum = this.gradients.get(name);
+    if (!sum) this.gradients.set(name, keep(grad));
+    else {
+      this.gradients.set(name, keep(addInPlace(sum, grad)));
+      dispose(grad);
+    }
+  }
+
+  private compute(decoder: Decoder, part: BatchPart, needs: readonly OutputName[], temperature: number): { names: readonly Differentiable[]; tensors: Tensor[] } {
+    const names = differentiable.filter((name) => needs.includes(name));
+    const attend = attendCausally(decoder.config, { offsets: part.offsets, prefixOf: part.prefixOf });
+    const hidden = decoder.hidden(part.tokens, positionsOf(part), attend); // [T, D]
+    const predicting = embedding(hidden, predictorsOf(part)); // [A, D]: the hidden states that predict the actions
+    const { weight } = decoder.lmHead();
+    const outputs = tokenOutputs(predicting, weight, Int32Array.from(part.actionIndex, (t) => part.tokens[t]), { temperature, needs: [...names] });
+    return { names, tensors: names.map((name) => outputs[name]!) };
+  }
+
+  private take(id: number): { tape: Tape; names: readonly Differentiable[] } {
+    const entry = this.tapes.get(id);
+    if (!entry) throw new EspalierError('internal', `there is no tape ${id}`);
+    this.tapes.delete(id);
+    return entry;
+  }
+}
+
+/** A variable that the optimiser writes and no tape differentiates. Takes the tensor over. */
+export function frozen(initial: Tensor): Variable {
+  const made = variable(initial, false);
+  initial.dispose();
+  return made;
+}
