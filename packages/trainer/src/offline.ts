@@ -1,8 +1,8 @@
+import { ShuffledCursor, type CursorState } from '@espalier/data';
 import { EspalierError, throwIfAborted, type Learner, type Metrics, type Objective, type TokenBatch } from '@espalier/spec';
 import type { TrainingArguments } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { MetricsWindow } from './metrics-window';
-import { RowCursor } from './row-cursor';
 import { asOneStep } from './split-batch';
 import type { Json } from './trainer-state';
 import { runTrainingLoop, type TrainResult } from './training-loop';
@@ -45,7 +45,8 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
   const { args, examples, collate, objective, learner, evalExamples } = options;
   const { perDeviceTrainBatchSize: size, gradientAccumulationSteps: accumulation } = args;
   if (args.dataloaderDropLast && examples.length < size) throw new EspalierError('bad_data', `${examples.length} rows do not fill one batch of \`per_device_train_batch_size\` ${size}`, { fix: 'more rows, a smaller batch, or no `dataloader_drop_last`' });
-  const cursor = new RowCursor(examples.length, { seed: args.dataSeed ?? args.seed, shuffle: options.shuffle ?? true });
+  const shuffle = options.shuffle ?? true;
+  let cursor = new ShuffledCursor(examples.length, { seed: args.dataSeed ?? args.seed, shuffle });
   const evaluate = evalExamples?.length || options.evaluate ? evaluation() : undefined;
 
   function evaluation() {
@@ -66,16 +67,16 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
     callbacks: options.callbacks,
     signal: options.signal,
     source: {
-      epoch: () => cursor.epoch,
-      state: () => cursor.state(),
-      restore: (state) => cursor.restore(state),
+      epoch: () => cursor.progress,
+      state: () => ({ ...cursor.state() }),
+      restore: (state) => (cursor = ShuffledCursor.restore(examples.length, state as unknown as CursorState, { shuffle })),
       async prepare() {
         const batches: TokenBatch[] = [];
-        const { epoch } = cursor.state();
-        while (batches.length < accumulation && cursor.state().epoch === epoch) {
-          batches.push(collate(cursor.take(Math.min(size, cursor.left)).map((i) => examples[i])));
-          if (args.dataloaderDropLast && cursor.left < size) cursor.nextEpoch();
-        }
+        do {
+          const left = cursor.remaining || examples.length;
+          batches.push(collate(cursor.take(Math.min(size, left)).map((i) => examples[i])));
+          if (args.dataloaderDropLast && cursor.remaining < size) cursor.take(cursor.remaining);
+        } while (batches.length < accumulation && cursor.remaining > 0);
         const numTokens = batches.reduce((sum, batch) => sum + batch.tokens.length, 0);
         return { updates: [{ parts: asOneStep(batches).map((batch) => ({ batch, objective })), numTokens }], metrics: {} };
       },

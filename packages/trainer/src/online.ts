@@ -1,11 +1,11 @@
+import { ShuffledCursor, type CursorState } from '@espalier/data';
 import { EspalierError, type Algorithm, type Learner, type Metrics, type Objective, type RewardFunction, type RolloutEngine, type SamplingOptions, type ScoredTrajectory, type TokenBatch } from '@espalier/spec';
 import type { TrainerCallback } from './callbacks';
 import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
 import { roundGeometry, type OnlineArguments, type RoundGeometry } from './online-arguments';
-import type { EncodedPrompt } from './prompts';
+import type { EncodedPrompt, PromptSource } from './prompts';
 import { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
 import { collectCompletions, toRewardSample, toTrajectory, type PromptCompletions } from './rollout';
-import { RowCursor } from './row-cursor';
 import { deriveSeed } from './seeds';
 import { asOneStep, ownSequences, selectSequences } from './split-batch';
 import type { Json } from './trainer-state';
@@ -32,7 +32,7 @@ export interface TrainOnlineOptions {
   rollouts: RolloutEngine;
   algorithm: Algorithm | StatefulAlgorithm;
   rewards: readonly (RewardFunction | WeightedReward)[];
-  prompts: readonly EncodedPrompt[];
+  prompts: PromptSource;
   args: OnlineArguments;
   auxiliary?: readonly AuxiliaryLoss[];
   /** Held-out prompts: greedy mean reward and accuracy at every evaluation. */
@@ -47,6 +47,7 @@ export interface TrainOnlineOptions {
 
 /** Optimiser steps that the arguments ask for: `maxSteps`, or enough for `numTrainEpochs` passes over the prompts. */
 export function onlineSteps(prompts: number, args: Pick<OnlineArguments, 'maxSteps' | 'numTrainEpochs'>, geometry: RoundGeometry): number {
+  if (args.maxSteps <= 0 && !Number.isFinite(prompts)) throw new EspalierError('bad_config', 'the dataset has no end, and `max_steps` is not set', { fix: 'set `max_steps`, or give the task a `size`' });
   return args.maxSteps > 0 ? args.maxSteps : Math.ceil((args.numTrainEpochs * prompts) / geometry.prompts) * geometry.updates;
 }
 
@@ -72,7 +73,8 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
   const rewardWeights = Object.fromEntries(rewards.map(({ reward, weight }) => [reward.name, weight]));
   const geometry = roundGeometry(args, algorithm.numIterations);
   if (!rollouts.sync && rollouts.capabilities.sync !== 'memory') throw new EspalierError('unsupported', `rollout engine "${rollouts.name}" cannot take new weights over: it would go on sampling from the first ones`, { fix: 'a rollout engine with `sync`' });
-  const cursor = new RowCursor(prompts.length, { seed: args.dataSeed ?? args.seed, shuffle: args.shuffleDataset });
+  const cursorOptions = { seed: args.dataSeed ?? args.seed, shuffle: args.shuffleDataset };
+  let cursor = new ShuffledCursor(prompts.size, cursorOptions);
   const sampling = samplingOf(args, options.stop);
   const { evalPrompts } = options;
 
@@ -83,7 +85,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
   async function prepare({ index, step }: { index: number; step: number }) {
     await sync();
     const rows = cursor.take(geometry.prompts);
-    const groups = await collectCompletions(rollouts, rows.map((row) => prompts[row]), {
+    const groups = await collectCompletions(rollouts, rows.map((row) => prompts.at(row)), {
       n: args.numGenerations,
       sampling,
       signal,
@@ -151,7 +153,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     name: options.name ?? algorithm.name,
     learner,
     args,
-    totalSteps: onlineSteps(prompts.length, args, geometry),
+    totalSteps: onlineSteps(prompts.size, args, geometry),
     config: { ...options.config, algorithm: algorithm.name, rewards: rewardWeights, arguments: args as unknown as Json },
     evaluate: evalPrompts?.length
       ? async (context) => {
@@ -163,9 +165,9 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     callbacks: options.callbacks,
     signal,
     source: {
-      epoch: () => cursor.epoch,
-      state: () => cursor.state(),
-      restore: (state) => cursor.restore(state),
+      epoch: () => cursor.progress,
+      state: () => ({ ...cursor.state() }),
+      restore: (state) => (cursor = ShuffledCursor.restore(prompts.size, state as unknown as CursorState, cursorOptions)),
       algorithmState: () => stateful?.state(),
       restoreAlgorithm: (state) => stateful?.restore(state),
       prepare,

@@ -1,6 +1,6 @@
+import { toPrompt, type Dataset, type Row } from '@espalier/data';
 import { EspalierError, type Message } from '@espalier/spec';
 
-export type Row = Record<string, unknown>;
 export type PromptText = string | readonly Message[];
 
 /** What turns a prompt into token ids: the part of a tokenizer that the loops need. */
@@ -27,3 +27,44 @@ export function encodePrompt(tokenizer: PromptEncoder, prompt: PromptText, where
   if (tokens.length === 0) throw new EspalierError('bad_data', `${where}: \`prompt\` has no tokens`, { fix: 'a prompt of at least one token' });
   return tokens;
 }
+
+/** Prompts by row number. A procedural task may have no end. */
+export interface PromptSource {
+  size: number;
+  /** @throws EspalierError `bad_data` naming the row's file and line */
+  at(index: number): EncodedPrompt;
+}
+
+/**
+ * The prompts of a dataset, encoded as they are asked for.
+ * @param maxTokens a longer prompt is refused: it would leave no room for the completion
+ */
+export function promptSource(dataset: Dataset, tokenizer: PromptEncoder, options: { maxTokens?: number } = {}): PromptSource {
+  return {
+    size: dataset.size,
+    at(index) {
+      const row = dataset.row(index);
+      const where = describeRow(dataset, index);
+      const prompt = toPrompt(row, dataset.origin(index));
+      const tokens = encodePrompt(tokenizer, prompt, where);
+      if (options.maxTokens !== undefined && tokens.length > options.maxTokens) {
+        throw new EspalierError('bad_data', `${where}: \`prompt\` has ${tokens.length} tokens, and the model's positions leave room for ${Math.max(0, options.maxTokens)} beside the completion`, { fix: 'a shorter prompt, or a smaller `max_completion_length`' });
+      }
+      return { row, prompt, tokens };
+    },
+  };
+}
+
+/** `train.jsonl:12`, or `row 11 of arithmetic`. */
+export function describeRow(dataset: Dataset, index: number): string {
+  const { file, line } = dataset.origin(index);
+  return file === undefined ? `row ${index} of ${dataset.name}` : line === undefined ? file : `${file}:${line}`;
+}
+
+/** All prompts of a source that has an end. */
+export function allPrompts(source: PromptSource): EncodedPrompt[] {
+  if (!Number.isFinite(source.size)) throw new EspalierError('bad_config', 'the evaluation rows have no end', { fix: 'give the task a `size`' });
+  return Array.from({ length: source.size }, (_, i) => source.at(i));
+}
+
+export type { Row };

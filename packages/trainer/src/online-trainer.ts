@@ -1,0 +1,147 @@
+import type { Engine } from '@espalier/engine';
+import type { Dataset } from '@espalier/data';
+import { EspalierError, type Algorithm, type RewardFunction, type RolloutEngine } from '@espalier/spec';
+import type { ModelArgumentsInput } from './arguments';
+import type { TrainerCallback } from './callbacks';
+import { datasetDigest, openDataset, type DatasetInput } from './datasets';
+import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
+import { trainOnline, type AuxiliaryLoss, type StatefulAlgorithm } from './online';
+import { roundGeometry, type OnlineArguments } from './online-arguments';
+import { openPolicy, type Policy } from './policy';
+import { allPrompts, promptSource } from './prompts';
+import { weightedRewards, type WeightedReward } from './rewards';
+import type { Json } from './trainer-state';
+import type { TrainResult } from './training-loop';
+
+/** What every on-policy trainer takes, whatever its algorithm. */
+export interface OnlineTrainerOptions {
+  /** A folder, a `.gguf` or `.safetensors` file, a hub id; or an engine, which stays open on `close()`. */
+  model: string | Engine;
+  rewardFuncs: RewardFunction | readonly (RewardFunction | WeightedReward)[];
+  /** Prompt-only rows: a `.jsonl` file, a task's name, a dataset, or rows. Further columns reach the reward functions. */
+  trainDataset: DatasetInput;
+  evalDataset?: DatasetInput;
+  /** Completions a prompt in evaluation: 1 is greedy, more are sampled and give pass@k. */
+  evalSamples?: number;
+  callbacks?: readonly TrainerCallback[];
+  modelArgs?: ModelArgumentsInput;
+  /** Where completions come from. Default: the engine itself. */
+  rolloutEngine?: RolloutEngine;
+  /** Strings that end a completion. */
+  stop?: readonly string[];
+  inline?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface OnlineTrainerParts {
+  name: string;
+  args: OnlineArguments;
+  algorithm: Algorithm | StatefulAlgorithm;
+  /** Losses beside the algorithm's, made when the tokenizer is known. */
+  auxiliary?: (policy: Policy) => Promise<readonly AuxiliaryLoss[]>;
+  config?: Record<string, Json>;
+}
+
+/**
+ * A policy, its rewards and its rows, and an algorithm that joins them: what `GRPOTrainer` and `RPTTrainer` are. The model is opened by the first
+ * call that needs it.
+ */
+export class OnlineTrainer {
+  private opened: Promise<{ policy: Policy; train: Dataset; evaluation: Dataset | null }> | null = null;
+  private closed = false;
+  private readonly rewards: WeightedReward[];
+
+  /** @throws EspalierError `bad_config` for batch sizes that do not divide, or reward functions that clash */
+  constructor(
+    private readonly options: OnlineTrainerOptions,
+    private readonly parts: OnlineTrainerParts,
+  ) {
+    const { rewardFuncs } = options;
+    this.rewards = weightedRewards(Array.isArray(rewardFuncs) ? (rewardFuncs as readonly (RewardFunction | WeightedReward)[]) : [rewardFuncs as RewardFunction], parts.args.rewardWeights);
+    roundGeometry(parts.args, parts.algorithm.numIterations);
+  }
+
+  /**
+   * Trains, or goes on with a run (`resume: true`: from the newest checkpoint of `outputDir`; a path: from that checkpoint).
+   * @throws EspalierError as {@link trainOnline}
+   */
+  async train(call: { resume?: boolean | string; signal?: AbortSignal } = {}): Promise<TrainResult> {
+    const { policy, train, evaluation } = await this.open(call.signal);
+    const { name, algorithm, auxiliary, config } = this.parts;
+    const args = { ...this.parts.args, rewardWeights: undefined, resumeFromCheckpoint: call.resume ?? this.parts.args.resumeFromCheckpoint };
+    const maxTokens = policy.engine.info.maxPositions - args.maxCompletionLength;
+    const encode = (dataset: Dataset) => promptSource(dataset, policy.engine.tokenizer, { maxTokens });
+    return trainOnline({
+      name,
+      learner: policy.learner,
+      rollouts: policy.rollouts,
+      algorithm,
+      rewards: this.rewards,
+      prompts: encode(train),
+      evalPrompts: evaluation ? allPrompts(encode(evaluation)) : undefined,
+      evalSamples: this.options.evalSamples,
+      auxiliary: await auxiliary?.(policy),
+      args,
+      stop: this.options.stop,
+      config: { name, model: policy.config, dataset: await datasetDigest(train), ...config },
+      callbacks: this.options.callbacks,
+      signal: call.signal ?? this.options.signal,
+    });
+  }
+
+  /**
+   * Mean reward, accuracy and pass@k on `evalDataset`, with the weights as they are now. Greedy unless `samples` is more than 1.
+   * @throws EspalierError `bad_config` without rows to evaluate on
+   */
+  async evaluate(call: { dataset?: DatasetInput; samples?: number; signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {}): Promise<RewardEvaluation> {
+    const { policy, evaluation } = await this.open(call.signal);
+    const dataset = call.dataset === undefined ? evaluation : await openDataset(call.dataset);
+    if (!dataset) throw new EspalierError('bad_config', 'there is no `evalDataset`', { fix: 'give one to the trainer, or to evaluate()' });
+    const { args } = this.parts;
+    const samples = call.samples ?? this.options.evalSamples ?? 1;
+    await policy.rollouts.sync?.(await policy.learner.publish());
+    return evaluateReward({
+      rollouts: policy.rollouts,
+      prompts: allPrompts(promptSource(dataset, policy.engine.tokenizer, { maxTokens: policy.engine.info.maxPositions - args.maxCompletionLength })),
+      rewards: this.rewards,
+      samples,
+      sampling: { maxNewTokens: args.maxCompletionLength, temperature: samples > 1 ? args.temperature : 0, stop: this.options.stop },
+      seed: args.seed,
+      signal: call.signal ?? this.options.signal,
+      onProgress: call.onProgress,
+    });
+  }
+
+  /** Writes a folder that `transformers` loads. */
+  async saveModel(dir: string, options: { dtype?: 'fp32' | 'bf16' | 'fp16'; merge?: boolean } = {}): Promise<void> {
+    await (await this.open()).policy.engine.save(dir, options);
+  }
+
+  /** Closes what the trainer opened. */
+  async close(): Promise<void> {
+    this.closed = true;
+    const opened = await this.opened?.catch(() => null);
+    await opened?.policy.close();
+  }
+
+  private open(signal?: AbortSignal): Promise<{ policy: Policy; train: Dataset; evaluation: Dataset | null }> {
+    if (this.closed) return Promise.reject(new EspalierError('closed', 'the trainer is closed'));
+    const { options, parts } = this;
+    return (this.opened ??= (async () => {
+      const train = await openDataset(options.trainDataset, 'trainDataset');
+      const evaluation = options.evalDataset === undefined ? null : await openDataset(options.evalDataset, 'evalDataset');
+      const policy = await openPolicy(options.model, {
+        modelArgs: options.modelArgs,
+        reference: parts.algorithm.needsReference,
+        seed: parts.args.seed,
+        inline: options.inline,
+        rolloutEngine: options.rolloutEngine,
+        signal: signal ?? options.signal,
+      });
+      return { policy, train, evaluation };
+    })().catch((error: unknown) => {
+      this.opened = null; // may be tried again
+      throw error;
+    }));
+  }
+}

@@ -1,0 +1,68 @@
+import type { Engine } from '@espalier/engine';
+import type { Learner, RolloutEngine } from '@espalier/spec';
+import { modelArguments, parseArguments, type ModelArgumentsInput } from './arguments';
+import type { Json } from './trainer-state';
+
+/** The model that a trainer works on, and whether it is the trainer's own to close. */
+export interface Policy {
+  engine: Engine;
+  learner: Learner;
+  rollouts: RolloutEngine;
+  /** What a resumed run must have again. */
+  config: Json;
+  close(): Promise<void>;
+}
+
+export interface OpenPolicyOptions {
+  modelArgs?: ModelArgumentsInput;
+  /** Keep a frozen copy of the first weights. */
+  reference?: boolean;
+  /** Of an adapter's first weights. */
+  seed?: number;
+  /** The model on the caller's thread: for tests and debugging. */
+  inline?: boolean;
+  rolloutEngine?: RolloutEngine;
+  signal?: AbortSignal;
+}
+
+/** Opens a model by path or id; an engine that is open already is used as it is, and stays open on `close`. */
+export async function openPolicy(model: string | Engine, options: OpenPolicyOptions = {}): Promise<Policy> {
+  const args = parseArguments(modelArguments, options.modelArgs, 'model arguments');
+  const lora = args.usePeft ? { rank: args.loraR, alpha: args.loraAlpha, targets: args.loraTargetModules } : undefined;
+  const owned = typeof model === 'string';
+  // Loaded when a model is: the algorithms are usable without a tensor library.
+  const engine = owned
+    ? await (await import('@espalier/engine')).openEngine({
+        model,
+        backend: args.backend,
+        precision: args.bf16 === undefined ? undefined : args.bf16 ? 'bf16' : 'fp32',
+        lora,
+        reference: options.reference,
+        seed: options.seed,
+        inline: options.inline,
+        signal: options.signal,
+      })
+    : model;
+  const { architecture, vocabSize } = engine.info.config;
+  return {
+    engine,
+    learner: engine.learner,
+    rollouts: options.rolloutEngine ?? sameWeights(engine),
+    config: { architecture, vocabSize, parameters: engine.info.parameterCount, trainable: engine.info.trainableCount },
+    close: async () => {
+      if (owned) await engine.close();
+    },
+  };
+}
+
+/** The engine as a rollout engine: it samples with the weights that its learner trains, so nothing moves on `sync`. */
+function sameWeights(engine: Engine): RolloutEngine {
+  return {
+    specVersion: 'v1',
+    name: 'local',
+    capabilities: { tokenIds: true, logps: true, sync: 'memory' },
+    generate: (requests, options) => engine.generate(requests, options),
+    score: (sequences) => engine.score(sequences),
+    close: async () => undefined,
+  };
+}
