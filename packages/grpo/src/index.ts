@@ -3,3 +3,4 @@ export * from './config';
 export * from './experience';
 export * from './loss';
 export * from './objective';
+export * from './trainer';

@@ -3,3 +3,4 @@ export * from './loss';
 export * from './objective';
 export * from './perplexity';
 export * from './rows';
+export * from './trainer';

@@ -2,6 +2,7 @@ export * from './arguments';
 export * from './callbacks';
 export * from './evaluate-reward';
 export * from './offline';
+export * from './offline-trainer';
 export * from './online';
 export * from './online-arguments';
 export * from './prompts';

@@ -21,6 +21,9 @@ export interface TrainOfflineOptions<Example> {
   config?: Record<string, Json>;
   /** Metrics besides the loss on `evalExamples`. */
   evaluate?: (context: { step: number; signal?: AbortSignal }) => Promise<Metrics>;
+  /** Metrics that follow from those on `evalExamples`, such as a perplexity. */
+  derived?: (metrics: Metrics) => Metrics;
+  /** Go through the rows in a random order. Default true. */
   shuffle?: boolean;
   callbacks?: readonly TrainerCallback[];
   signal?: AbortSignal;
@@ -50,10 +53,10 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
   const evaluate = evalExamples?.length || options.evaluate ? evaluation() : undefined;
 
   function evaluation() {
-    return async (context: { step: number; signal?: AbortSignal }): Promise<Metrics> => ({
-      ...(evalExamples?.length ? await evaluateLoss({ learner, objective, examples: evalExamples, collate, batchSize: args.perDeviceEvalBatchSize, signal: context.signal }) : {}),
-      ...(await options.evaluate?.(context)),
-    });
+    return async (context: { step: number; signal?: AbortSignal }): Promise<Metrics> => {
+      const onRows = evalExamples?.length ? await evaluateLoss({ learner, objective, examples: evalExamples, collate, batchSize: args.perDeviceEvalBatchSize, signal: context.signal }) : {};
+      return { ...onRows, ...options.derived?.(onRows), ...(await options.evaluate?.(context)) };
+    };
   }
 
   return runTrainingLoop({

@@ -1,0 +1,141 @@
+import type { Dataset, Row, RowOrigin } from '@espalier/data';
+import type { Engine } from '@espalier/engine';
+import { EspalierError, throwIfAborted, type Metrics, type Objective, type TokenBatch } from '@espalier/spec';
+import type { ModelArgumentsInput, TrainingArguments } from './arguments';
+import type { TrainerCallback } from './callbacks';
+import { datasetDigest, openDataset, type DatasetInput } from './datasets';
+import { evaluateLoss, trainOffline } from './offline';
+import { openPolicy, type Policy } from './policy';
+import type { Json } from './trainer-state';
+import type { TrainResult } from './training-loop';
+
+/** What every trainer on given rows takes, whatever its loss. */
+export interface OfflineTrainerOptions {
+  /** A folder, a `.gguf` or `.safetensors` file, a hub id; or an engine, which stays open on `close()`. */
+  model: string | Engine;
+  /** A `.jsonl` file, a task's name, a dataset, or rows. */
+  trainDataset: DatasetInput;
+  evalDataset?: DatasetInput;
+  /** Metrics besides the loss on `evalDataset`, such as a held-out reward. */
+  computeMetrics?: (context: { policy: Policy; step: number; signal?: AbortSignal }) => Promise<Metrics>;
+  callbacks?: readonly TrainerCallback[];
+  modelArgs?: ModelArgumentsInput;
+  inline?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface OfflineTrainerParts<Example> {
+  name: string;
+  args: TrainingArguments;
+  objective: Objective;
+  /** Go through the rows in a random order. Default true. */
+  shuffle?: boolean;
+  /** Keep a frozen copy of the first weights. */
+  needsReference?: boolean;
+  /** A row as the loss takes it; null: nothing of it is trained on, it is left out. */
+  prepare: (row: Row, policy: Policy, origin: RowOrigin) => Example | null;
+  collate: (examples: readonly Example[]) => TokenBatch;
+  /** Metrics that follow from others, such as a perplexity from a loss. */
+  derived?: (metrics: Metrics) => Metrics;
+}
+
+interface Opened<Example> {
+  policy: Policy;
+  train: Dataset;
+  examples: Example[];
+  evalExamples: Example[];
+}
+
+/** A policy, rows and a loss on them: what `SFTTrainer` is. The model is opened by the first call that needs it. */
+export class OfflineTrainer<Example> {
+  private opened: Promise<Opened<Example>> | null = null;
+  private closed = false;
+
+  constructor(
+    private readonly options: OfflineTrainerOptions,
+    private readonly parts: OfflineTrainerParts<Example>,
+  ) {}
+
+  /**
+   * Trains, or goes on with a run (`resume: true`: from the newest checkpoint of `outputDir`; a path: from that checkpoint).
+   * @throws EspalierError `bad_data` with file, line and field for a wrong row; as `trainOffline`
+   */
+  async train(call: { resume?: boolean | string; signal?: AbortSignal } = {}): Promise<TrainResult> {
+    const { policy, train, examples, evalExamples } = await this.open(call.signal);
+    const { name, objective, collate, shuffle, derived } = this.parts;
+    const { computeMetrics } = this.options;
+    return trainOffline({
+      name,
+      learner: policy.learner,
+      objective,
+      examples,
+      collate,
+      shuffle,
+      evalExamples,
+      derived,
+      evaluate: computeMetrics && ((context) => computeMetrics({ policy, ...context })),
+      args: { ...this.parts.args, resumeFromCheckpoint: call.resume ?? this.parts.args.resumeFromCheckpoint },
+      config: { name, model: policy.config, dataset: await datasetDigest(train) } satisfies Record<string, Json>,
+      callbacks: this.options.callbacks,
+      signal: call.signal ?? this.options.signal,
+    });
+  }
+
+  /**
+   * Loss and metrics on `evalDataset`, with the weights as they are now.
+   * @throws EspalierError `bad_config` without rows to evaluate on
+   */
+  async evaluate(call: { signal?: AbortSignal } = {}): Promise<Metrics> {
+    const { policy, evalExamples } = await this.open(call.signal);
+    const { objective, collate, args, derived } = this.parts;
+    if (evalExamples.length === 0) throw new EspalierError('bad_config', 'there is no `evalDataset`', { fix: 'give one to the trainer' });
+    const metrics = await evaluateLoss({ learner: policy.learner, objective, examples: evalExamples, collate, batchSize: args.perDeviceEvalBatchSize, signal: call.signal ?? this.options.signal });
+    return { ...metrics, ...derived?.(metrics) };
+  }
+
+  /** Writes a folder that `transformers` loads. */
+  async saveModel(dir: string, options: { dtype?: 'fp32' | 'bf16' | 'fp16'; merge?: boolean } = {}): Promise<void> {
+    await (await this.open()).policy.engine.save(dir, options);
+  }
+
+  /** Closes what the trainer opened. */
+  async close(): Promise<void> {
+    this.closed = true;
+    const opened = await this.opened?.catch(() => null);
+    await opened?.policy.close();
+  }
+
+  private open(signal: AbortSignal | undefined = this.options.signal): Promise<Opened<Example>> {
+    if (this.closed) return Promise.reject(new EspalierError('closed', 'the trainer is closed'));
+    const { options, parts } = this;
+    return (this.opened ??= (async () => {
+      const train = await openDataset(options.trainDataset, 'trainDataset');
+      const evaluation = options.evalDataset === undefined ? null : await openDataset(options.evalDataset, 'evalDataset');
+      const policy = await openPolicy(options.model, { modelArgs: options.modelArgs, reference: parts.needsReference, seed: parts.args.seed, inline: options.inline, signal });
+      try {
+        return { policy, train, examples: await this.prepareAll(train, policy, signal), evalExamples: evaluation ? await this.prepareAll(evaluation, policy, signal) : [] };
+      } catch (error) {
+        await policy.close();
+        throw error;
+      }
+    })().catch((error: unknown) => {
+      this.opened = null; // may be tried again
+      throw error;
+    }));
+  }
+
+  private async prepareAll(dataset: Dataset, policy: Policy, signal: AbortSignal | undefined): Promise<Example[]> {
+    if (!Number.isFinite(dataset.size)) throw new EspalierError('bad_config', `${dataset.name} has no end`, { fix: 'give the task a `size`' });
+    const examples: Example[] = [];
+    for (let i = 0; i < dataset.size; i++) {
+      const example = this.parts.prepare(dataset.row(i), policy, dataset.origin(i));
+      if (example !== null) examples.push(example);
+      if (i % 256 === 255) {
+        await new Promise((resolve) => setImmediate(resolve)); // the caller's event loop stays free
+        throwIfAborted(signal);
+      }
+    }
+    if (examples.length === 0) throw new EspalierError('bad_data', `no row of ${dataset.name} has anything to train on`, { fix: 'rows whose completion fits `max_length`' });
+    return examples;
+  }
+}
