@@ -1,9 +1,11 @@
 import { createRequire } from 'node:module';
 import { nativeStatus, registerNativeBackend } from '@espalier/native';
+import type { NativeFeatures } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
-import { fillWithPortableKernels } from './ops/kernel';
 import './ops';
+import { checkPrecisionSetting, matmulPrecision } from './precision';
+import type { MatmulPrecision } from './precision';
 
 export const backendNames = ['native', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu'] as const;
 /** `native`: Rust kernels; `tensorflow-gpu`, `tensorflow`: TensorFlow's C library through `@tensorflow/tfjs-node(-gpu)`; `wasm`, `cpu`: tfjs's own. */
@@ -20,8 +22,7 @@ export interface BackendAttempt {
 export interface BackendReport {
   name: BackendName;
   attempts: readonly BackendAttempt[];
-  /** Fused kernels that run as the portable version on this backend. */
-  portableKernels: readonly string[];
+  precision: MatmulPrecision;
 }
 
 /** The name of tfjs's registry: both TensorFlow packages register as `tensorflow`. */
@@ -38,12 +39,13 @@ export async function selectBackend(preference: string | undefined = process.env
   if (preference !== undefined && !backendNames.includes(preference as BackendName)) {
     throw new EspalierError('usage', `there is no backend "${preference}"`, { fix: `one of ${backendNames.join(', ')}` });
   }
+  checkPrecisionSetting();
   const attempts: BackendAttempt[] = [];
   for (const name of preference ? [preference as BackendName] : backendNames) {
     const attempt = await probe(name);
     attempts.push(attempt);
     if (!attempt.available) continue;
-    if (await setBackend(registered[name])) return { name, attempts, portableKernels: name === 'native' ? fillWithPortableKernels('native') : [] };
+    if (await setBackend(registered[name])) return { name, attempts, precision: matmulPrecision() };
     attempts[attempts.length - 1] = { name, available: false, reason: 'it was found but did not start' };
   }
   throw new EspalierError('backend_unavailable', `the backend "${preference}" is not available: ${attempts[0].reason}`, { fix: 'leave the choice open, or run `espalier doctor`' });
@@ -64,7 +66,7 @@ async function probe(name: BackendName): Promise<BackendAttempt> {
     switch (name) {
       case 'native': {
         const status = nativeStatus();
-        return registerNativeBackend() ? { name, available: true, reason: `features: ${Object.keys(status.features).length > 0 ? JSON.stringify(status.features) : 'none'}` } : { name, available: false, reason: status.reason ?? 'it did not register' };
+        return registerNativeBackend() ? { name, available: true, reason: describe(status.features) } : { name, available: false, reason: status.reason };
       }
       case 'tensorflow-gpu':
         return { name, ...loadTensorflow('@tensorflow/tfjs-node-gpu') };
@@ -81,6 +83,12 @@ async function probe(name: BackendName): Promise<BackendAttempt> {
   } catch (error) {
     return { name, available: false, reason: firstLine(error) };
   }
+}
+
+function describe(features: NativeFeatures | null): string {
+  if (!features) return 'the Rust library is loaded';
+  const extensions = (['avx2', 'avx512', 'avx512Bf16', 'amxBf16'] as const).filter((name) => features[name]);
+  return `Rust kernels on ${features.threads} threads; ${features.arch}${extensions.length > 0 ? ` with ${extensions.join(', ')}` : ''}`;
 }
 
 /** The package's own console chatter aside, a missing package or library throws; the message says which. */

@@ -1,5 +1,7 @@
 export * from './backend';
 export * from './from-tensor-loss';
 export * from './ops';
+export { matmulPrecision, setMatmulPrecision } from './precision';
+export type { MatmulPrecision } from './precision';
 export * from './tape';
 export * from './tfjs';

@@ -1,9 +1,9 @@
 import { EspalierError } from '@espalier/spec';
 import { EspalierEmbedding, EspalierEmbeddingGrad } from '@espalier/native';
 import type { EmbeddingAttrs, EmbeddingGradAttrs, EmbeddingGradInputs, EmbeddingInputs } from '@espalier/native';
-import { gather, tensor1d, unsortedSegmentSum } from '@tensorflow/tfjs-core';
+import { gather, scatterND, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { fusedGradient, portableKernel, run } from './kernel';
+import { dims, fusedGradient, portableKernel, run } from './kernel';
 
 /**
  * Rows `ids` of a table.
@@ -21,6 +21,9 @@ export function embedding(weight: Tensor, ids: Int32Array): Tensor {
 
 portableKernel<EmbeddingInputs, EmbeddingAttrs>(EspalierEmbedding, ({ weight }, { ids }) => gather(weight, tensor1d(ids, 'int32')));
 
-portableKernel<EmbeddingGradInputs, EmbeddingGradAttrs>(EspalierEmbeddingGrad, ({ dy }, { ids, vocabSize }) => unsortedSegmentSum(dy, tensor1d(ids, 'int32'), vocabSize));
+portableKernel<EmbeddingGradInputs, EmbeddingGradAttrs>(EspalierEmbeddingGrad, ({ dy }, { ids, vocabSize }) => {
+  const width = dims(dy)[1];
+  return scatterND(tensor2d(ids, [ids.length, 1], 'int32'), dy, [vocabSize, width]); // adds where ids repeat
+});
 
 fusedGradient<EmbeddingGradAttrs>(EspalierEmbedding, {}, ([dy], _saved, attrs) => ({ weight: () => run(EspalierEmbeddingGrad, { dy }, attrs) }));

@@ -1,14 +1,15 @@
 import { EspalierError } from '@espalier/spec';
-import { engine, getKernel, registerGradient, registerKernel, tidy } from '@tensorflow/tfjs-core';
-import type { DataId, NamedAttrMap, NamedTensorMap, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { engine, registerGradient, registerKernel, tidy, unregisterKernel } from '@tensorflow/tfjs-core';
+import type { DataId, KernelFunc, NamedAttrMap, NamedTensorMap, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import '../tfjs';
 
 /** What a portable kernel gets: real tensors, whatever the backend. */
 type Portable = (inputs: Record<string, Tensor>, attrs: Record<string, unknown>) => Tensor | Tensor[];
 
-const portables = new Map<string, Portable>();
-
-/** Backends that get the portable kernels as soon as this package is imported; kernels of absent backends cost nothing. */
+/**
+ * Backends that get the portable kernels as soon as this package is imported; kernels of absent backends cost nothing. `native` starts from a copy of
+ * what `cpu` has and puts its own in their place.
+ */
 const portableBackends = ['cpu', 'wasm', 'tensorflow'];
 
 /**
@@ -16,24 +17,14 @@ const portableBackends = ['cpu', 'wasm', 'tensorflow'];
  * The casts are the border between a kernel's own types (see `@espalier/native`) and tfjs's maps of anything.
  */
 export function portableKernel<Inputs, Attrs = object>(name: string, compute: (inputs: { [K in keyof Inputs]: Tensor }, attrs: Attrs) => Tensor | Tensor[]): void {
-  portables.set(name, compute as unknown as Portable);
-  for (const backend of portableBackends) registerPortable(name, backend);
+  const kernelFunc: KernelFunc = ({ inputs, attrs }) => tidy(() => (compute as unknown as Portable)(inputs as Record<string, Tensor>, attrs ?? {}) as Tensor);
+  for (const backendName of portableBackends) registerKernel({ kernelName: name, backendName, kernelFunc });
 }
 
-function registerPortable(name: string, backendName: string): void {
-  const compute = portables.get(name)!;
-  registerKernel({
-    kernelName: name,
-    backendName,
-    kernelFunc: ({ inputs, attrs }) => tidy(() => compute(inputs as Record<string, Tensor>, attrs ?? {}) as Tensor),
-  });
-}
-
-/** Gives a backend the portable version of every fused kernel that it has not registered itself. Returns their names. */
-export function fillWithPortableKernels(backendName: string): string[] {
-  const missing = [...portables.keys()].filter((name) => getKernel(name, backendName) == null);
-  for (const name of missing) registerPortable(name, backendName);
-  return missing;
+/** Replaces a portable kernel on `cpu`, and with it on `native`, by one that is called without the detour over tfjs's ops: for what costs nothing itself. */
+export function directKernel(name: string, kernelFunc: KernelFunc): void {
+  unregisterKernel(name, 'cpu');
+  registerKernel({ kernelName: name, backendName: 'cpu', kernelFunc });
 }
 
 /** Runs a kernel; inputs that are `undefined` are left out. */

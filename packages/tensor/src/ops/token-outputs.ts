@@ -1,7 +1,7 @@
 import { EspalierTokenOutputs, EspalierTokenOutputsGrad } from '@espalier/native';
 import type { TokenOutputsAttrs, TokenOutputsGradInputs, TokenOutputsInputs } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
-import { add, concat, div, exp, gather, logSumExp, matMul, mul, oneHot, reshape, slice, square, sub, sum, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
+import { add, concat, div, exp, gather, logSumExp, matMul, mul, reshape, slice, square, sub, sum, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { check, dims, fusedGradient, portableKernel, run, sharedGradients } from './kernel';
 
@@ -40,6 +40,13 @@ export function tokenOutputs(hidden: Tensor, weight: Tensor, targets: Int32Array
 
 /** Rows a chunk: its logits take at most 16 MB. */
 const chunkRows = (vocabSize: number) => Math.max(1, Math.floor(4_194_304 / vocabSize));
+
+/** `[n, V]`. tfjs's own gives other numbers on the WebAssembly backend when float32 is asked for. */
+function oneHot(ids: Int32Array, vocabSize: number): Tensor {
+  const values = new Float32Array(ids.length * vocabSize);
+  ids.forEach((id, i) => (values[i * vocabSize + id] = 1));
+  return tensor2d(values, [ids.length, vocabSize]);
+}
 
 interface Chunk {
   start: number;
@@ -86,7 +93,7 @@ portableKernel<TokenOutputsGradInputs, TokenOutputsAttrs>(EspalierTokenOutputsGr
     const column = (x: Tensor) => reshape(slice(x, [start], [n]), [n, 1]);
     const logp = sub(z, column(lse));
     const p = exp(logp);
-    const hot = oneHot(tensor1d(attrs.targets.slice(start, start + n), 'int32'), vocabSize, 1, 0, 'float32');
+    const hot = oneHot(attrs.targets.subarray(start, start + n), vocabSize);
     let dz: Tensor = mul(column(dLogps), sub(hot, p)); // ∂ log p_t / ∂z = 1_t - p
     if (attrs.entropy) dz = sub(dz, mul(column(dEntropy), mul(p, add(logp, column(entropy))))); // ∂H/∂z = -p (log p + H)
     if (attrs.sumSquares) dz = add(dz, mul(column(dSumSquares), mul(2, mul(p, sub(p, column(sumSquares)))))); // ∂Σp²/∂z = 2 p (p - Σp²)

@@ -1,6 +1,6 @@
 import { reshape } from '@tensorflow/tfjs-core';
-import type { Tensor } from '@tensorflow/tfjs-core';
-import { check, fusedGradient, portableKernel, run } from './kernel';
+import type { KernelBackend, Tensor } from '@tensorflow/tfjs-core';
+import { check, directKernel, fusedGradient, portableKernel, run } from './kernel';
 
 const EspalierView = 'EspalierView';
 
@@ -19,4 +19,10 @@ export function view(x: Tensor, shape: number[]): Tensor {
 
 portableKernel<{ x: unknown }, ViewAttrs>(EspalierView, ({ x }, { shape }) => reshape(x, shape));
 
-fusedGradient<ViewAttrs>(EspalierView, {}, ([dy], _saved, { from }) => ({ x: () => reshape(dy, from) }));
+directKernel(EspalierView, ({ inputs, attrs, backend }) => {
+  const x = inputs.x!;
+  (backend as KernelBackend).incRef(x.dataId);
+  return { dataId: x.dataId, shape: (attrs as unknown as ViewAttrs).shape, dtype: x.dtype };
+});
+
+fusedGradient<ViewAttrs>(EspalierView, {}, ([dy], _saved, { from }) => ({ x: () => run(EspalierView, { x: dy }, { shape: from, from: dy.shape }) }));

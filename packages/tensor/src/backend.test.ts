@@ -1,0 +1,36 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { backendNames, currentBackend, matmulPrecision, probeBackends, selectBackend, setMatmulPrecision } from './index';
+import type { MatmulPrecision } from './index';
+
+describe('the choice of backend', () => {
+  afterEach(() => void vi.unstubAllEnvs());
+
+  it('takes the best that is here and says why the others were not', async () => {
+    vi.stubEnv('ESPALIER_BACKEND', '');
+    const report = await selectBackend();
+    expect(report.attempts.map(({ name }) => name)).toEqual(backendNames.slice(0, report.attempts.length));
+    expect(report.attempts.at(-1)).toMatchObject({ name: report.name, available: true });
+    for (const { reason } of report.attempts) expect(reason).not.toBe('');
+  });
+
+  it('takes the one that was asked for, by argument or environment', async () => {
+    expect((await selectBackend('cpu')).name).toBe('cpu');
+    expect(currentBackend()).toBe('cpu');
+    expect(matmulPrecision()).toBe('fp32');
+    vi.stubEnv('ESPALIER_BACKEND', 'cpu');
+    expect((await selectBackend()).name).toBe('cpu');
+  });
+
+  it('refuses unknown names and misspelt settings', async () => {
+    await expect(selectBackend('cuda')).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining('native, tensorflow-gpu') });
+    expect(() => setMatmulPrecision('fp16' as MatmulPrecision)).toThrow(/fp16.*bf16 or fp32/);
+    vi.stubEnv('ESPALIER_MATMUL_PRECISION', 'half');
+    await expect(selectBackend('cpu')).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining('half') });
+  });
+
+  it('says that a backend which was asked for is not here', async () => {
+    const absent = (await probeBackends()).find(({ available }) => !available);
+    if (!absent) return; // a machine that has them all
+    await expect(selectBackend(absent.name)).rejects.toMatchObject({ code: 'backend_unavailable', message: expect.stringContaining(absent.reason) });
+  });
+});

@@ -1,0 +1,96 @@
+import { causalAttention, embedding, gelu, layerNorm, linear, residualAdd, rmsNorm, rotary, swiglu, tokenOutputs, view } from '../ops';
+import type { Tensor } from '../tfjs';
+import * as reference from './references';
+
+/** A fused operation on inputs of given shapes, and the same in float64. */
+export interface FusedCase {
+  name: string;
+  /** Shapes of the differentiable inputs. */
+  shapes: readonly (readonly number[])[];
+  run(inputs: readonly Tensor[]): Tensor[];
+  /** The outputs of `run`, in float64. */
+  reference(inputs: readonly Float64Array[]): readonly Float64Array[];
+}
+
+const ints = (...values: number[]) => Int32Array.from(values);
+const invFreq = Float32Array.of(1, 0.3, 0.05);
+
+function linearCase(name: string, t: number, n: number, k: number, bias: boolean): FusedCase {
+  return {
+    name,
+    shapes: [[t, k], [n, k], ...(bias ? [[n]] : [])],
+    run: ([x, w, b]) => [linear(x, w, b)],
+    reference: ([x, w, b]) => [reference.linearReference(x, w, b ?? null, t, n, k)],
+  };
+}
+
+interface AttentionShape {
+  offsets: Int32Array;
+  prefixOf: Int32Array;
+  heads: number;
+  kvHeads: number;
+  width: number;
+  window?: number;
+}
+
+function attentionCase(name: string, { offsets, prefixOf, heads, kvHeads, width, window = 0 }: AttentionShape): FusedCase {
+  const t = offsets[offsets.length - 1];
+  const scale = width ** -0.5;
+  const visible = reference.visibleRows(offsets, prefixOf, window);
+  return {
+    name: `causalAttention: ${name}`,
+    shapes: [[t, heads, width], [t, kvHeads, width], [t, kvHeads, width]],
+    run: ([q, k, v]) => [causalAttention(q, k, v, { offsets, prefixOf }, { scale, ...(window > 0 && { window }) })],
+    reference: ([q, k, v]) => [reference.attentionReference(q, k, v, heads, kvHeads, width, visible, scale)],
+  };
+}
+
+function tokenOutputsCase(name: string, temperature: number, needs: readonly ('logps' | 'entropy' | 'sumSquares')[]): FusedCase {
+  const targets = ints(3, 0, 10, 3, 7);
+  return {
+    name: `tokenOutputs: ${name}`,
+    shapes: [[5, 4], [11, 4]],
+    run: ([hidden, weight]) => {
+      const { logps, entropy, sumSquares } = tokenOutputs(hidden, weight, targets, { temperature, needs });
+      return [logps, entropy, sumSquares].filter((x) => x !== undefined);
+    },
+    reference: ([hidden, weight]) => {
+      const [logps, entropy, sumSquares] = reference.tokenOutputsReference(hidden, weight, targets, 4, temperature);
+      return [logps, ...(needs.includes('entropy') ? [entropy] : []), ...(needs.includes('sumSquares') ? [sumSquares] : [])];
+    },
+  };
+}
+
+/** Every differentiable fused operation, in the shapes where kernels tend to go wrong: odd sizes, groups, prefixes, windows, empty sequences. */
+export const fusedCases: readonly FusedCase[] = [
+  linearCase('linear', 5, 7, 3, false),
+  linearCase('linear with a bias', 4, 3, 6, true),
+  linearCase('linear on one row', 1, 19, 17, true),
+  linearCase('linear beyond one block', 33, 18, 35, false),
+  { name: 'rmsNorm', shapes: [[5, 9], [9]], run: ([x, w]) => [rmsNorm(x, w, 1e-5)], reference: ([x, w]) => [reference.rmsNormReference(x, w, 1e-5)] },
+  { name: 'rmsNorm of heads', shapes: [[3, 2, 6], [6]], run: ([x, w]) => [rmsNorm(x, w, 1e-6)], reference: ([x, w]) => [reference.rmsNormReference(x, w, 1e-6)] },
+  { name: 'layerNorm', shapes: [[5, 9], [9], [9]], run: ([x, w, b]) => [layerNorm(x, w, b, 1e-5)], reference: ([x, w, b]) => [reference.layerNormReference(x, w, b, 1e-5)] },
+  { name: 'swiglu', shapes: [[3, 7], [3, 7]], run: ([gate, up]) => [swiglu(gate, up)], reference: ([gate, up]) => [reference.swigluReference(gate, up)] },
+  { name: 'gelu', shapes: [[3, 7]], run: ([x]) => [gelu(x)], reference: ([x]) => [reference.geluReference(x)] },
+  { name: 'residualAdd', shapes: [[3, 7], [3, 7]], run: ([a, b]) => [residualAdd(a, b)], reference: ([a, b]) => [a.map((x, i) => x + b[i])] },
+  { name: 'residualAdd, scaled', shapes: [[3, 7], [3, 7]], run: ([a, b]) => [residualAdd(a, b, 0.25)], reference: ([a, b]) => [a.map((x, i) => x + 0.25 * b[i])] },
+  { name: 'residualAdd of a tensor and itself', shapes: [[3, 7]], run: ([a]) => [residualAdd(a, a)], reference: ([a]) => [a.map((x) => 2 * x)] },
+  { name: 'view', shapes: [[3, 8]], run: ([x]) => [view(x, [3, 2, 4])], reference: ([x]) => [x] },
+  {
+    name: 'embedding with repeated ids',
+    shapes: [[6, 3]],
+    run: ([table]) => [embedding(table, ints(5, 0, 5, 2))],
+    reference: ([table]) => [Float64Array.from([5, 0, 5, 2].flatMap((id) => [...table.subarray(id * 3, id * 3 + 3)]))],
+  },
+  { name: 'rotary', shapes: [[4, 2, 6]], run: ([x]) => [rotary(x, ints(0, 3, 1, 40), invFreq)], reference: ([x]) => [reference.rotaryReference(x, [4, 2, 6], ints(0, 3, 1, 40), invFreq, 1)] },
+  { name: 'rotary, scaled, on part of each head', shapes: [[2, 3, 9]], run: ([x]) => [rotary(x, ints(7, 2), invFreq, 1.2)], reference: ([x]) => [reference.rotaryReference(x, [2, 3, 9], ints(7, 2), invFreq, 1.2)] },
+  attentionCase('one sequence', { offsets: ints(0, 6), prefixOf: ints(-1), heads: 2, kvHeads: 2, width: 4 }),
+  attentionCase('three ragged sequences, grouped queries', { offsets: ints(0, 3, 4, 9), prefixOf: ints(-1, -1, -1), heads: 6, kvHeads: 2, width: 4 }),
+  attentionCase('a shared prefix', { offsets: ints(0, 4, 7, 9, 12), prefixOf: ints(-1, 0, 0, -1), heads: 3, kvHeads: 1, width: 6 }),
+  attentionCase('a window', { offsets: ints(0, 7, 10), prefixOf: ints(-1, -1), heads: 2, kvHeads: 1, width: 4, window: 3 }),
+  attentionCase('a window that leaves the prefix', { offsets: ints(0, 4, 10, 11), prefixOf: ints(-1, 0, 0), heads: 2, kvHeads: 2, width: 4, window: 4 }),
+  attentionCase('empty sequences', { offsets: ints(0, 0, 3, 3, 5), prefixOf: ints(-1, 0, 1, 1), heads: 2, kvHeads: 2, width: 4 }),
+  tokenOutputsCase('log-probs', 1, ['logps']),
+  tokenOutputsCase('everything, at a temperature', 0.7, ['logps', 'entropy', 'sumSquares']),
+  tokenOutputsCase('entropy', 1.5, ['logps', 'entropy']),
+];
