@@ -50,6 +50,11 @@ export interface ArithmeticRow extends Row {
   completion?: string | { role: string; content: string }[];
 }
 
+/** Problems by number. */
+export interface ArithmeticDataset extends Dataset {
+  row(index: number): ArithmeticRow;
+}
+
 interface Problem {
   operands: readonly number[];
   signs: readonly Operation[];
@@ -84,7 +89,7 @@ function identity({ operands, signs }: Problem): number {
  * @example
  * arithmeticTask({ difficulty: 2, seed: 1 }).row(0); // { prompt: [{ role: 'user', content: 'What is … + …? …' }], answer: '…', expression: '… + …' }
  */
-export function arithmeticTask(input: ArithmeticOptions = {}): Dataset & { row(index: number): ArithmeticRow } {
+export function arithmeticTask(input: ArithmeticOptions = {}): ArithmeticDataset {
   const parsed = arithmeticOptions.safeParse(input);
   if (!parsed.success) {
     const { path, message } = parsed.error.issues[0];

@@ -16,7 +16,9 @@ const content = z.union([z.string(), messages], { error: 'must be text or a list
  */
 export const rowSchemas = {
   /** A document: `text`, or `messages`. */
-  language_modeling: z.union([z.looseObject({ text: z.string() }), z.looseObject({ messages })]),
+  language_modeling: z
+    .looseObject({ text: z.string().optional(), messages: messages.optional() })
+    .refine((row) => row.text !== undefined || row.messages !== undefined, { path: ['text'], error: 'a document is needed' }),
   prompt_only: z.looseObject({ prompt: content }),
   prompt_completion: z.looseObject({ prompt: content, completion: content }),
   /** Without `prompt`, the common beginning of `chosen` and `rejected` is the prompt. */
@@ -101,7 +103,6 @@ function nearest(row: Row, accepted: readonly RowType[]): RowType {
 /** What is wrong with which field, and what was found there. */
 export function describeIssues(error: z.ZodError, row: unknown): string {
   return error.issues
-    .flatMap((issue) => (issue.code === 'invalid_union' && issue.path.length === 0 && issue.errors.length > 0 ? [...issue.errors].sort((a, b) => a.length - b.length)[0] : [issue]))
     .map((issue) => {
       const found = issue.path.reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined), row);
       const shown = found === undefined ? 'it is missing' : `found ${clip(JSON.stringify(found))}`;
