@@ -4,6 +4,7 @@
 //! and ends with the `#[napi]` functions that JavaScript calls. Those check every length and every overlap first
 //! (`border`), so that wrong arguments become JavaScript errors and never undefined behaviour.
 
+pub mod adamw;
 pub mod border;
 pub mod dtype;
 pub mod features;
@@ -11,6 +12,7 @@ pub mod gemm;
 pub mod linear;
 pub mod memory;
 pub mod pool;
+pub mod token_outputs;
 
 pub mod elementwise;
 pub mod embedding;

@@ -107,7 +107,7 @@ pub(crate) fn passes(kernel: &'static Kernel) -> bool {
         };
         let mut got = c.clone();
         let output = Output { data: &mut got, stride: n, accumulate: true, bias: None };
-        multiply_with(kernel, output, lanes(&stored_a, m), Right::Lanes(lanes(&stored_b, n)));
+        multiply_with(kernel, output, lanes(&stored_a, m).into(), Right::Lanes(lanes(&stored_b, n)));
         got.iter().enumerate().all(|(index, &got)| {
             let (row, column) = (index / n, index % n);
             let products = (0..k).map(|step| round(a[row * k + step]) * round(b[column * k + step]));

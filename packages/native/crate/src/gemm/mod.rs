@@ -226,6 +226,48 @@ impl PackedB {
     }
 }
 
+/// A left operand, packed to be used several times.
+pub struct PackedA {
+    kernel: &'static Kernel,
+    m: usize,
+    k: usize,
+    block: Block,
+}
+
+impl PackedA {
+    /// Packs A(m, k).
+    pub fn new(view: View, precision: Precision) -> Self {
+        let kernel = choice::kernel(precision);
+        let block = Block::new(Side::A.bytes(kernel, view.rows, view.columns));
+        if view.rows > 0 && view.columns > 0 {
+            // SAFETY: the block has the size of this shape and is not shared yet.
+            let job = unsafe { PackJob::new(kernel, Side::A, view, block.as_ptr()) };
+            parallel_for(job.tasks(), |task| job.run(task));
+        }
+        Self { kernel, m: view.rows, k: view.columns, block }
+    }
+}
+
+/// The left operand of a product.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// The view with element (m, k).
+    View(View<'a>),
+    Packed(&'a PackedA),
+}
+
+impl<'a> From<View<'a>> for Left<'a> {
+    fn from(view: View<'a>) -> Self {
+        Left::View(view)
+    }
+}
+
+impl<'a> From<&'a PackedA> for Left<'a> {
+    fn from(packed: &'a PackedA) -> Self {
+        Left::Packed(packed)
+    }
+}
+
 /// Some columns of a packed operand.
 #[derive(Clone)]
 pub struct PackedColumns<'a> {
@@ -276,22 +318,25 @@ pub struct Output<'a> {
 }
 
 /// C = or += A · B. A has element (m, k). Panics when sizes do not fit.
-pub fn multiply(output: Output, a: View, b: Right, precision: Precision) {
+pub fn multiply<'a>(output: Output, a: impl Into<Left<'a>>, b: Right, precision: Precision) {
     let kernel = match &b {
         Right::Lanes(_) => choice::kernel(precision),
         Right::Packed(columns) => columns.packed.kernel,
     };
-    multiply_with(kernel, output, a, b);
+    multiply_with(kernel, output, a.into(), b);
 }
 
 /// The same with a given kernel.
-pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: View, b: Right) {
+pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b: Right) {
     let (n, k) = match &b {
         Right::Lanes(view) => (view.rows, view.columns),
         Right::Packed(columns) => (columns.range.len(), columns.packed.k),
     };
-    let m = a.rows;
-    assert_eq!(a.columns, k, "inner sizes differ");
+    let (m, inner) = match a {
+        Left::View(view) => (view.rows, view.columns),
+        Left::Packed(packed) => (packed.m, packed.k),
+    };
+    assert_eq!(inner, k, "inner sizes differ");
     if m == 0 || n == 0 {
         return;
     }
@@ -311,41 +356,59 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: View, b:
         let panel = side.panel_bytes(kernel, k);
         ((SLICE_BYTES / panel).max(4) * side.width(kernel)).min(lanes)
     };
-    let (rows, columns) = (slice_of(Side::A, m), slice_of(Side::B, n));
-    let columns = if matches!(b, Right::Packed(_)) { n } else { columns };
-    let size_b = if matches!(b, Right::Packed(_)) { 0 } else { Side::B.bytes(kernel, columns, k) };
-    with_workspace([Side::A.bytes(kernel, rows, k), size_b], |[out_a, out_b]| {
+    let (rows, size_a) = match a {
+        Left::View(_) => (slice_of(Side::A, m), Side::A.bytes(kernel, slice_of(Side::A, m), k)),
+        Left::Packed(packed) => {
+            assert!(std::ptr::eq(packed.kernel, kernel), "both operands are packed for one kernel");
+            (m, 0)
+        }
+    };
+    let (columns, size_b) = match b {
+        Right::Lanes(_) => (slice_of(Side::B, n), Side::B.bytes(kernel, slice_of(Side::B, n), k)),
+        Right::Packed(_) => (n, 0),
+    };
+    with_workspace([size_a, size_b], |[out_a, out_b]| {
         let c = data.as_mut_ptr();
         for row in (0..m).step_by(rows) {
-            let a = a.row_range(row..(row + rows).min(m));
+            let height = rows.min(m - row);
             for column in (0..n).step_by(columns) {
                 let width = columns.min(n - column);
-                // SAFETY: the workspaces have room for a slice of this many rows and columns.
-                let pack_a = unsafe { PackJob::new(kernel, Side::A, a, out_a) };
-                let tasks_a = if column == 0 { pack_a.tasks() } else { 0 };
+                let (pack_a, packed_a) = match a {
+                    Left::View(view) => {
+                        // SAFETY: the workspaces have room for a slice of this many rows and columns.
+                        let job = unsafe {
+                            PackJob::new(kernel, Side::A, view.row_range(row..row + height), out_a)
+                        };
+                        (Some(job), out_a)
+                    }
+                    Left::Packed(packed) => (None, packed.block.as_ptr()),
+                };
+                let pack_a = pack_a.filter(|_| column == 0); // else it is there already
+                let tasks_a = pack_a.as_ref().map_or(0, PackJob::tasks);
+                let run_a = |task| pack_a.iter().for_each(|job| job.run(task));
                 let packed_b = match &b {
                     Right::Lanes(view) => {
                         let view = view.row_range(column..column + width);
                         // SAFETY: as above.
                         let pack_b = unsafe { PackJob::new(kernel, Side::B, view, out_b) };
                         parallel_for(tasks_a + pack_b.tasks(), |task| match task.checked_sub(tasks_a) {
-                            None => pack_a.run(task),
+                            None => run_a(task),
                             Some(task) => pack_b.run(task),
                         });
                         out_b.cast_const()
                     }
                     Right::Packed(part) => {
-                        parallel_for(tasks_a, |task| pack_a.run(task));
+                        parallel_for(tasks_a, run_a);
                         let first = part.range.start / kernel.nr * Side::B.panel_bytes(kernel, k);
                         part.packed.block.as_ptr().wrapping_add(first).cast_const()
                     }
                 };
-                let block = Block2 {
+                let block = Blocks {
                     kernel,
-                    m: a.rows,
+                    m: height,
                     n: width,
                     k,
-                    a: out_a,
+                    a: packed_a,
                     b: packed_b,
                     // SAFETY: inside C, checked above.
                     c: unsafe { c.add(row * stride + column) },
@@ -360,7 +423,7 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: View, b:
 }
 
 /// A product of packed operands.
-struct Block2<'a> {
+struct Blocks<'a> {
     kernel: &'static Kernel,
     m: usize,
     n: usize,
@@ -374,9 +437,9 @@ struct Block2<'a> {
 }
 
 // SAFETY: tasks read the packed operands and write tiles of C that are disjoint.
-unsafe impl Sync for Block2<'_> {}
+unsafe impl Sync for Blocks<'_> {}
 
-impl Block2<'_> {
+impl Blocks<'_> {
     /// Cuts C into tasks and runs them.
     fn run(&self) {
         let kernel = self.kernel;

@@ -106,7 +106,7 @@ fn every_kernel_multiplies_odd_shapes_with_any_strides() {
                     let bias = (case % 2 == 0).then_some(&bias[..]);
                     let mut got = c.clone();
                     let output = Output { data: &mut got, stride: n + 3, accumulate, bias };
-                    multiply_with(kernel, output, a, Right::Lanes(b));
+                    multiply_with(kernel, output, a.into(), Right::Lanes(b));
                     let expected = naive(kernel, a, b, &c, n + 3, accumulate, bias);
                     close(
                         &got,

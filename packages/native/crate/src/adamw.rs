@@ -1,0 +1,203 @@
+//! The optimiser: AdamW (Loshchilov and Hutter 2019, algorithm 2) with the arithmetic of `torch.optim.AdamW`, one pass
+//! over memory; and the sum of squares for clipping by the global norm.
+
+use crate::border::{disjoint, fail, floats, floats_mut, guard, place};
+use crate::pool::{parallel_chunks_mut, parallel_for, SharedMut};
+use crate::vectorised;
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+
+/// Elements that a task updates, a multiple of every vector.
+const GRAIN: usize = 1 << 15;
+
+/// Constants of a step.
+#[derive(Clone, Copy)]
+pub struct Step {
+    /// 1 for the first step.
+    pub step: f64,
+    pub learning_rate: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    pub weight_decay: f64,
+    /// Gradients are multiplied by this first: clipping, and the mean over micro-batches.
+    pub gradient_scale: f64,
+}
+
+vectorised! {
+    fn update<V>(w: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], step: &Step) {
+        let correction1 = 1.0 - step.beta1.powf(step.step);
+        let correction2 = (1.0 - step.beta2.powf(step.step)).sqrt();
+        let constant = |x: f64| V::splat(x as f32);
+        let keep = constant(1.0 - step.learning_rate * step.weight_decay);
+        let rate = constant(-step.learning_rate / correction1);
+        let (weight1, beta2, weight2) = (constant(1.0 - step.beta1), constant(step.beta2), constant(1.0 - step.beta2));
+        let (correction2, epsilon, scale) = (constant(correction2), constant(step.epsilon), constant(step.gradient_scale));
+        let one = |w: V, gradient: V, m: V, v: V| {
+            let gradient = gradient.mul(scale);
+            let m = gradient.sub(m).fma(weight1, m);
+            let v = gradient.mul(gradient).fma(weight2, v.mul(beta2));
+            let denominator = v.sqrt().div(correction2).add(epsilon);
+            (m.div(denominator).fma(rate, w.mul(keep)), m, v)
+        };
+        let len = w.len();
+        assert!(gradient.len() == len && m.len() == len && v.len() == len);
+        let whole = len / V::LANES * V::LANES;
+        for i in (0..whole).step_by(V::LANES) {
+            // SAFETY: whole vectors of slices of the same length.
+            unsafe {
+                let (pw, pm, pv) = (w.as_mut_ptr().add(i), m.as_mut_ptr().add(i), v.as_mut_ptr().add(i));
+                let (new_w, new_m, new_v) = one(V::load(pw), V::load(gradient.as_ptr().add(i)), V::load(pm), V::load(pv));
+                new_w.store(pw);
+                new_m.store(pm);
+                new_v.store(pv);
+            }
+        }
+        if whole < len {
+            // The end goes through the same code, padded.
+            let pad = |x: &[f32]| {
+                let mut padded = [0f32; 16];
+                padded[..len - whole].copy_from_slice(&x[whole..]);
+                // SAFETY: no vector is wider than the buffer.
+                unsafe { V::load(padded.as_ptr()) }
+            };
+            let (new_w, new_m, new_v) = one(pad(w), pad(gradient), pad(m), pad(v));
+            w[whole..].copy_from_slice(&new_w.lanes()[..len - whole]);
+            m[whole..].copy_from_slice(&new_m.lanes()[..len - whole]);
+            v[whole..].copy_from_slice(&new_v.lanes()[..len - whole]);
+        }
+    }
+}
+
+/// One step, in place. The slices have one length.
+pub fn adamw(w: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], step: &Step) {
+    let len = w.len();
+    let (w, m, v) = (SharedMut::new(w), SharedMut::new(m), SharedMut::new(v));
+    parallel_for(len.div_ceil(GRAIN), |chunk| {
+        let start = chunk * GRAIN;
+        let part = GRAIN.min(len - start);
+        // SAFETY: chunks are disjoint.
+        let (w, m, v) = unsafe { (w.slice(start, part), m.slice(start, part), v.slice(start, part)) };
+        update(w, &gradient[start..start + part], m, v, step);
+    });
+}
+
+vectorised! {
+    fn squares<V>(x: &[f32]) -> f64 {
+        let mut lanes = [0f64; 16];
+        let chunks = x.chunks_exact(16);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                *lane += f64::from(x) * f64::from(x);
+            }
+        }
+        for (lane, &x) in lanes.iter_mut().zip(rest) {
+            *lane += f64::from(x) * f64::from(x);
+        }
+        lanes.iter().sum()
+    }
+}
+
+/// `Σ x²` in float64: chunks of a fixed size, each in 16 lanes, added in order.
+pub fn sum_of_squares(x: &[f32]) -> f64 {
+    let mut parts = vec![0f64; x.len().div_ceil(GRAIN)];
+    parallel_chunks_mut(&mut parts, 1, |chunk, part| {
+        part[0] = squares(&x[chunk * GRAIN..((chunk + 1) * GRAIN).min(x.len())]);
+    });
+    parts.iter().sum()
+}
+
+#[napi(js_name = "adamW")]
+#[allow(clippy::too_many_arguments)]
+pub fn adam_w(
+    mut w: Float32ArraySlice,
+    grad: Float32ArraySlice,
+    mut m: Float32ArraySlice,
+    mut v: Float32ArraySlice,
+    step: f64,
+    learning_rate: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    weight_decay: f64,
+    grad_scale: f64,
+) -> Result<()> {
+    guard(|| {
+        if !(step >= 1.0 && (0.0..1.0).contains(&beta1) && (0.0..1.0).contains(&beta2) && epsilon >= 0.0) {
+            return Err(fail(format!(
+                "adamW: step {step} must be at least 1, beta1 {beta1} and beta2 {beta2} in [0, 1), epsilon {epsilon} at least 0"
+            )));
+        }
+        let finite = [learning_rate, weight_decay, grad_scale].iter().all(|x| x.is_finite());
+        if !finite {
+            return Err(fail(format!(
+                "adamW: learningRate {learning_rate}, weightDecay {weight_decay} and gradScale {grad_scale} must be finite"
+            )));
+        }
+        disjoint("adamW", &[place(&w), place(&m), place(&v)], &[place(&grad)])?;
+        let len = w.len();
+        let step =
+            Step { step, learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale: grad_scale };
+        let gradient = floats(&grad, "adamW: grad", len)?;
+        let (m, v) = (floats_mut(&mut m, "adamW: m", len)?, floats_mut(&mut v, "adamW: v", len)?);
+        adamw(floats_mut(&mut w, "adamW: w", len)?, gradient, m, v, &step);
+        Ok(())
+    })
+}
+
+#[napi]
+pub fn squared_sum(x: Float32ArraySlice) -> Result<f64> {
+    guard(|| Ok(sum_of_squares(&x)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::choice::noise;
+
+    #[test]
+    fn steps_are_those_of_the_definition() {
+        for len in [1, 5, 16, 37, GRAIN + 9] {
+            let (mut w, mut m, mut v) = (noise(1, len), vec![0f32; len], vec![0f32; len]);
+            let mut reference: Vec<[f64; 3]> = w.iter().map(|&w| [f64::from(w), 0.0, 0.0]).collect();
+            for count in 1..=4 {
+                let gradient = noise(10 + count, len);
+                let step = Step {
+                    step: f64::from(count),
+                    learning_rate: 1e-2,
+                    beta1: 0.9,
+                    beta2: 0.95,
+                    epsilon: 1e-8,
+                    weight_decay: 0.1,
+                    gradient_scale: 0.5,
+                };
+                adamw(&mut w, &gradient, &mut m, &mut v, &step);
+                for ([w, m, v], &gradient) in reference.iter_mut().zip(&gradient) {
+                    let gradient = 0.5 * f64::from(gradient);
+                    *w -= 1e-2 * 0.1 * *w;
+                    *m = 0.9 * *m + 0.1 * gradient;
+                    *v = 0.95 * *v + 0.05 * gradient * gradient;
+                    let (m_hat, v_hat) =
+                        (*m / (1.0 - 0.9f64.powi(count as i32)), *v / (1.0 - 0.95f64.powi(count as i32)));
+                    *w -= 1e-2 * m_hat / (v_hat.sqrt() + 1e-8);
+                }
+            }
+            for (i, [expected, ..]) in reference.iter().enumerate() {
+                assert!(
+                    (f64::from(w[i]) - expected).abs() < 2e-6,
+                    "{len}: element {i} is {}, not {expected}",
+                    w[i]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn squares_are_summed_in_float64() {
+        let x = noise(5, 3 * GRAIN + 21);
+        let expected: f64 = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        assert!((sum_of_squares(&x) - expected).abs() < 1e-9 * expected);
+        assert_eq!(sum_of_squares(&[]), 0.0);
+    }
+}
