@@ -6,3 +6,8 @@ export * from './pipeline';
 export * from './registry';
 export * from './report';
 export * from './run-pipeline';
+export * from './evaluate-policy';
+export * from './load-config';
+export * from './rewards';
+export * from './rows';
+export * from './score-text';

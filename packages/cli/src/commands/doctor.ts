@@ -1,7 +1,8 @@
 import { availableParallelism, cpus, freemem, platform, release, totalmem, arch } from 'node:os';
+import { nativeStatus } from '@espalier/native';
 import { formatTable } from '@espalier/pipeline';
 import { isEspalierError } from '@espalier/spec';
-import { matmulPrecision, nativeStatus, probeBackends, selectBackend } from '@espalier/tensor';
+import { matmulPrecision, probeBackends, selectBackend } from '@espalier/tensor';
 import { buildCommand } from '../command';
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;

@@ -14,7 +14,7 @@ const shape = {
   file: z.string().min(1).optional().describe('many prompts: a .jsonl file of rows with `prompt`, or a text file with one a line'),
   chat: z.boolean().default(false).describe("put the prompt into the model's chat template"),
   system: z.string().optional().describe('system message before the prompt; needs --chat'),
-  maxNewTokens: z.int().positive().default(128).describe('longest completion, in tokens'),
+  maxNewTokens: z.int().positive().optional().describe("longest completion, in tokens; default: 128, or what the model's positions leave"),
   temperature: z.number().min(0).default(1).describe('0: always the likeliest token'),
   numReturn: z.int().positive().max(4096).default(1).describe('completions of each prompt'),
   ...samplingFields,
@@ -60,8 +60,12 @@ export const generateCommand = () =>
           if (values.system !== undefined) messages.unshift({ role: 'system', content: values.system });
           return tokenizer.encode(tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true }), { addSpecialTokens: false });
         };
-        const sampling = { maxNewTokens: values.maxNewTokens, temperature: values.temperature, topK: values.topK, topP: values.topP, minP: values.minP, repetitionPenalty: values.repetitionPenalty, stop: values.stop ?? [] };
-        const requests: GenerateRequest[] = prompts.map((prompt, i) => ({ id: String(i), prompt: encode(prompt), n: values.numReturn, seed: (values.seed + i) >>> 0, sampling }));
+        const sampling = { temperature: values.temperature, topK: values.topK, topP: values.topP, minP: values.minP, repetitionPenalty: values.repetitionPenalty, stop: values.stop ?? [] };
+        const requests: GenerateRequest[] = prompts.map((prompt, i) => {
+          const tokens = encode(prompt);
+          const maxNewTokens = values.maxNewTokens ?? Math.max(1, Math.min(128, engine.info.maxPositions - tokens.length));
+          return { id: String(i), prompt: tokens, n: values.numReturn, seed: (values.seed + i) >>> 0, sampling: { ...sampling, maxNewTokens } };
+        });
         const empty = requests.findIndex((request) => request.prompt.length === 0);
         if (empty >= 0) throw new EspalierError('bad_data', `prompt ${empty} is empty: the model adds no token of its own`, { fix: 'give at least one character, or --chat' });
 

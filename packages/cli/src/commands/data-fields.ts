@@ -1,0 +1,78 @@
+import { arithmeticOptions, taskNames } from '@espalier/data';
+import { createRegistry, loadPlugin, openRows, type OpenRowsOptions, type Registry } from '@espalier/pipeline';
+import { EspalierError } from '@espalier/spec';
+import type { Dataset } from '@espalier/data';
+import { z } from 'zod';
+import { kebabCase } from '../fields';
+
+const taskHelp: Readonly<Record<string, string>> = {
+  difficulty: '1: sums of digits … 5: three operands with products',
+  min: 'smallest operand',
+  max: 'largest operand',
+  terms: 'operands a problem',
+  operations: 'among + - *',
+  seed: 'another seed, other problems',
+  size: 'rows, all different; default: no end (eval: 512)',
+  split: 'problems of one part are never in the other, whatever the seed',
+  heldOutFraction: 'share of the problems that is held out',
+  template: 'the question; {expression} stands for the problem',
+  format: 'prompts as messages or as plain text',
+  withCompletion: 'add the right answer as completion',
+};
+
+const taskName = (option: string): string => `task${option[0].toUpperCase()}${option.slice(1)}`;
+
+/** `--task-difficulty` and so on: the options of the procedural tasks, none of them set unless given. */
+const taskFields: Record<string, z.ZodType> = Object.fromEntries(
+  Object.entries(arithmeticOptions.shape).map(([name, schema]) => {
+    let inner: z.ZodType = schema;
+    while (inner instanceof z.ZodDefault || inner instanceof z.ZodOptional) inner = inner.unwrap() as z.ZodType;
+    return [taskName(name), inner.optional().describe(`--task: ${taskHelp[name] ?? name}`)];
+  }),
+);
+
+/** Flags that say which rows a command works on. */
+export const dataFields = {
+  dataset: z.string().min(1).optional().describe('rows: a .jsonl file in one of TRL\'s formats, or a task such as arithmetic:difficulty=2,size=512'),
+  task: z.enum(taskNames as unknown as [string, ...string[]]).optional().describe('rows made by a procedural task, in place of --dataset'),
+  ...taskFields,
+};
+
+export interface DataValues {
+  dataset?: string | undefined;
+  task?: string | undefined;
+}
+
+/** The options of `--task`, without the prefix. */
+function taskOptions(values: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.keys(arithmeticOptions.shape)
+      .map((name) => [name, values[taskName(name)]] as const)
+      .filter(([, value]) => value !== undefined),
+  );
+}
+
+/**
+ * Opens `--dataset` or `--task`.
+ * @param more options that a command adds to those of a task, where they are not given
+ */
+export async function openData(values: DataValues & Record<string, unknown>, options: OpenRowsOptions & { more?: Record<string, unknown> } = {}): Promise<Dataset> {
+  const { more, ...open } = options;
+  const given = taskOptions(values);
+  if (values.dataset !== undefined && values.task !== undefined) throw new EspalierError('usage', '--dataset and --task are both given', { fix: 'one of them' });
+  if (values.dataset === undefined && values.task === undefined) throw new EspalierError('usage', '--dataset is missing', { fix: `give a .jsonl file, or --task ${taskNames.join('|')}` });
+  const [stray] = Object.keys(given);
+  if (values.task === undefined && stray !== undefined) throw new EspalierError('usage', `--${kebabCase(taskName(stray))} is given without --task`, { fix: 'add --task, or leave it out' });
+  return openRows((values.dataset ?? values.task)!, { ...open, task: { ...more, ...given } });
+}
+
+export const pluginFields = {
+  plugin: z.array(z.string().min(1)).optional().describe('plugins to load: package names or files; may be given several times'),
+};
+
+/** A registry with the plugins of `--plugin`. */
+export async function openRegistry(plugins: readonly string[] | undefined): Promise<Registry> {
+  const registry = createRegistry();
+  for (const specifier of plugins ?? []) registry.register(await loadPlugin(specifier));
+  return registry;
+}

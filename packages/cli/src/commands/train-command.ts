@@ -1,0 +1,156 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fieldHelp } from '../field-help';
+import type { Dataset } from '@espalier/data';
+import { formatNumber, openRows, type OpenRowsOptions } from '@espalier/pipeline';
+import { EspalierError, isEspalierError, type Metrics } from '@espalier/spec';
+import { modelArguments, type ModelArgumentsInput, type TrainerCallback, type TrainingArguments, type TrainResult } from '@espalier/trainer';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { buildCommand, type CommandContext } from '../command';
+import { startProgress, type Progress } from '../progress';
+import { recallRun, rememberRun } from '../run-memory';
+import { dataFields, openData, pluginFields } from './data-fields';
+import { modelFields } from './model-fields';
+
+/** What a trainer of any family can do. */
+export interface AnyTrainer {
+  train(call?: { resume?: boolean | string; signal?: AbortSignal }): Promise<TrainResult>;
+  saveModel(dir: string, options?: { merge?: boolean }): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Flags of every training command, besides those of its own configuration. */
+const commonFields = {
+  ...modelFields,
+  ...dataFields,
+  evalDataset: z.string().min(1).optional().describe('held-out rows, as --dataset takes them: evaluated at the end, and every --eval-steps'),
+  evalLimit: z.int().positive().optional().describe('of --eval-dataset the first rows alone'),
+  usePeft: modelArguments.shape.usePeft,
+  loraRank: z.int().positive().optional().describe('train low-rank adapters of this rank in place of all weights'),
+  loraAlpha: z.number().positive().optional().describe('scale of the adapters: alpha / rank; default 32'),
+  loraTargetModules: modelArguments.shape.loraTargetModules,
+  ...pluginFields,
+  resume: z.union([z.boolean(), z.string().min(1)]).default(false).describe('go on with the run in --output-dir, with the flags it was started with; or with the checkpoint that is named'),
+};
+
+/** The fields of the configuration's schema that have another flag here. */
+const ownNames = ['resumeFromCheckpoint'];
+
+export interface TrainSetup {
+  values: Record<string, unknown>;
+  /** Values of the algorithm's own configuration. */
+  args: Record<string, unknown>;
+  model: string;
+  modelArgs: ModelArgumentsInput;
+  train: Dataset;
+  evaluation: Dataset | undefined;
+  callbacks: readonly TrainerCallback[];
+  signal: AbortSignal;
+}
+
+export interface TrainCommandSpec<Shape extends z.ZodRawShape> {
+  name: string;
+  summary: string;
+  /** The schema's fields: TRL's names. */
+  config: Shape;
+  /** Flags of this command alone. */
+  more?: z.ZodRawShape;
+  whole?: readonly string[];
+  rows: OpenRowsOptions & { more?: Record<string, unknown> };
+  notes?: string;
+  /** Metrics that the progress bar shows, where the step has them. */
+  shown: readonly string[];
+  /** Checks the configuration before anything is opened. */
+  check(args: Record<string, unknown>): void;
+  create(setup: TrainSetup): Promise<{ trainer: AnyTrainer; evaluate?: (onProgress: (done: number, total: number) => void) => Promise<Metrics> }>;
+}
+
+function modelArgsOf(values: Record<string, unknown>): ModelArgumentsInput {
+  const { loraRank, loraAlpha, loraTargetModules, usePeft, backend, precision } = values as { loraRank?: number; loraAlpha?: number; loraTargetModules?: [string, ...string[]]; usePeft?: boolean; backend?: 'native'; precision?: 'bf16' | 'fp32' };
+  const lora = usePeft === true || loraRank !== undefined;
+  if (!lora && (loraAlpha !== undefined || loraTargetModules !== undefined)) throw new EspalierError('usage', `--lora-${loraAlpha === undefined ? 'target-modules' : 'alpha'} is given without adapters`, { fix: 'add --lora-rank, or --use-peft' });
+  return {
+    ...(backend === undefined ? {} : { backend }),
+    ...(precision === undefined ? {} : { bf16: precision === 'bf16' }),
+    ...(lora ? { usePeft: true, ...(loraRank === undefined ? {} : { loraR: loraRank }), ...(loraAlpha === undefined ? {} : { loraAlpha }), ...(loraTargetModules === undefined ? {} : { loraTargetModules }) } : {}),
+  };
+}
+
+const shortNames: Readonly<Record<string, string>> = { learning_rate: 'lr', 'completions/mean_length': 'length', mean_token_accuracy: 'token accuracy' };
+const briefly = (metrics: Metrics, names: readonly string[]): string => names.filter((name) => Number.isFinite(metrics[name])).map((name) => `${shortNames[name] ?? name} ${formatNumber(metrics[name])}`).join(' · ');
+
+/** Builds `espalier sft`, `grpo`, `rpt`: one way to read flags, resume, show progress, stop and report. */
+export function trainCommand<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>): Command {
+  const config = Object.fromEntries(Object.entries(spec.config).filter(([name]) => !ownNames.includes(name))) as z.ZodRawShape;
+  const shape: z.ZodRawShape = { ...commonFields, ...spec.more, ...config };
+  return buildCommand({
+    name: spec.name,
+    summary: spec.summary,
+    shape,
+    help: fieldHelp,
+    whole: [...(spec.whole ?? []), 'taskTemplate'],
+    config: true,
+    interrupt: 'stopping after this step: the run is saved',
+    notes: `${spec.notes ? `${spec.notes} ` : ''}Rows, rewards and flags have TRL's names. With --json: {"output_dir", "model", "steps", "seconds", "metrics", "eval"}: "model" is a folder that transformers loads.`,
+    complete: (given) => recallRun(spec.name, given),
+    run: (values, context) => train(spec, config, values as Record<string, unknown>, context),
+  });
+}
+
+async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>, config: z.ZodRawShape, values: Record<string, unknown>, context: CommandContext): Promise<void> {
+  const { output, signal } = context;
+  const args = Object.fromEntries(Object.keys(config).map((name) => [name, values[name]]).filter(([, value]) => value !== undefined)) as Record<string, unknown>;
+  spec.check(args);
+  const modelArgs = modelArgsOf(values);
+  if (signal.aborted) throw new EspalierError('aborted', 'stopped before the first step');
+  const rows = await openData(values, spec.rows);
+  if (!Number.isFinite(rows.size) && !((args['maxSteps'] as number) > 0)) throw new EspalierError('usage', `${rows.name} has no end and --max-steps is ${String(args['maxSteps'])}`, { fix: 'give --max-steps, or --task-size' });
+  const { accepted } = spec.rows;
+  const evaluation =
+    values['evalDataset'] === undefined ? undefined : await openRows(values['evalDataset'] as string, { ...(accepted ? { accepted } : {}), ...(values['evalLimit'] === undefined ? {} : { limit: values['evalLimit'] as number }), endlessSize: 512, task: spec.rows.more ?? {} });
+
+  let progress: Progress | undefined;
+  const callback: TrainerCallback = {
+    async onTrainBegin({ step, totalSteps, outputDir }) {
+      await rememberRun(outputDir, spec.name, context.given);
+      output.note(`${step > 0 ? `resuming at step ${step}` : 'run'} in ${outputDir}`);
+      progress = startProgress(spec.name, { unit: 'step', total: totalSteps, start: step });
+    },
+    onStep: ({ step }, metrics) => progress?.update(step, briefly(metrics, spec.shown)),
+    onEvaluate: ({ step }, metrics) => progress?.note(`step ${step} · ${briefly(metrics, Object.keys(metrics).filter((name) => !name.includes('completions/')))}`),
+    onEnd: () => progress?.stop(),
+  };
+  const { trainer, evaluate } = await spec.create({ values, args, model: values['model'] as string, modelArgs, train: rows, evaluation, callbacks: [callback], signal });
+  try {
+    const resume = values['resume'] as boolean | string;
+    const result = await trainer.train({ signal, ...(resume === false ? {} : { resume }) });
+    let held: Metrics | null = Object.keys(result.evalMetrics).length > 0 ? withoutPrefix(result.evalMetrics) : null;
+    if (evaluation && evaluate && !result.stopped) {
+      const bar = startProgress('eval', { unit: 'completion', total: evaluation.size });
+      held = await evaluate((done) => bar.update(done)).finally(() => bar.stop());
+    }
+    let model = result.checkpoint;
+    if (model === null) {
+      model = join(result.outputDir, 'model');
+      await trainer.saveModel(model);
+    }
+    await output.result({ output_dir: result.outputDir, model, steps: result.step, seconds: result.trainSeconds, metrics: result.metrics, ...(held ? { eval: held } : {}), ...(result.best ? { best: result.best } : {}), ...(result.stopped ? { stopped: true } : {}) });
+    output.line(`${result.step} steps in ${result.trainSeconds.toFixed(1)} s · ${briefly(result.metrics, spec.shown)}`);
+    if (held) output.line(`held out: ${briefly(held, Object.keys(held))}`);
+    output.line(`model: ${model}`);
+  } catch (error) {
+    throw withHint(error, args as Partial<TrainingArguments>, spec.name);
+  } finally {
+    progress?.stop();
+    await trainer.close();
+  }
+}
+
+const withoutPrefix = (metrics: Metrics): Metrics => Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name.replace(/^eval_/, ''), value]));
+
+/** A run that stopped says how to go on, in this command's words. */
+function withHint(error: unknown, args: Partial<TrainingArguments>, command: string): unknown {
+  if (!isEspalierError(error) || error.code !== 'no_space' || !args.outputDir || !existsSync(join(args.outputDir, 'checkpoints'))) return error;
+  return new EspalierError('no_space', error.message, { fix: `free some, then: espalier ${command} --resume --output-dir ${args.outputDir}`, cause: error });
+}

@@ -1,0 +1,41 @@
+import { existsSync } from 'node:fs';
+import { datasetByRef, datasetOf, type Dataset, type Row, type RowType } from '@espalier/data';
+import { EspalierError } from '@espalier/spec';
+import { datasetDigest, type DatasetInput } from '@espalier/trainer';
+import { digestPath } from './digest';
+
+export interface OpenRowsOptions {
+  /** Types of which every row of a file must be one. */
+  accepted?: readonly RowType[];
+  /** Options of a task that is named. */
+  task?: Readonly<Record<string, unknown>>;
+  /** At most this many rows, the first ones. */
+  limit?: number;
+  /** How many to take of a task without an end, when there is no `limit`. Default: it is refused. */
+  endlessSize?: number;
+}
+
+/**
+ * Opens rows: a `.jsonl` file, a task with options (`arithmetic:difficulty=2,size=512`), a dataset, or rows in memory.
+ * @throws EspalierError `not_found`, `bad_data` with file and line, `bad_config` for a task's options or a task without an end
+ */
+export async function openRows(source: DatasetInput, options: OpenRowsOptions = {}): Promise<Dataset> {
+  const { accepted, limit, task } = options;
+  const dataset =
+    typeof source === 'string'
+      ? await datasetByRef(source, { ...(accepted ? { jsonl: { accepted } } : {}), ...(task ? { task: { ...task } } : {}) })
+      : 'row' in source
+        ? source
+        : datasetOf(source as readonly Row[]);
+  const size = Math.min(dataset.size, limit ?? (Number.isFinite(dataset.size) ? Infinity : (options.endlessSize ?? Infinity)));
+  if (!Number.isFinite(size)) throw new EspalierError('bad_config', `${dataset.name} has no end`, { fix: 'give it a size' });
+  if (size < 1) throw new EspalierError('bad_data', `${dataset.name} has no rows`);
+  return size === dataset.size ? dataset : { name: dataset.name, size, row: (i) => dataset.row(i), origin: (i) => dataset.origin(i) };
+}
+
+/** What a source of rows depends on, for a stage's fingerprint: the content of a file, the name of a task, the rows themselves. */
+export async function rowsFingerprint(source: DatasetInput | undefined): Promise<unknown> {
+  if (source === undefined) return null;
+  if (typeof source === 'string') return existsSync(source) ? { file: await digestPath(source) } : { ref: source };
+  return datasetDigest('row' in source ? source : datasetOf(source as readonly Row[]));
+}
