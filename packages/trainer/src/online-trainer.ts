@@ -39,7 +39,8 @@ export interface OnlineTrainerParts {
   algorithm: Algorithm | StatefulAlgorithm;
   /** Losses beside the algorithm's, made when the tokenizer is known. */
   auxiliary?: (policy: Policy) => Promise<readonly AuxiliaryLoss[]>;
-  config?: Record<string, Json>;
+  /** What else a resumed run must have again. */
+  config?: () => Promise<Record<string, Json>>;
 }
 
 /**
@@ -83,7 +84,7 @@ export class OnlineTrainer {
       auxiliary: await auxiliary?.(policy),
       args,
       stop: this.options.stop,
-      config: { name, model: policy.config, dataset: await datasetDigest(train), ...config },
+      config: { name, model: policy.config, dataset: await datasetDigest(train), ...(await config?.()) },
       callbacks: this.options.callbacks,
       signal: call.signal ?? this.options.signal,
     });

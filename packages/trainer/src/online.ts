@@ -1,4 +1,4 @@
-import { ShuffledCursor, type CursorState } from '@espalier/data';
+import { Random, ShuffledCursor, type CursorState } from '@espalier/data';
 import { EspalierError, type Algorithm, type Learner, type Metrics, type Objective, type RewardFunction, type RolloutEngine, type SamplingOptions, type ScoredTrajectory, type TokenBatch } from '@espalier/spec';
 import type { TrainerCallback } from './callbacks';
 import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
@@ -186,13 +186,8 @@ function samplingOf(args: OnlineArguments, stop: readonly string[] | undefined):
  */
 function splitGeneration(batch: TokenBatch, geometry: RoundGeometry, seed: number): TokenBatch[] {
   if (geometry.stepsPerGeneration === 1) return [batch];
-  const sequences = ownSequences(batch);
-  if (geometry.updates > 1) {
-    for (let i = sequences.length - 1; i > 0; i--) {
-      const j = deriveSeed(seed, i) % (i + 1);
-      [sequences[i], sequences[j]] = [sequences[j], sequences[i]];
-    }
-  }
+  const own = ownSequences(batch);
+  const sequences = geometry.updates > 1 ? Array.from(new Random(seed).permutation(own.length), (i) => own[i]) : own;
   const parts = Array.from({ length: geometry.stepsPerGeneration }, (_, p) => {
     const start = Math.floor((p * sequences.length) / geometry.stepsPerGeneration);
     return selectSequences(batch, sequences.slice(start, Math.floor(((p + 1) * sequences.length) / geometry.stepsPerGeneration)));

@@ -1,0 +1,48 @@
+import { defineReward, type RewardFunction } from '@espalier/spec';
+
+export interface PrefixMatchOptions {
+  /** Where the prediction stands: in the last `\boxed{…}` after the end of thinking (the paper), or the whole completion. Default `boxed`. */
+  prediction?: 'boxed' | 'text';
+  /** What ends thinking. Default `</think>`. */
+  endOfThinking?: string;
+  name?: string;
+}
+
+/** The content of the last `\boxed{…}` of a text, braces inside balanced; null when there is none. */
+export function lastBoxed(text: string): string | null {
+  for (let start = text.lastIndexOf('\\boxed{'); start >= 0; start = start > 0 ? text.lastIndexOf('\\boxed{', start - 1) : -1) {
+    let depth = 1;
+    const begin = start + '\\boxed{'.length;
+    for (let i = begin; i < text.length; i++) {
+      if (text[i] === '{') depth++;
+      else if (text[i] === '}' && --depth === 0) return text.slice(begin, i);
+    }
+  }
+  return null;
+}
+
+/**
+ * The prefix-matching reward of Reinforcement Pre-Training (Dong et al. 2025, 2506.08007, §3.1): 1 iff the bytes of the prediction are the first l
+ * bytes of the true continuation and l is a token boundary of it, so that predictions of several tokens count and half a token does not.
+ * Rows need `continuation` (text) and `boundaries` (cumulative byte lengths of its tokens), as {@link corpusQuestions} makes them; null without.
+ */
+export function prefixMatchReward(options: PrefixMatchOptions = {}): RewardFunction {
+  const mark = options.endOfThinking ?? '</think>';
+  const predict = (completion: string): string | null => {
+    const end = completion.lastIndexOf(mark);
+    const answer = end < 0 ? completion : completion.slice(end + mark.length);
+    return (options.prediction ?? 'boxed') === 'boxed' ? lastBoxed(answer) : answer;
+  };
+  return defineReward({
+    name: options.name ?? 'prefix_match',
+    score: async (samples) =>
+      samples.map(({ completion, row }) => {
+        const { continuation, boundaries } = row;
+        if (typeof continuation !== 'string' || !Array.isArray(boundaries)) return null;
+        const prediction = predict(completion);
+        if (prediction === null || prediction === '') return 0;
+        const [given, truth] = [Buffer.from(prediction), Buffer.from(continuation)];
+        return Number(boundaries.includes(given.length) && truth.subarray(0, given.length).equals(given));
+      }),
+  });
+}
