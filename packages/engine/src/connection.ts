@@ -8,12 +8,6 @@ interface Pending {
   item?(item: StreamItem): void;
 }
 
-/** A port that can be told whether it keeps the process alive. */
-export interface CallerPort extends Port {
-  ref?(): void;
-  unref?(): void;
-}
-
 /**
  * The caller's side of the border: numbers the calls, matches the answers, passes aborts on. The process stays alive for calls under way, not for an
  * engine that idles.
@@ -23,9 +17,9 @@ export class Connection {
   private nextId = 1;
   private failure: EspalierError | null = null;
 
-  constructor(private readonly port: CallerPort) {
-    port.on('message', (message: FromEngine) => this.receive(message));
-    port.unref?.();
+  constructor(private readonly port: Port) {
+    port.listen((message) => this.receive(message as FromEngine));
+    port.unref();
   }
 
   /**
@@ -41,12 +35,12 @@ export class Connection {
       return Promise.reject(error);
     }
     const id = this.nextId++;
-    const abort = () => this.port.postMessage({ kind: 'abort', id } satisfies ToEngine);
+    const abort = () => this.port.post({ kind: 'abort', id });
     return new Promise<Calls[M]['result']>((resolve, reject) => {
-      if (this.pending.size === 0) this.port.ref?.();
+      if (this.pending.size === 0) this.port.ref();
       this.pending.set(id, { resolve, reject, item: options.item });
       try {
-        this.port.postMessage({ kind: 'call', id, method, params }, options.transfer);
+        this.port.post({ kind: 'call', id, method, params } as ToEngine, options.transfer);
       } catch (cause) {
         this.settle(id);
         reject(new EspalierError('bad_data', `the parameters of ${method} cannot be sent to the engine's thread: ${cause instanceof Error ? cause.message : String(cause)}`, { cause }));
@@ -72,7 +66,7 @@ export class Connection {
   private settle(id: number): Pending | undefined {
     const call = this.pending.get(id);
     this.pending.delete(id);
-    if (this.pending.size === 0) this.port.unref?.();
+    if (this.pending.size === 0) this.port.unref();
     return call;
   }
 }

@@ -1,1 +1,2 @@
-export {};
+export { openEngine, type Engine, type EngineOptions } from './engine';
+export type { EngineInfo, EngineMemory, LoraOptions } from './protocol';

@@ -1,5 +1,6 @@
+import type { MessagePort, Worker } from 'node:worker_threads';
 import type { Completion, GenerateRequest, Metrics, OptimOptions, OutputName, Outputs } from '@espalier/spec';
-import type { DecoderConfig } from '@espalier/models';
+import type { DecoderConfig, LoraOptions as AdapterOptions } from '@espalier/models';
 import type { WireError } from './wire-error';
 
 /** The part of a token batch that the model needs: no columns, no pairs. */
@@ -10,14 +11,8 @@ export interface BatchPart {
   actionIndex: Int32Array; // [A]
 }
 
-/** Which adapter to train instead of the whole model. */
-export interface LoraOptions {
-  rank: number;
-  /** Default: twice the rank. */
-  alpha?: number;
-  /** Names of the linear layers, e.g. `q_proj`. Default: all of attention and feed-forward. */
-  targets?: readonly string[];
-}
+/** Which adapter to train instead of the whole model: rank, alpha, targets, in PEFT's terms and with its defaults. */
+export type LoraOptions = Omit<AdapterOptions, 'seed'>;
 
 export interface OpenParams {
   model: string;
@@ -88,8 +83,21 @@ export type FromEngine =
 
 /** What both sides need of a `MessagePort` or a `Worker`. */
 export interface Port {
-  postMessage(message: unknown, transfer?: readonly ArrayBuffer[]): void;
-  on(event: 'message', listener: (message: never) => void): unknown;
+  post(message: FromEngine | ToEngine, transfer?: readonly ArrayBuffer[]): void;
+  listen(listener: (message: unknown) => void): void;
+  /** Whether the port keeps the process alive. */
+  ref(): void;
+  unref(): void;
+}
+
+export function portOf(channel: MessagePort | Worker): Port {
+  const port = channel as MessagePort; // a worker has the same methods
+  return {
+    post: (message, transfer) => port.postMessage(message, transfer as ArrayBuffer[] | undefined),
+    listen: (listener) => void port.on('message', listener),
+    ref: () => port.ref(),
+    unref: () => port.unref(),
+  };
 }
 
 /** The buffers behind typed arrays that the sender has no more use for. Each buffer once, and only buffers that the array fills alone. */

@@ -54,7 +54,6 @@ describe('collectGroups', () => {
 
   it('refuses two prompts of one id, and an engine that leaves samples out', async () => {
     await expect(collectGroups(echo(), [prompts[0], prompts[0]])).rejects.toMatchObject({ code: 'bad_data' });
-    // eslint-disable-next-line require-yield
     await expect(collectGroups(echo({ async *generate() {} }), prompts)).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining('no sample 0 of "a"') });
   });
 

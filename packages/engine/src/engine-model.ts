@@ -1,0 +1,139 @@
+import { randomUUID } from 'node:crypto';
+import { addLora, createDecoder, openCheckpoint, saveCheckpoint, type Checkpoint, type Decoder } from '@espalier/models';
+import { matmulPrecision, memory, selectBackend, setMatmulPrecision, type Variable } from '@espalier/tensor';
+import { readAdapter, writeAdapter } from './adapter';
+import { Decoding } from './decode/decoding';
+import { fingerprint } from './fingerprint';
+import { openOptimizer, saveOptimizer } from './optimizer-file';
+import type { EngineInfo, EngineMemory, LoraOptions, OpenParams } from './protocol';
+import { loadWeights, mergedWeights } from './stored-weights';
+import { Training, type WithReference } from './training';
+
+/** One model with everything that trains it and generates from it. It lives on the engine's thread. */
+export class EngineModel {
+  readonly info: EngineInfo;
+  readonly training: Training;
+  readonly decoding: Decoding;
+  private readonly lora: LoraOptions | undefined;
+  private version = 0;
+  private published: { version: number; digest: string } | null = null;
+
+  private constructor(
+    params: OpenParams,
+    backend: string,
+    private readonly checkpoint: Checkpoint,
+    private readonly decoder: Decoder,
+    private readonly frozen: Decoder | null,
+  ) {
+    const { config } = checkpoint;
+    this.lora = params.lora;
+    this.info = {
+      id: randomUUID(),
+      backend,
+      precision: matmulPrecision(),
+      config,
+      parameterCount: count(decoder.parameters),
+      trainableCount: count(decoder.trainable),
+      eosTokenIds: config.eosTokenIds,
+      maxPositions: config.maxPositions,
+    };
+    this.training = new Training(decoder, referenceOf(decoder, frozen), () => this.version++);
+    this.decoding = new Decoding(decoder, checkpoint.tokenizer, { ...params, vocabSize: config.vocabSize, maxPositions: config.maxPositions, eosTokenIds: config.eosTokenIds, version: () => this.version });
+  }
+
+  static async open(params: OpenParams): Promise<EngineModel> {
+    const backend = await selectBackend(params.backend);
+    if (params.precision) setMatmulPrecision(params.precision);
+    const checkpoint = await openCheckpoint(params.model);
+    const made: Decoder[] = [];
+    try {
+      const decoder = createDecoder(checkpoint.config, checkpoint);
+      made.push(decoder);
+      if (params.lora) addLora(decoder, { ...params.lora, seed: params.seed });
+      const frozen = params.reference && !params.lora ? createDecoder(checkpoint.config, checkpoint, { trainable: false }) : null;
+      if (frozen) made.push(frozen);
+      return new EngineModel(params, backend.name, checkpoint, decoder, frozen);
+    } catch (error) {
+      for (const decoder of made) decoder.dispose();
+      throw error;
+    } finally {
+      checkpoint.close();
+    }
+  }
+
+  /** The version and its digest; computed once a version. */
+  publish(): { version: number; digest: string; id: string } {
+    if (this.published?.version !== this.version) this.published = { version: this.version, digest: fingerprint(new Map([...this.decoder.parameters, ...this.decoder.trainable])) };
+    return { ...this.published, id: this.info.id };
+  }
+
+  /** Weights in fp32, configuration, tokenizer and optimiser state: what {@link load} resumes from to the byte. */
+  save(dir: string): null {
+    this.exportModel(dir, 'fp32', false);
+    saveOptimizer(dir, this.training);
+    return null;
+  }
+
+  /** Weights for others to load: a model's folder, or with LoRA and without `merge` PEFT's adapter beside the tokenizer. */
+  exportModel(dir: string, dtype: 'fp32' | 'bf16' | 'fp16', merge: boolean): null {
+    const { configJson, generationConfig, path } = this.checkpoint;
+    const tokenizer = this.checkpoint.hasTokenizer ? this.checkpoint.tokenizer : undefined;
+    const format = ({ fp32: 'float32', bf16: 'bfloat16', fp16: 'float16' } as const)[dtype];
+    if (this.lora && !merge) {
+      writeAdapter(dir, this.decoder, this.lora, path, format);
+      tokenizer?.save(dir);
+    } else saveCheckpoint(dir, { weights: this.lora ? mergedWeights(this.decoder) : this.decoder.weights(), configJson, generationConfig, tokenizer, dtype: format });
+    return null;
+  }
+
+  /** Replaces weights (with LoRA: the adapter) and optimiser state, after they were checked. The accumulated gradient is forgotten. */
+  async load(dir: string): Promise<null> {
+    const optimizer = openOptimizer(dir, this.decoder.trainable);
+    try {
+      if (this.lora) readAdapter(dir, this.decoder);
+      else await this.loadModel(dir);
+      optimizer.restore(this.training);
+    } finally {
+      optimizer.close();
+    }
+    this.version++;
+    return null;
+  }
+
+  private async loadModel(dir: string): Promise<void> {
+    const stored = await openCheckpoint(dir);
+    try {
+      loadWeights(this.decoder, stored, dir);
+    } finally {
+      stored.close();
+    }
+  }
+
+  memory(): EngineMemory {
+    const { numTensors, numBytes } = memory();
+    return { numTensors, numBytes, rss: process.memoryUsage.rss() };
+  }
+
+  dispose(): void {
+    this.decoding.dispose();
+    this.training.resetOptimizer();
+    this.decoder.dispose();
+    this.frozen?.dispose();
+  }
+}
+
+/** Without its adapters, a model under LoRA is its own reference; otherwise there is one if a copy was kept. */
+function referenceOf(decoder: Decoder, frozen: Decoder | null): WithReference {
+  if (frozen) return (body) => body(frozen);
+  if (decoder.adapters.size === 0) return null;
+  return (body) => {
+    decoder.useAdapters = false;
+    try {
+      return body(decoder);
+    } finally {
+      decoder.useAdapters = true;
+    }
+  };
+}
+
+const count = (parameters: ReadonlyMap<string, Variable>) => [...parameters.values()].reduce((sum, { size }) => sum + size, 0);

@@ -1,0 +1,205 @@
+import { existsSync } from 'node:fs';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { EspalierError, type Completion, type GenerateRequest, type Learner } from '@espalier/spec';
+import { openCheckpoint, type Tokenizer } from '@espalier/models';
+import { Connection } from './connection';
+import { serveEngine } from './host';
+import { EngineLearner } from './learner';
+import { portOf, type EngineInfo, type EngineMemory, type LoraOptions, type OpenParams } from './protocol';
+import { sequenceLogps } from './sequence-logps';
+
+export interface EngineOptions {
+  /** A folder, a `.gguf` or `.safetensors` file, or a hub id. */
+  model: string;
+  /** `native`, `tensorflow-gpu`, `tensorflow`, `wasm` or `cpu`. Default: the best that is here, or what `ESPALIER_BACKEND` says. */
+  backend?: string;
+  /** Precision of matrix products. Default: bf16 where the processor has it, or what `ESPALIER_MATMUL_PRECISION` says. */
+  precision?: 'bf16' | 'fp32';
+  /** Run on the caller's thread: for tests and debugging. Default false. */
+  inline?: boolean;
+  /** Train an adapter instead of the weights. */
+  lora?: LoraOptions;
+  /** Keep a frozen copy of the first weights for `forward(…, { reference: true })`. With LoRA there is always one, at no cost. Default false. */
+  reference?: boolean;
+  /** Of the adapter's first weights. Default 0. */
+  seed?: number;
+  /** Tokens computed at once in training and scoring, shared prefixes included: bounds the memory of activations. Default 1024. */
+  maxTokensPerMicroBatch?: number;
+  /** Samples decoded at once. Default 64. */
+  maxBatchSize?: number;
+  /** Bound on the KV cache in bytes, which grows with need and is freed when nothing is generated. Default 1 GiB. */
+  maxCacheBytes?: number;
+  /** Prompt tokens computed at once. Default 2048. */
+  prefillTokens?: number;
+  /** Stops waiting for the model to load. */
+  signal?: AbortSignal;
+}
+
+/** One model that trains and generates with the same weights. */
+export interface Engine {
+  readonly info: EngineInfo;
+  readonly tokenizer: Tokenizer;
+  readonly learner: Learner;
+  /**
+   * Completions in the order in which they end, all requests batched together. When `signal` fires, what is under way comes back as `aborted` and the
+   * iteration ends; leaving the loop early aborts the rest.
+   * @throws EspalierError `bad_data` or `bad_config` for a request that cannot be served; `closed`
+   */
+  generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal }): AsyncIterable<Completion>;
+  /** Log-prob (nats, temperature 1) of each token given those before it; entry 0 of each is NaN. */
+  score(sequences: readonly Int32Array[], options?: { signal?: AbortSignal }): Promise<Float32Array[]>;
+  /** Writes a folder that `transformers` loads (with LoRA: a PEFT adapter, or with `merge` the whole model). No optimiser state; for that see `learner.save`. */
+  save(dir: string, options?: { dtype?: 'fp32' | 'bf16' | 'fp16'; merge?: boolean }): Promise<void>;
+  memory(): Promise<EngineMemory>;
+  /** Ends the thread and frees its memory. What is pending is rejected with `closed`. Harmless when repeated. */
+  close(): Promise<void>;
+}
+
+/**
+ * Loads a model on a thread of its own.
+ * @throws EspalierError `not_found`, `bad_checkpoint`, `backend_unavailable`, `aborted` …
+ * @example
+ * const engine = await openEngine({ model: 'runs/sft/checkpoints/latest' });
+ * for await (const { text } of engine.generate([{ id: 'a', prompt: engine.tokenizer.encode('2 + 3 ='), seed: 1 }])) console.log(text);
+ * await engine.close();
+ */
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  const checkpoint = await openCheckpoint(options.model);
+  const { tokenizer } = checkpoint;
+  checkpoint.close();
+  const thread = options.inline ? inlineThread() : workerThread();
+  const { connection } = thread;
+  const params: OpenParams = {
+    model: options.model,
+    backend: options.backend,
+    precision: options.precision,
+    lora: options.lora,
+    reference: options.reference ?? false,
+    seed: options.seed ?? 0,
+    maxBatchSize: options.maxBatchSize ?? 64,
+    maxCacheBytes: options.maxCacheBytes ?? 2 ** 30,
+    prefillTokens: options.prefillTokens ?? 2048,
+  };
+  const maxTokensPerMicroBatch = options.maxTokensPerMicroBatch ?? 1024;
+
+  let closing: Promise<void> | null = null;
+  const close = () => (closing ??= thread.end());
+  let info: EngineInfo;
+  try {
+    info = await orAborted(connection.call('open', params), options.signal);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const learner = new EngineLearner(connection, { info, maxTokensPerMicroBatch, close });
+  return {
+    info,
+    tokenizer,
+    learner,
+    generate: (requests, { signal } = {}) => stream(connection, requests, signal),
+    score: (sequences, { signal } = {}) => sequenceLogps(learner, sequences, signal),
+    save: async (dir, { dtype = 'fp32', merge = false } = {}) => void (await connection.call('exportModel', { dir, dtype, merge })),
+    memory: () => connection.call('memory', null),
+    close,
+  };
+}
+
+/** The promise, or `aborted` as soon as the signal fires. */
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(new EspalierError('aborted', 'the operation was aborted', { cause: signal?.reason }));
+    if (signal?.aborted) abort();
+    else signal?.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal?.removeEventListener('abort', abort));
+  });
+}
+
+async function* stream(connection: Connection, requests: readonly GenerateRequest[], signal: AbortSignal | undefined): AsyncGenerator<Completion> {
+  const ready: Completion[] = [];
+  let wake = () => {};
+  let ended = false;
+  let failure: unknown = null;
+  const stop = new AbortController(); // the caller's signal, or the loop that was left early
+  const forward = () => stop.abort(signal?.reason);
+  if (signal?.aborted) forward();
+  else signal?.addEventListener('abort', forward, { once: true });
+  connection
+    .call('generate', { requests }, { signal: stop.signal, item: (item) => (ready.push(item), wake()) })
+    .catch((error: unknown) => (failure = error))
+    .finally(() => {
+      ended = true;
+      wake();
+    });
+  try {
+    for (;;) {
+      while (ready.length > 0) yield ready.shift()!;
+      if (ended) break;
+      await new Promise<void>((resolve) => (wake = resolve));
+    }
+    if (failure) throw failure;
+  } finally {
+    signal?.removeEventListener('abort', forward);
+    if (!ended) stop.abort();
+  }
+}
+
+interface Thread {
+  connection: Connection;
+  end(): Promise<void>;
+}
+
+const closed = () => new EspalierError('closed', 'the engine is closed');
+
+/** The caller's own thread, spoken to through a channel all the same: one path for both modes. */
+function inlineThread(): Thread {
+  const { port1, port2 } = new MessageChannel();
+  serveEngine(portOf(port2));
+  const connection = new Connection(portOf(port1));
+  port2.unref();
+  return {
+    connection,
+    end: async () => {
+      await connection.call('close', null).catch(() => undefined);
+      connection.fail(closed());
+      port1.close();
+    },
+  };
+}
+
+function workerThread(): Thread {
+  return superviseWorker(new Worker(workerEntry(), { execArgv: execArgvForWorker(process.execArgv), name: 'espalier-engine' }));
+}
+
+/** Ties a connection to the life of a worker: when the worker dies, what is pending is rejected. */
+export function superviseWorker(worker: Worker): Thread {
+  const connection = new Connection(portOf(worker));
+  worker.on('error', (cause: Error) => connection.fail(new EspalierError('internal', `the engine's thread died: ${cause.message}`, { cause })));
+  worker.on('exit', (code) => connection.fail(new EspalierError('internal', `the engine's thread ended with status ${code} before it was closed`)));
+  return {
+    connection,
+    end: async () => {
+      await connection.call('close', null).catch(() => undefined);
+      connection.fail(closed());
+      await worker.terminate();
+    },
+  };
+}
+
+/** The built worker: beside this file in `dist`, and in `../dist` when this runs from source. Plain Node cannot run the TypeScript of it. */
+function workerEntry(): URL {
+  const candidates = ['./worker.js', '../dist/worker.js'].map((path) => new URL(path, import.meta.url));
+  const found = candidates.find((url) => existsSync(url));
+  if (!found) throw new EspalierError('internal', "the engine's worker is not built", { fix: 'run `npm run build`, or open the engine with `inline: true`' });
+  return found;
+}
+
+/** The worker runs built files: the condition that links packages to their sources is not for it. */
+export function execArgvForWorker(execArgv: readonly string[]): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < execArgv.length; i++) {
+    const isPair = execArgv[i] === '--conditions' || execArgv[i] === '-C';
+    if (isPair && execArgv[i + 1] === '@espalier/source') i++;
+    else if (!/^(--conditions|-C)=@espalier\/source$/.test(execArgv[i])) kept.push(execArgv[i]);
+  }
+  return kept;
+}
