@@ -94,7 +94,7 @@ function sentencepiece(prefixSpace: boolean): { normalizer: null; pre_tokenizer:
 }
 
 /** GPT-2's spelling of each byte as a printable character (`bytes_to_unicode`). */
-function byteAlphabet(): string[] {
+export function byteAlphabet(): string[] {
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) => {
     const printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;

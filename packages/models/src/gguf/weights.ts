@@ -33,6 +33,11 @@ export function ggufWeights(file: RangedFile, header: GgufHeader, architecture: 
   };
 }
 
+/** A tensor as it stands in the file, dequantised. */
+export function readGgufTensor(file: RangedFile, stored: GgufTensor): Float32Array {
+  return readPlaced(file, { name: stored.name, layout: 'plain', stored }, { numHeads: 1, numKvHeads: 1 }, undefined);
+}
+
 function checkLayout(path: string, { stored, layout }: Placed, heads: { numHeads: number; numKvHeads: number }): void {
   const count = layout === 'permuted-q' ? heads.numHeads : heads.numKvHeads;
   if (layout.startsWith('permuted') && stored.shape[0] % (2 * count) !== 0) {
