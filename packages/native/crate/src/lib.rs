@@ -14,9 +14,12 @@ pub mod memory;
 pub mod pool;
 pub mod token_outputs;
 
+pub mod attention;
+pub mod cached_attention;
 pub mod elementwise;
 pub mod embedding;
 pub mod gelu;
+pub mod layout;
 pub mod norms;
 pub mod reduce;
 pub mod rotary;
