@@ -32,6 +32,7 @@ export function causalAttention(q: Tensor, k: Tensor, v: Tensor, layout: Sequenc
   const { offsets, prefixOf } = layout;
   check(q.rank === 3 && k.rank === 3 && dims(q)[1] % dims(k)[1] === 0 && q.shape[2] === k.shape[2], 'causalAttention', () => `q [${q.shape}] and k [${k.shape}] do not fit`);
   check(offsets.length === prefixOf.length + 1 && offsets.at(-1) === q.shape[0], 'causalAttention', () => `offsets end at ${offsets.at(-1)}, q has ${q.shape[0]} rows`);
+  prefixOf.forEach((prefix, s) => check(prefix < 0 || (prefix < s && prefixOf[prefix] < 0), 'causalAttention', () => `sequence ${s} continues ${prefix}, which should stand before it and have no prefix itself`));
   const attrs: CausalAttentionAttrs = { offsets, prefixOf, scale: options.scale, window: options.window ?? 0 };
   const [o, lse] = run<Tensor[]>(EspalierCausalAttention, { q, k, v }, attrs);
   lse.dispose(); // the tape keeps its own

@@ -1,10 +1,11 @@
-import { add, engine, getKernel, mul, tidy } from '@tensorflow/tfjs-core';
+import { add, mul } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { check, directKernel, fusedGradient, portableKernel, run } from './kernel';
+import { check, fusedGradient, portableKernel, run } from './kernel';
 
-const EspalierResidualAdd = 'EspalierResidualAdd';
+const EspalierResidualAdd = 'EspalierResidualAdd'; // a + b; `native` has its own
+const EspalierScaledAdd = 'EspalierScaledAdd'; // a + scale * b
 
-interface ResidualAddAttrs {
+interface ScaledAddAttrs {
   scale: number;
 }
 
@@ -14,17 +15,11 @@ interface ResidualAddAttrs {
  */
 export function residualAdd(a: Tensor, b: Tensor, scale = 1): Tensor {
   check(a.shape.join() === b.shape.join(), 'residualAdd', () => `[${a.shape}] and [${b.shape}] differ`);
-  return run(EspalierResidualAdd, { a, b }, { scale } satisfies ResidualAddAttrs);
+  return scale === 1 ? run(EspalierResidualAdd, { a, b }) : run(EspalierScaledAdd, { a, b }, { scale } satisfies ScaledAddAttrs);
 }
 
-const scaled = (x: Tensor, scale: number) => (scale === 1 ? x.clone() : mul(x, scale));
+portableKernel<{ a: unknown; b: unknown }>(EspalierResidualAdd, ({ a, b }) => add(a, b));
+portableKernel<{ a: unknown; b: unknown }, ScaledAddAttrs>(EspalierScaledAdd, ({ a, b }, { scale }) => add(a, mul(b, scale)));
 
-portableKernel<{ a: unknown; b: unknown }, ResidualAddAttrs>(EspalierResidualAdd, ({ a, b }, { scale }) => add(a, scaled(b, scale)));
-
-directKernel(EspalierResidualAdd, (call) => {
-  const { scale } = call.attrs as unknown as ResidualAddAttrs;
-  if (scale === 1) return getKernel('Add', engine().backendName).kernelFunc({ ...call, attrs: {} });
-  return tidy(() => add(call.inputs.a as Tensor, scaled(call.inputs.b as Tensor, scale)));
-});
-
-fusedGradient<ResidualAddAttrs>(EspalierResidualAdd, {}, ([dy], _saved, { scale }) => ({ a: () => dy.clone(), b: () => scaled(dy, scale) }));
+fusedGradient(EspalierResidualAdd, {}, ([dy]) => ({ a: () => dy.clone(), b: () => dy.clone() }));
+fusedGradient<ScaledAddAttrs>(EspalierScaledAdd, {}, ([dy], _saved, { scale }) => ({ a: () => dy.clone(), b: () => mul(dy, scale) }));

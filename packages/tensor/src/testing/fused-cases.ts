@@ -89,7 +89,7 @@ export const fusedCases: readonly FusedCase[] = [
   attentionCase('a shared prefix', { offsets: ints(0, 4, 7, 9, 12), prefixOf: ints(-1, 0, 0, -1), heads: 3, kvHeads: 1, width: 6 }),
   attentionCase('a window', { offsets: ints(0, 7, 10), prefixOf: ints(-1, -1), heads: 2, kvHeads: 1, width: 4, window: 3 }),
   attentionCase('a window that leaves the prefix', { offsets: ints(0, 4, 10, 11), prefixOf: ints(-1, 0, 0), heads: 2, kvHeads: 2, width: 4, window: 4 }),
-  attentionCase('empty sequences', { offsets: ints(0, 0, 3, 3, 5), prefixOf: ints(-1, 0, 1, 1), heads: 2, kvHeads: 2, width: 4 }),
+  attentionCase('empty sequences', { offsets: ints(0, 0, 3, 3, 5), prefixOf: ints(-1, 0, -1, 2), heads: 2, kvHeads: 2, width: 4 }),
   tokenOutputsCase('log-probs', 1, ['logps']),
   tokenOutputsCase('everything, at a temperature', 0.7, ['logps', 'entropy', 'sumSquares']),
   tokenOutputsCase('entropy', 1.5, ['logps', 'entropy']),
