@@ -78,7 +78,7 @@ impl Span {
     }
 }
 
-/// Checks a layout and turns it into spans; `users[s]` are the sequences that `s` is the prefix of.
+/// Checks a layout and turns it into spans.
 pub fn spans(offsets: &[i32], prefix_of: &[i32], tokens: usize) -> Result<Vec<Span>> {
     if offsets.len() != prefix_of.len() + 1 {
         return Err(fail(format!("attention: {} offsets for {} sequences", offsets.len(), prefix_of.len())));
@@ -94,7 +94,7 @@ pub fn spans(offsets: &[i32], prefix_of: &[i32], tokens: usize) -> Result<Vec<Sp
         let (start, len) = (offsets[s] as usize, (offsets[s + 1] - offsets[s]) as usize);
         let (prefix_start, prefix_len) = match prefix {
             -1 => (0, 0),
-            p if p >= 0 && (p as usize) < s && prefix_of[p as usize] == -1 => {
+            p if p >= 0 && (p as usize) < s && spans[p as usize].prefix_len == 0 => {
                 (spans[p as usize].start, spans[p as usize].len)
             }
             p => return Err(fail(format!(

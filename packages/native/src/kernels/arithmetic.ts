@@ -58,12 +58,19 @@ function binary(kernelName: string, operation: number): NativeKernel {
   });
 }
 
-/** Of `tensor`: a sum of two equal shapes whose gradient keeps nothing. */
+/** Of `tensor`: `a + b` and `a + scale * b` of equal shapes, whose gradients keep nothing. */
 const EspalierResidualAdd = 'EspalierResidualAdd';
+const EspalierScaledAdd = 'EspalierScaledAdd';
 
 export const arithmeticKernels = [
   binary(Add, 0),
   binary(EspalierResidualAdd, 0),
+  nativeKernel<{ a: TensorInfo; b: TensorInfo }, { scale: number }>(EspalierScaledAdd, ({ inputs: { a, b }, attrs: { scale }, backend }) => {
+    const y = backend.output(a.shape);
+    y.values.set(backend.floats(a));
+    backend.binding.addInPlace(y.values, backend.floats(b), scale);
+    return y.info;
+  }),
   binary(Sub, 1),
   binary(Multiply, 2),
   binary(RealDiv, 3),

@@ -4,7 +4,10 @@ import { cpuKernel, nativeKernel, sizeOf } from './kernel';
 import type { NativeKernel } from './kernel';
 
 interface ReductionAttrs {
-  axis: number | number[];
+  /** Of sums and means. */
+  axis?: number | number[];
+  /** Of maxima. */
+  reductionIndices?: number | number[];
   keepDims: boolean;
 }
 
@@ -13,7 +16,7 @@ function reduction(kernelName: string, kind: number): NativeKernel {
   return nativeKernel<{ x: TensorInfo }, ReductionAttrs>(kernelName, (call) => {
     const { x } = call.inputs;
     const { backend, attrs } = call;
-    const axes = util.parseAxisParam(attrs.axis, x.shape).sort((a, b) => a - b);
+    const axes = util.parseAxisParam(attrs.reductionIndices ?? attrs.axis!, x.shape).sort((a, b) => a - b);
     const rank = x.shape.length;
     if (x.dtype !== 'float32' || sizeOf(x.shape) === 0 || axes.length === 0) return cpuKernel(kernelName, call);
     const reduced = sizeOf(axes.map((axis) => x.shape[axis]));
