@@ -111,7 +111,7 @@ export function policyTerms(terms: PolicyTerms, options: PolicyLossOptions): { l
   const { logps, rows, normalizer } = terms;
   const advantages = constant(terms.advantages);
   const metrics: MetricSums = {};
-  const share = rows.count / Math.max(normalizer.sequences, 1); // of the optimiser step, in this part
+  const share = rows.size / Math.max(normalizer.tokens, 1); // of the optimiser step, in this part
   const level = o.importanceSamplingLevel;
 
   const oldLogps = terms.oldLogps === null ? stopGradient(logps) : constant(terms.oldLogps);
