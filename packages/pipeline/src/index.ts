@@ -11,3 +11,4 @@ export * from './load-config';
 export * from './rewards';
 export * from './rows';
 export * from './score-text';
+export * from './stages';

@@ -40,7 +40,7 @@ export async function loadConfig(path: string): Promise<PipelineConfig> {
   if (!info?.isFile()) throw new EspalierError('not_found', `there is no file ${path}`, { fix: 'name an espalier.config.ts or a .yaml file' });
   const extension = extname(file).toLowerCase();
   if (scripts.has(extension)) return loadScript(file, path);
-  if (documents.has(extension)) return readPipelineConfig(parseDocument(await readFile(file, 'utf8'), path), { path, baseDir: dirname(file) });
+  if (documents.has(extension)) return readPipelineConfig(parseDocument(await readFile(file, 'utf8'), path), { path, baseDir: dirname(file), loadPlugin });
   throw new EspalierError('bad_config', `${path} is neither a module nor YAML`, { fix: 'it ends with .ts, .js, .yaml or .json' });
 }
 

@@ -52,14 +52,37 @@ export async function resolveRewards(inputs: readonly RewardInput[], registry?: 
   return Promise.all(inputs.map((input) => resolveReward(input, registry)));
 }
 
-async function resolveReward(input: RewardInput, registry: Registry | undefined): Promise<WeightedReward> {
+/**
+ * Checks names, weights and, of built-in rewards, options, without making those of plugins: so that a slip is found before anything runs.
+ * @throws EspalierError as {@link resolveRewards}
+ */
+export function checkRewards(inputs: readonly RewardInput[], registry?: Registry): void {
+  for (const input of inputs) {
+    const { name } = readReward(input);
+    if (name !== null && !registry?.has('rewards', name)) builtInReward(input, registry);
+  }
+}
+
+function readReward(input: RewardInput): { name: null; given: WeightedReward } | NamedReward {
   if (typeof input === 'object' && input !== null) {
-    if ('score' in input) return { reward: input, weight: 1 };
-    if ('reward' in input) return input;
+    if ('score' in input) return { name: null, given: { reward: input, weight: 1 } };
+    if ('reward' in input) return { name: null, given: input };
   }
   if (typeof input !== 'string' && typeof input?.name !== 'string') throw new EspalierError('bad_config', `${JSON.stringify(input)} is no reward`, { fix: 'a name, or { name, weight, options }' });
-  const { name, weight, options } = typeof input === 'string' ? parseReward(input) : { weight: 1, options: {}, ...input };
-  if (registry?.has('rewards', name)) return { reward: await registry.lookup('rewards', name)(options), weight };
+  const read = typeof input === 'string' ? parseReward(input) : { weight: 1, options: {}, ...input };
+  if (!Number.isFinite(read.weight)) throw new EspalierError('bad_config', `the weight of reward "${read.name}" is ${JSON.stringify(read.weight)}`, { fix: 'a number' });
+  return read;
+}
+
+async function resolveReward(input: RewardInput, registry: Registry | undefined): Promise<WeightedReward> {
+  const read = readReward(input);
+  if (read.name === null) return read.given;
+  if (registry?.has('rewards', read.name)) return { reward: await registry.lookup('rewards', read.name)(read.options), weight: read.weight };
+  return builtInReward(input, registry);
+}
+
+function builtInReward(input: RewardInput, registry: Registry | undefined): WeightedReward {
+  const { name, weight, options } = readReward(input) as NamedReward;
   const known = [...rewardNames, ...(registry?.list() ?? []).filter((part) => part.kind === 'rewards').map((part) => part.name)];
   if (!known.includes(name)) {
     const close = nearest(name, known);

@@ -1,0 +1,86 @@
+import { existsSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { formatNumber, loadConfig, reportTable, runPipeline, type PipelineEvent } from '@espalier/pipeline';
+import { EspalierError, isEspalierError } from '@espalier/spec';
+import { z } from 'zod';
+import { buildCommand } from '../command';
+import type { Output } from '../output';
+import { startProgress, type Progress } from '../progress';
+
+const shape = {
+  file: z.string().min(1).describe('espalier.config.ts, or a .yaml or .json file'),
+  outputDir: z.string().min(1).optional().describe("the run's folder; default: what the file says, or a new one under runs/"),
+  seed: z.int().min(0).max(0xffffffff).optional().describe('overrides the file; default 42'),
+  resume: z.boolean().default(false).describe('go on with the run in --output-dir: finished stages whose inputs did not change are kept'),
+};
+
+/** Metrics that are worth a place in a progress bar. */
+const shown = ['reward', 'loss', 'mean_token_accuracy', 'completions/mean_length'];
+
+/** Shows a pipeline's events: a bar a stage. */
+function watch(output: Output): { onEvent(event: PipelineEvent): void; stop(): void } {
+  let progress: Progress | undefined;
+  return {
+    onEvent(event) {
+      if (event.type === 'stage-start') {
+        progress = undefined;
+        output.note(`stage ${event.index + 1}/${event.total} ${event.stage}${event.resuming ? ' (going on)' : ''}`);
+      } else if (event.type === 'step') {
+        progress ??= startProgress(event.stage, { unit: 'step', total: event.total, start: event.step - 1 });
+        progress.update(event.step, shown.filter((name) => Number.isFinite(event.metrics[name])).map((name) => `${name} ${formatNumber(event.metrics[name])}`).join(' · '));
+      } else {
+        progress?.stop();
+        progress = undefined;
+        if (event.skipped) output.note(`stage ${event.index + 1}/${event.total} ${event.stage}: kept`);
+      }
+    },
+    stop: () => progress?.stop(),
+  };
+}
+
+export const runCommand = () =>
+  buildCommand({
+    name: 'run',
+    summary: 'run a pipeline',
+    shape,
+    argument: { syntax: '<file>', field: 'file', help: shape.file.description ?? '' },
+    interrupt: 'stopping after this step: the run is saved',
+    notes: 'With --json: {"output_dir", "seed", "stages": [{"name", "dir", "skipped", "seconds", "metrics"}], "policy"}.',
+    async run(values, { output, signal }) {
+      const config = await loadConfig(values.file);
+      const outputDir = values.outputDir ?? config.outputDir ?? defaultFolder(config.name ?? basename(values.file).replace(/\.(config\.)?[^.]+$/, ''), values.resume);
+      const seed = values.seed ?? config.seed;
+      const view = watch(output);
+      try {
+        const report = await runPipeline(config.pipeline, { outputDir, ...(seed === undefined ? {} : { seed }), resume: values.resume, signal, onEvent: (event) => view.onEvent(event) });
+        await output.result({
+          output_dir: report.dir,
+          seed: report.seed,
+          stages: report.stages.map(({ name, dir, skipped, seconds, metrics }) => ({ name, dir, skipped, seconds, metrics })),
+          policy: report.artifacts.policy?.path ?? null,
+        });
+        output.line(reportTable(report, { metrics: tableMetrics(report.stages.map((stage) => stage.metrics)) }));
+        output.line(`run: ${report.dir}`);
+        if (report.artifacts.policy) output.line(`model: ${report.artifacts.policy.path}`);
+      } catch (error) {
+        if (isEspalierError(error) && (error.code === 'aborted' || error.code === 'no_space') && existsSync(join(outputDir, 'pipeline.json'))) {
+          throw new EspalierError(error.code, error.code === 'aborted' ? 'stopped' : error.message, { fix: `go on with: espalier run ${values.file} --resume --output-dir ${outputDir}`, cause: error });
+        }
+        if (isEspalierError(error) && error.code === 'bad_config' && error.message.includes('holds a run already')) throw new EspalierError('bad_config', `${outputDir} holds a run already`, { fix: '--resume goes on with it; or choose another --output-dir' });
+        throw error;
+      } finally {
+        view.stop();
+      }
+    },
+  });
+
+function defaultFolder(name: string, resume: boolean): string {
+  if (resume) throw new EspalierError('usage', '--resume is given without --output-dir', { fix: 'name the run, such as --output-dir runs/sums' });
+  return join('runs', `${name}-${new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}`);
+}
+
+/** Few enough columns for a screen: what was held out first, then losses and rewards. */
+function tableMetrics(stages: readonly Readonly<Record<string, number>>[]): string[] {
+  const names = new Set(stages.flatMap((metrics) => Object.keys(metrics)));
+  return ['accuracy', 'eval_accuracy', 'eval_reward', 'reward', 'perplexity', 'eval_perplexity', 'eval_loss', 'loss', 'steps'].filter((name) => names.has(name)).slice(0, 6);
+}

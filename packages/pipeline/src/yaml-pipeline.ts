@@ -1,0 +1,106 @@
+import { existsSync } from 'node:fs';
+import { taskNames } from '@espalier/data';
+import { EspalierError, isEspalierError, type Plugin, type Stage } from '@espalier/spec';
+import { snakeCase } from '@espalier/trainer';
+import type { PipelineConfig } from './load-config';
+import { nearest } from './nearest';
+import { checkedPipeline } from './pipeline';
+import { createRegistry, type Registry } from './registry';
+import { evaluate, pretrain, rpt, sft, startFrom } from './stages';
+
+type Options = Record<string, unknown>;
+
+/** Stages that a YAML file can name, besides those of plugins. `model` takes a folder, a file or a hub id. */
+const builtIn: Readonly<Record<string, (options: Options, registry: Registry) => Stage>> = {
+  pretrain: (options) => pretrain(options as never) as Stage,
+  sft: (options) => sft(options as never) as Stage,
+  rpt: (options, registry) => rpt({ ...options, registry } as never) as Stage,
+  evaluate: (options, registry) => evaluate({ ...options, registry } as never) as Stage,
+};
+
+const camel = (name: string): string => name.replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase());
+
+/** snake_case keys to camelCase, all the way down but for what is a reward's or a schedule's own. */
+function camelKeys(value: unknown, key = ''): unknown {
+  if (Array.isArray(value)) return value.map((item) => camelKeys(item, key));
+  if (typeof value !== 'object' || value === null || key === 'options') return value;
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [camel(name), camelKeys(item, camel(name))]));
+}
+
+const fields = ['name', 'outputDir', 'seed', 'plugins', 'stages'];
+
+/**
+ * Makes a pipeline of what a YAML or JSON file says:
+ *
+ * ```yaml
+ * output_dir: runs/sums
+ * seed: 1
+ * plugins: [./my-rewards.ts]
+ * stages:
+ *   - model: SmolLM2-135M-Instruct.Q4_1.gguf
+ *   - rpt: { dataset: sums.jsonl, reward: [numeric], max_steps: 60 }
+ *   - evaluate: { dataset: held-out.jsonl, reward: [numeric] }
+ * ```
+ * Paths are taken from the folder in which the command runs, as on the command line; those of plugins from the file's own.
+ *
+ * @throws EspalierError `bad_config` naming file, stage, field and what would do
+ */
+export async function readPipelineConfig(document: unknown, source: { path: string; baseDir: string; loadPlugin: (specifier: string, baseDir: string) => Promise<Plugin> }): Promise<PipelineConfig> {
+  const { path } = source;
+  const wrong = (message: string, fix?: string) => new EspalierError('bad_config', `${path}: ${message}`, fix === undefined ? {} : { fix });
+  if (typeof document !== 'object' || document === null || Array.isArray(document)) throw wrong(`holds ${document === null || document === undefined ? 'nothing' : Array.isArray(document) ? 'a list' : `a ${typeof document}`}`, 'it takes `stages`, a list');
+  const config: Options = {};
+  for (const [key, value] of Object.entries(document)) {
+    const name = camel(key);
+    if (!fields.includes(name)) {
+      const close = nearest(key, ['name', 'output_dir', 'seed', 'plugins', 'stages']);
+      throw wrong(`unknown field \`${key}\``, close ? `did you mean \`${close}\`?` : 'it takes name, output_dir, seed, plugins and stages');
+    }
+    config[name] = value;
+  }
+  const { name, outputDir, seed, plugins = [], stages } = config;
+  if (name !== undefined && typeof name !== 'string') throw wrong(`\`name\` is ${JSON.stringify(name)}`, 'it takes text');
+  if (outputDir !== undefined && typeof outputDir !== 'string') throw wrong(`\`output_dir\` is ${JSON.stringify(outputDir)}`, 'it takes a path');
+  if (seed !== undefined && !(Number.isInteger(seed) && (seed as number) >= 0)) throw wrong(`\`seed\` is ${JSON.stringify(seed)}`, 'it takes a whole number from 0 on');
+  if (!Array.isArray(plugins) || plugins.some((plugin) => typeof plugin !== 'string')) throw wrong(`\`plugins\` is ${JSON.stringify(plugins)}`, 'it takes a list of packages or files');
+  if (!Array.isArray(stages) || stages.length === 0) throw wrong(`\`stages\` is ${stages === undefined ? 'missing' : JSON.stringify(stages)}`, 'it takes a list such as [{ model: … }, { rpt: { … } }]');
+
+  const loaded: Plugin[] = [];
+  for (const specifier of plugins as string[]) loaded.push(await source.loadPlugin(specifier, source.baseDir));
+  const registry = createRegistry(loaded);
+  const made: Stage[] = [];
+  for (const [i, entry] of (stages as unknown[]).entries()) {
+    try {
+      made.push(await makeStage(entry, registry));
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      throw new EspalierError(isEspalierError(error) ? error.code : 'bad_config', `${path}: stage ${i + 1}: ${error.message}`, { cause: error });
+    }
+  }
+  return { ...(name === undefined ? {} : { name }), ...(outputDir === undefined ? {} : { outputDir }), ...(seed === undefined ? {} : { seed: seed as number }), plugins: loaded, pipeline: checkedPipeline(made) };
+}
+
+async function makeStage(entry: unknown, registry: Registry): Promise<Stage> {
+  const pairs = typeof entry === 'string' ? [[entry, {}] as const] : typeof entry === 'object' && entry !== null && !Array.isArray(entry) ? Object.entries(entry) : [];
+  if (pairs.length !== 1) throw new EspalierError('bad_config', `${JSON.stringify(entry)} is no stage`, { fix: 'one name with its options, such as rpt: { … }' });
+  const [kind, raw] = pairs[0];
+  if (kind === 'model') {
+    if (typeof raw !== 'string') throw new EspalierError('bad_config', `\`model\` is ${JSON.stringify(raw)}`, { fix: 'a folder, a file or a hub id' });
+    return startFrom(raw) as Stage;
+  }
+  if (typeof raw !== 'object' || Array.isArray(raw)) throw new EspalierError('bad_config', `\`${kind}\` holds ${JSON.stringify(raw)}`, { fix: 'its options, such as dataset: rows.jsonl' });
+  const options = camelKeys(raw ?? {}) as Options;
+  for (const key of ['dataset', 'evalDataset', 'lmDataset']) checkSource(key, options[key]);
+  const factory = Object.hasOwn(builtIn, kind) ? builtIn[kind] : undefined;
+  if (factory) return factory(options, registry);
+  if (registry.has('stages', kind)) return registry.lookup('stages', kind)(options);
+  const known = ['model', ...Object.keys(builtIn), ...registry.list().filter((part) => part.kind === 'stages').map((part) => part.name)];
+  const close = nearest(kind, known);
+  throw new EspalierError('bad_config', `there is no stage \`${kind}\``, { fix: close ? `did you mean \`${close}\`?` : `there are ${known.join(', ')}` });
+}
+
+/** A name that is neither a file nor a task is found before the first stage runs, not when its own turn comes. */
+function checkSource(key: string, source: unknown): void {
+  if (typeof source !== 'string' || existsSync(source) || (taskNames as readonly string[]).includes(source.split(':')[0])) return;
+  throw new EspalierError('not_found', `\`${snakeCase(key)}\`: there is no file ${source}`, { fix: `a .jsonl file, or a task: ${taskNames.join(', ')}` });
+}
