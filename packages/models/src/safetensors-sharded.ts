@@ -22,6 +22,7 @@ export function openShardedSafetensors(indexPath: string): ShardedSafetensors {
   const bad = (what: string): EspalierError => new EspalierError('bad_checkpoint', `${indexPath} ${what}`);
   const { weight_map: map } = readJsonObject(indexPath, maxIndexBytes);
   if (!isRecord(map)) throw bad('has no `weight_map` object');
+  if (Object.keys(map).length === 0) throw bad('lists no tensors');
 
   const folder = dirname(indexPath);
   const shards = new Map<string, SafetensorsFile>();
