@@ -101,6 +101,12 @@ function checkReachable(vocab: Map<string, number>, ranks: Map<number, number>, 
   }
   for (let i = 1; i < merged.length; i++) if (ranks.get(merged[i])! < ranks.get(merged[i - 1])!) return; // numbered in another order: nothing can be told
   const last = merged[merged.length - 1];
-  const lost = pieces.find(([, id]) => !ranks.has(id) && id > merged[0] && id < last);
+  const lost = pieces.find(([token, id]) => !ranks.has(id) && id < last && !/^[<[].*[>\]]$/.test(token) && (id > merged[0] || startsPieces(vocab, id, merged[0])));
   if (lost) throw bad(`no merge makes the token ${quote(lost[0])} (id ${lost[1]}); a merge is missing`);
+}
+
+/** Whether nothing but pieces lies between an id and the first merged one. */
+function startsPieces(vocab: Map<string, number>, id: number, first: number): boolean {
+  for (const [token, other] of vocab) if (other > id && other < first && [...token].length === 1) return false;
+  return true;
 }
