@@ -1,4 +1,4 @@
-import type { Coupling, Objective, OutputName, Outputs, TokenBatch } from '@espalier/spec';
+import type { Coupling, Evaluation, Objective, OutputName, Outputs, TokenBatch } from '@espalier/spec';
 import { EspalierError } from '@espalier/spec';
 import { engine, reshape, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -23,7 +23,8 @@ export function fromTensorLoss(name: string, options: { needs: readonly OutputNa
     needs: options.needs,
     coupling: options.coupling ?? 'token',
     evaluate(outputs, batch) {
-      return tidy(() => {
+      let evaluation!: Evaluation;
+      tidy(() => {
         const inputs = options.needs.map((need) => {
           const values = outputs[need];
           if (!values) throw new EspalierError('internal', `${name} needs the output "${need}", which the learner did not give`);
@@ -42,8 +43,9 @@ export function fromTensorLoss(name: string, options: { needs: readonly OutputNa
         options.needs.forEach((need, i) => {
           if (grads[i]) gradients[need] = Float32Array.from(grads[i].dataSync());
         });
-        return { loss: total, grads: gradients, metrics: {} };
+        evaluation = { loss: total, grads: gradients, metrics: {} }; // not returned: `tidy` would look for tensors in it, number by number
       });
+      return evaluation;
     },
   };
 }

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { add, addN, concat, exp, grads, linear, log, matMul, mean, memory, mul, record, residualAdd, scalar, selectBackend, softmax, square, sub, sum, tensor1d, tensor2d, tidy, variable } from './index';
+import { add, addN, concat, embedding, exp, grads, linear, log, matMul, mean, memory, mul, record, residualAdd, scalar, selectBackend, softmax, square, sub, sum, tensor1d, tensor2d, tidy, variable } from './index';
 import type { Tensor, Variable } from './index';
 import { availableBackends, testNumbers } from './testing';
 
@@ -63,6 +63,20 @@ describe.each(await availableBackends('cpu', 'wasm', 'native'))('the tape on %s'
     });
     x.dispose();
     w.dispose();
+  });
+
+  it('adds the gradient of an embedding to that of the head that it is tied to', () => {
+    const table = parameter([6, 3], 12);
+    const ids = Int32Array.of(5, 0, 5, 2);
+    const before = memory().numTensors;
+    const ours = gradientsOf(() => sum(square(linear(residualAdd(embedding(table, ids), embedding(table, ids)), table))));
+    expect(memory().numTensors).toBe(before);
+    tidy(() => {
+      const picks = tensor2d([...ids].map((id) => Array.from({ length: 6 }, (_, i) => (i === id ? 2 : 0))));
+      const [theirs] = grads(((t: Tensor) => sum(square(matMul(matMul(picks, t), t, false, true)))) as never)([table]);
+      ours.get(table)!.forEach((value, j) => expect(value / theirs.dataSync()[j]).toBeCloseTo(1, 5));
+    });
+    table.dispose();
   });
 
   it('leaves frozen variables, and what does not reach a wanted output, alone', () => {

@@ -3,6 +3,7 @@ import { add, engine, Variable } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { addInPlace } from './ops/add-in-place';
 import { insideWalker, worksInPlace } from './ops/kernel';
+import type { GradientClosure } from './ops/kernel';
 
 /** What tfjs records of one kernel call. */
 interface TapeNode {
@@ -10,7 +11,7 @@ interface TapeNode {
   inputs: Record<string, Tensor>;
   outputs: Tensor[];
   saved?: Tensor[];
-  gradient?: (dys: (Tensor | null)[]) => Record<string, () => Tensor>;
+  gradient?: (dys: (Tensor | null)[]) => Record<string, GradientClosure>;
 }
 
 /** The part of tfjs's engine state that recording needs. */
@@ -164,7 +165,10 @@ function step(node: TapeNode, wanted: Set<number>, gradients: GradientMap): void
       const closures = insideWalker(() => node.gradient!(dys));
       for (const [name, input] of Object.entries(node.inputs)) {
         if (!wanted.has(input.id)) continue;
-        const dx = insideWalker(() => closures[name]());
+        const closure = closures[name];
+        const existing = closure.into ? gradients.takeForWriting(input.id) : null;
+        const dx = insideWalker(() => (existing ? closure.into!(existing) : closure()));
+        existing?.dispose();
         if (dx.dtype !== 'float32' || dx.shape.join() !== input.shape.join()) {
           throw new EspalierError('internal', `the gradient of ${node.kernelName} for "${name}" is ${dx.dtype} [${dx.shape}], not float32 [${input.shape}]`);
         }
@@ -199,6 +203,12 @@ class GradientMap {
     const gradient = this.map.get(id) ?? null;
     this.map.delete(id);
     return gradient;
+  }
+
+  /** A gradient that nobody else holds, on a backend that writes in place. */
+  takeForWriting(id: number): Tensor | null {
+    const gradient = this.map.get(id);
+    return gradient && worksInPlace() && onlyHolder(gradient) ? this.take(id) : null;
   }
 
   dispose(): void {

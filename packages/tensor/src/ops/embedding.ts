@@ -1,9 +1,9 @@
 import { EspalierError } from '@espalier/spec';
-import { EspalierEmbedding, EspalierEmbeddingGrad } from '@espalier/native';
+import { EspalierEmbedding, EspalierEmbeddingGrad, nativeBackend } from '@espalier/native';
 import type { EmbeddingAttrs, EmbeddingGradAttrs, EmbeddingGradInputs, EmbeddingInputs } from '@espalier/native';
-import { gather, scatterND, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
+import { add, engine, gather, scatterND, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { dims, fusedGradient, portableKernel, run } from './kernel';
+import { backingArray, dims, fusedGradient, portableKernel, run, sameData } from './kernel';
 
 /**
  * Rows `ids` of a table.
@@ -26,4 +26,25 @@ portableKernel<EmbeddingGradInputs, EmbeddingGradAttrs>(EspalierEmbeddingGrad, (
   return scatterND(tensor2d(ids, [ids.length, 1], 'int32'), dy, [vocabSize, width]); // adds where ids repeat
 });
 
-fusedGradient<EmbeddingGradAttrs>(EspalierEmbedding, {}, ([dy], _saved, attrs) => ({ weight: () => run(EspalierEmbeddingGrad, { dy }, attrs) }));
+const EspalierEmbeddingGradInto = 'EspalierEmbeddingGradInto';
+
+/** `target [V, D]` with the rows of `dy [T, D]` added by id. Consumes `target`. A tied head has filled a whole `[V, D]` before: no second one is made. */
+portableKernel<{ target: unknown; dy: unknown }, EmbeddingGradAttrs>(EspalierEmbeddingGradInto, ({ target, dy }, { ids, vocabSize }) => {
+  const width = dims(dy)[1];
+  const native = engine().backendName === 'native' ? nativeBackend() : null;
+  if (native) {
+    native.binding.scatterAddRows(native.floats(dy), ids, native.floats(target), vocabSize, width, false);
+    return sameData(target);
+  }
+  const into = backingArray(target);
+  const from = backingArray(dy);
+  if (!into || !from) return add(target, run<Tensor>(EspalierEmbeddingGrad, { dy }, { ids, vocabSize } satisfies EmbeddingGradAttrs));
+  ids.forEach((id, t) => {
+    for (let i = 0; i < width; i++) into[id * width + i] += from[t * width + i];
+  });
+  return sameData(target);
+});
+
+fusedGradient<EmbeddingGradAttrs>(EspalierEmbedding, {}, ([dy], _saved, attrs) => ({
+  weight: Object.assign(() => run<Tensor>(EspalierEmbeddingGrad, { dy }, attrs), { into: (target: Tensor) => run<Tensor>(EspalierEmbeddingGradInto, { target, dy }, attrs) }),
+}));

@@ -34,7 +34,14 @@ export function run<Out extends Tensor | Tensor[] = Tensor>(name: string, inputs
   return engine().runKernel(name, present, attrs as NamedAttrMap) as Out;
 }
 
-type Gradients = Record<string, () => Tensor>;
+/** Computes one input's gradient. */
+export interface GradientClosure {
+  (): Tensor;
+  /** Where it pays: adds the gradient to one that is there already. Consumes `existing`, as `addInPlace` does. Only called where kernels work in place. */
+  into?(existing: Tensor): Tensor;
+}
+
+type Gradients = Record<string, GradientClosure>;
 
 /** Registers the gradient of a fused kernel: `gradient(dys, saved, attrs)`, `saved` being the named inputs and then the marked outputs. */
 export function fusedGradient<Attrs = object>(

@@ -1,0 +1,48 @@
+import { embedding, residualAdd, rmsNorm, rotary, swiglu, tidy, view } from '@espalier/tensor';
+import type { Tensor, Variable } from '@espalier/tensor';
+import { BaseDecoder } from './base-decoder';
+import type { Projection } from './base-decoder';
+import type { Attend } from './decoder';
+import { rotaryFrequencies } from './rotary-frequencies';
+
+/** Llama, Mistral, Qwen2, Qwen3: RMSNorm, rotary positions, grouped queries, SwiGLU. They differ in biases, windows and the norm of heads. */
+export class LlamaDecoder extends BaseDecoder {
+  protected readonly embeddingName = 'model.embed_tokens.weight';
+  private readonly rope = rotaryFrequencies(this.config);
+  private readonly layers = Array.from({ length: this.config.numLayers }, (_, layer) => {
+    const at = `model.layers.${layer}`;
+    return {
+      attentionNorm: this.parameter(`${at}.input_layernorm.weight`),
+      q: this.projection(`${at}.self_attn.q_proj`),
+      k: this.projection(`${at}.self_attn.k_proj`),
+      v: this.projection(`${at}.self_attn.v_proj`),
+      o: this.projection(`${at}.self_attn.o_proj`),
+      qNorm: this.parameters.get(`${at}.self_attn.q_norm.weight`),
+      kNorm: this.parameters.get(`${at}.self_attn.k_norm.weight`),
+      mlpNorm: this.parameter(`${at}.post_attention_layernorm.weight`),
+      gate: this.projection(`${at}.mlp.gate_proj`),
+      up: this.projection(`${at}.mlp.up_proj`),
+      down: this.projection(`${at}.mlp.down_proj`),
+    };
+  });
+
+  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend): Tensor {
+    this.checkPositions(tokens, positions);
+    const { numHeads, numKvHeads, headDim, normEps } = this.config;
+    const { invFreq, scaling } = this.rope;
+    const rows = tokens.length;
+    return tidy(() => {
+      const x = this.blocks(embedding(this.parameter(this.embeddingName), tokens), (residual, layer) => {
+        const l = this.layers[layer];
+        const heads = (h: Tensor, projection: Projection, n: number) => view(this.project(h, projection), [rows, n, headDim]);
+        const turned = (h: Tensor, norm: Variable | undefined) => rotary(norm ? rmsNorm(h, norm, normEps) : h, positions, invFreq, scaling);
+        const h = rmsNorm(residual, l.attentionNorm, normEps);
+        const mixed = attend(layer, turned(heads(h, l.q, numHeads), l.qNorm), turned(heads(h, l.k, numKvHeads), l.kNorm), heads(h, l.v, numKvHeads)); // [T, H, Dh]
+        const middle = residualAdd(residual, this.project(view(mixed, [rows, numHeads * headDim]), l.o));
+        const g = rmsNorm(middle, l.mlpNorm, normEps);
+        return residualAdd(middle, this.project(swiglu(this.project(g, l.gate), this.project(g, l.up)), l.down));
+      });
+      return rmsNorm(x, this.parameter('model.norm.weight'), normEps);
+    });
+  }
+}
