@@ -147,11 +147,12 @@ export class Training {
 
   private accumulate(name: string, grad: Tensor): void {
     const sum = this.gradients.get(name);
-    if (!sum) this.gradients.set(name, keep(grad));
-    else {
-      this.gradients.set(name, keep(addInPlace(sum, grad)));
-      dispose(grad);
+    if (!sum) {
+      this.gradients.set(name, keep(grad));
+      return;
     }
+    this.gradients.set(name, keep(addInPlace(sum, grad)));
+    dispose([sum, grad]);
   }
 
   private compute(decoder: Decoder, part: BatchPart, needs: readonly OutputName[], temperature: number): { names: readonly Differentiable[]; tensors: Tensor[] } {

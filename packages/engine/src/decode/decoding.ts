@@ -60,6 +60,7 @@ export class Decoding {
   private queue: Group[] = []; // groups with samples that have not begun
   private active: Sample[] = [];
   private held = new Set<Group>(); // groups whose prompt is in the cache
+  private ended: Call[] = []; // calls whose last sample has ended in this step
   private running = false;
   private readonly cache: KvCache;
 
@@ -95,6 +96,8 @@ export class Decoding {
         this.dropAborted();
         this.decodeStep();
         this.admit();
+        if (this.queue.length === 0 && this.active.length === 0) this.cache.clear();
+        for (const call of this.ended.splice(0)) call.resolve(null);
         await immediate();
       }
     } catch (error) {
@@ -112,6 +115,7 @@ export class Decoding {
     this.held.clear();
     this.cache.clear();
     for (const call of calls) call.reject(error);
+    for (const call of this.ended.splice(0)) call.resolve(null);
   }
 
   private dropAborted(): void {
@@ -279,7 +283,7 @@ export class Decoding {
     call.left--;
     this.settle(group);
     call.item(completion);
-    if (call.left === 0) call.resolve(null);
+    if (call.left === 0) this.ended.push(call);
   }
 
   /** A group that is done gives its prompt's rows back. */
