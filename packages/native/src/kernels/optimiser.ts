@@ -10,7 +10,8 @@ export const optimiserKernels = [
     return [backend.share(param), backend.share(m), backend.share(v)];
   }),
   nativeKernel<AddInPlaceInputs, AddInPlaceAttrs>(EspalierAddInPlace, ({ inputs: { target, value }, attrs: { scale }, backend }) => {
-    backend.binding.addInPlace(backend.floats(target), backend.floats(value), scale);
+    const [into, from] = [backend.floats(target), backend.floats(value)];
+    backend.binding.addInPlace(into, from.buffer === into.buffer ? from.slice() : from, scale);
     backend.weights.changed(target.dataId as object);
     return backend.share(target);
   }),

@@ -1,0 +1,154 @@
+import { add, engine, memory, ones, scalar, setBackend, slice, tensor, tensor2d, tidy, variable } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { NativeBackend, nativeBackend, nativeStatus, registerNativeBackend } from './index';
+import { BufferPool, classSize } from './buffer-pool';
+import { loadNative } from './binding';
+import { EspalierAdamW, EspalierAddInPlace, EspalierLinear } from './fused-kernels';
+
+const status = nativeStatus();
+if (!status.available) console.warn(`not checked here: ${status.reason}`);
+
+const run = <T = Tensor>(name: string, inputs: Record<string, Tensor>, attrs = {}) => engine().runKernel(name, inputs, attrs) as unknown as T;
+
+describe('size classes', () => {
+  it('are at most a quarter too large', () => {
+    for (let bytes = 1024; bytes < 1e9; bytes = Math.ceil(bytes * 1.37)) {
+      const size = classSize(bytes);
+      expect(size).toBeGreaterThanOrEqual(bytes);
+      expect(size).toBeLessThanOrEqual(bytes * 1.25 + 256);
+      expect(classSize(size)).toBe(size);
+    }
+  });
+});
+
+describe.skipIf(!status.available)('the backend native', () => {
+  let backend: NativeBackend;
+  beforeAll(async () => {
+    expect(registerNativeBackend()).toBe(true);
+    expect(registerNativeBackend()).toBe(true); // twice does no harm
+    await setBackend('native');
+    backend = nativeBackend()!;
+  });
+
+  it('takes buffers back when the last tensor on them goes', () => {
+    backend.trim();
+    const [a, b] = [ones([100, 100]), ones([100, 100])];
+    const start = backend.pool.statistics();
+    const sum = add(a, b);
+    const alias = sum.clone();
+    const address = backend.floats(sum).buffer;
+    expect(backend.pool.statistics().inUse).toBe(start.inUse + classSize(40_000));
+    sum.dispose();
+    expect(backend.pool.statistics().inUse).toBe(start.inUse + classSize(40_000)); // the clone holds it
+    alias.dispose();
+    expect(backend.pool.statistics()).toEqual({ inUse: start.inUse, free: start.free + classSize(40_000) });
+    const again = add(a, b);
+    expect(backend.floats(again).buffer).toBe(address);
+    [a, b, again].forEach((x) => x.dispose());
+  });
+
+  it('never recycles what was read out', () => {
+    const [a, b] = [ones([64, 64]), ones([64, 64])];
+    const sum = add(a, b);
+    const read = sum.dataSync();
+    sum.dispose();
+    const others = Array.from({ length: 8 }, () => add(a, scalar(41)));
+    expect(read.every((x) => x === 2)).toBe(true);
+    [a, b, ...others].forEach((x) => x.dispose());
+  });
+
+  it("never touches a caller's array", () => {
+    const values = new Float32Array(4096).fill(7);
+    const mine = tensor(values, [64, 64]);
+    mine.dispose();
+    const others = Array.from({ length: 8 }, () => add(ones([64, 64]), scalar(1)));
+    expect(values.every((x) => x === 7)).toBe(true);
+    others.forEach((x) => x.dispose());
+  });
+
+  it('copies slices, so that the original may go', () => {
+    const x = add(ones([100, 64]), scalar(1));
+    const part = slice(x, [10, 0], [20, 64]);
+    x.dispose();
+    const others = Array.from({ length: 8 }, () => add(ones([100, 64]), scalar(5)));
+    expect(part.dataSync().every((value) => value === 2)).toBe(true);
+    [part, ...others].forEach((tensor) => tensor.dispose());
+  });
+
+  it('leaves nothing behind', () => {
+    const work = () => tidy(() => void add(add(ones([300, 300]), scalar(2)), ones([300])).dataSync());
+    work();
+    const [tensors, inUse] = [memory().numTensors, backend.pool.statistics().inUse];
+    for (let i = 0; i < 20; i++) work();
+    expect(memory().numTensors).toBe(tensors);
+    expect(backend.pool.statistics().inUse).toBe(inUse);
+  });
+
+  it('packs a weight at its second use and frees it with its data', () => {
+    const [w, x] = [tensor2d(Array.from({ length: 40 }, () => Array.from({ length: 30 }, () => 0.5))), ones([2, 30])];
+    const before = backend.nativeMemory().packedWeights;
+    const outputs = [run(EspalierLinear, { x, w })];
+    expect(backend.nativeMemory().packedWeights).toBe(before);
+    outputs.push(run(EspalierLinear, { x, w }));
+    expect(backend.nativeMemory().packedWeights).toBeGreaterThan(before);
+    w.dispose();
+    expect(backend.nativeMemory().packedWeights).toBe(before);
+    for (const y of outputs) expect(y.dataSync().every((value) => value === 15)).toBe(true);
+    [x, ...outputs].forEach((y) => y.dispose());
+  });
+
+  it('works in place for a variable, and counts no tensor twice', () => {
+    const make = (value: number) => add(ones([50, 20]), scalar(value - 1));
+    const [param, m, v] = [2, 0, 0].map((value) => variable(make(value)));
+    const grad = make(1);
+    const tensors = memory().numTensors;
+    const values = backend.floats(param);
+    const updated = run<Tensor[]>(EspalierAdamW, { param, grad, m, v }, { learningRate: 0.1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, step: 1, gradScale: 1 });
+    [param, m, v].forEach((target, i) => {
+      target.assign(updated[i]);
+      updated[i].dispose();
+    });
+    expect(memory().numTensors).toBe(tensors);
+    expect(backend.floats(param)).toBe(values);
+    expect(values[0]).toBeCloseTo(1.9, 5);
+    const summed = run(EspalierAddInPlace, { target: grad, value: grad.clone() }, { scale: 0 });
+    expect(summed.dataSync()[0]).toBe(1);
+    [param, m, v, grad, summed].forEach((x) => x.dispose());
+  });
+
+  it('refuses sizes that do not fit, by name', () => {
+    const binding = loadNative()!;
+    const floats = (n: number) => new Float32Array(n);
+    expect(() => binding.rmsNorm(floats(10), floats(5), floats(9), 2, 5, 1e-5)).toThrow(/y has 9 elements, 10 are needed/);
+    expect(() => binding.gatherRows(floats(10), Int32Array.of(0, 5), floats(4), 5, 2)).toThrow(/id 5 is outside a table of 5 rows/);
+    expect(() => binding.swiglu(floats(4), floats(3), floats(4))).toThrow(/up has 3/);
+    const both = floats(8);
+    expect(() => binding.gelu(both, both)).toThrow(/shares memory/);
+    expect(() => binding.permute(floats(6), Int32Array.of(2, 3), Int32Array.of(0, 0), floats(6))).toThrow(/does not permute/);
+    expect(() => binding.causalAttention(floats(8), floats(8), floats(8), Int32Array.of(0, 2), Int32Array.of(0), floats(8), floats(4), 2, 2, 2, 1, 0)).toThrow(/sequence 0 continues 0/);
+    expect(() => binding.cachedAttention(floats(4), floats(8), floats(8), Int32Array.of(0, 1, 3, 9), floats(4), 2, 2, 2, 1, 0)).toThrow(/row 0: ranges/);
+  });
+
+  it('gives its memory back when it is disposed', () => {
+    const binding = loadNative()!;
+    const own = new NativeBackend(binding);
+    const start = binding.allocatedBytes();
+    const { info } = own.output([1000, 1000]);
+    expect(binding.allocatedBytes()).toBeGreaterThanOrEqual(start + 4e6);
+    own.disposeData(info.dataId);
+    own.dispose();
+    expect(binding.allocatedBytes()).toBe(start);
+  });
+
+  it('trims what lay idle between two trims', () => {
+    const pool = new BufferPool(loadNative()!);
+    const held = Array.from({ length: 5 }, () => pool.take(10_000));
+    held.forEach((values) => pool.give(values));
+    expect(pool.statistics()).toEqual({ inUse: 0, free: 5 * classSize(40_000) });
+    for (let i = 0; i < 40_001; i++) pool.give(pool.take(10_000)); // one of the five is in use at a time
+    expect(pool.statistics().free).toBe(classSize(40_000));
+    pool.dispose();
+    expect(pool.statistics().free).toBe(0);
+  });
+});
