@@ -247,11 +247,9 @@ export function policyLoss(inputs: PolicyLossInputs, options: PolicyLossOptions 
     options,
   );
 
-  const wanted = { logps, oldLogps, refLogps, entropy };
-  const grads: PolicyLossResult['grads'] = { logps: [], advantages: [] };
-  for (const [name, vector] of Object.entries(wanted) as [keyof typeof wanted, Vector | null][]) if (vector) grads[name] = unflatten(gradients(loss, [vector])[0], mask);
-  const forAdvantages = gradients(loss, [advantages])[0];
-  grads.advantages = perToken ? unflatten(forAdvantages, mask) : Array.from(forAdvantages);
+  const [forAdvantages, forLogps, ...others] = gradients(loss, [advantages, logps, ...[oldLogps, refLogps, entropy].filter((vector) => vector !== null)]);
+  const grads: PolicyLossResult['grads'] = { logps: unflatten(forLogps, mask), advantages: perToken ? unflatten(forAdvantages, mask) : Array.from(forAdvantages) };
+  for (const [name, vector] of [['oldLogps', oldLogps], ['refLogps', refLogps], ['entropy', entropy]] as const) if (vector) grads[name] = unflatten(others.shift()!, mask);
   return { loss: loss.item(), grads, metrics: Object.fromEntries(Object.entries(metrics).map(([name, m]) => [name, m.sum / m.weight])) };
 }
 

@@ -1,5 +1,5 @@
 import { EspalierError } from '@espalier/spec';
-import { constant, Vector, type VectorLike } from './vector';
+import { accumulate, constant, Vector, type VectorLike } from './vector';
 
 /** Ragged rows over a flat vector: row `r` is `[offsets[r] .. offsets[r + 1])`. Rows may be empty. */
 export interface Rows {
@@ -31,8 +31,8 @@ export function rowSum(input: VectorLike, rows: Rows): Vector {
   const x = checked(input, rows.size, 'rowSum');
   const values = new Float64Array(rows.count);
   for (let r = 0; r < rows.count; r++) for (let i = rows.offsets[r]; i < rows.offsets[r + 1]; i++) values[r] += x.values[i];
-  return new Vector(values, [x], (grad, add) => {
-    for (let r = 0; r < rows.count; r++) for (let i = rows.offsets[r]; i < rows.offsets[r + 1]; i++) add(x, i, grad[r]);
+  return new Vector(values, [x], (grad, [into]) => {
+    for (let r = 0; r < rows.count; r++) for (let i = rows.offsets[r]; i < rows.offsets[r + 1]; i++) accumulate(into, i, grad[r]);
   });
 }
 
@@ -41,8 +41,8 @@ export function rowMean(input: VectorLike, rows: Rows): Vector {
   const sums = rowSum(input, rows);
   const scale = rowLengths(rows).map((length) => 1 / Math.max(length, 1));
   const values = sums.values.map((v, r) => v * scale[r]);
-  return new Vector(values, [sums], (grad, add) => {
-    for (let r = 0; r < rows.count; r++) add(sums, r, grad[r] * scale[r]);
+  return new Vector(values, [sums], (grad, [into]) => {
+    for (let r = 0; r < rows.count; r++) accumulate(into, r, grad[r] * scale[r]);
   });
 }
 
@@ -51,7 +51,7 @@ export function spreadRows(input: VectorLike, rows: Rows): Vector {
   const x = checked(input, rows.count, 'spreadRows');
   const values = new Float64Array(rows.size);
   for (let r = 0; r < rows.count; r++) values.fill(x.values[r], rows.offsets[r], rows.offsets[r + 1]);
-  return new Vector(values, [x], (grad, add) => {
-    for (let r = 0; r < rows.count; r++) for (let i = rows.offsets[r]; i < rows.offsets[r + 1]; i++) add(x, r, grad[i]);
+  return new Vector(values, [x], (grad, [into]) => {
+    for (let r = 0; r < rows.count; r++) for (let i = rows.offsets[r]; i < rows.offsets[r + 1]; i++) accumulate(into, r, grad[i]);
   });
 }

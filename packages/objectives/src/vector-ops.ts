@@ -1,5 +1,5 @@
 import { EspalierError } from '@espalier/spec';
-import { constant, Vector, type VectorLike } from './vector';
+import { accumulate, constant, Vector, type VectorLike } from './vector';
 
 function commonSize(name: string, ...vectors: readonly Vector[]): number {
   const size = vectors.find((x) => x.size !== 1)?.size ?? 1;
@@ -10,46 +10,45 @@ function commonSize(name: string, ...vectors: readonly Vector[]): number {
 
 const at = (x: Vector, i: number) => x.values[x.size === 1 ? 0 : i];
 
-function binary(
-  name: string,
-  left: VectorLike,
-  right: VectorLike,
-  f: (a: number, b: number) => number,
-  df: (a: number, b: number, y: number) => readonly [number, number],
-): Vector {
+type Derivative = (a: number, b: number, y: number) => number;
+
+/** An elementwise operation of two vectors, with its derivative by each. */
+function binary(name: string, left: VectorLike, right: VectorLike, f: (a: number, b: number) => number, byLeft: Derivative, byRight: Derivative): Vector {
   const a = constant(left);
   const b = constant(right);
   const values = new Float64Array(commonSize(name, a, b));
   for (let i = 0; i < values.length; i++) values[i] = f(at(a, i), at(b, i));
-  return new Vector(values, [a, b], (grad, add) => {
+  return new Vector(values, [a, b], (grad, [intoA, intoB]) => {
     for (let i = 0; i < grad.length; i++) {
       if (grad[i] === 0) continue; // keeps 0 * Infinity out of the sums
-      const [da, db] = df(at(a, i), at(b, i), values[i]);
-      add(a, i, grad[i] * da);
-      add(b, i, grad[i] * db);
+      if (intoA !== null) accumulate(intoA, i, grad[i] * byLeft(at(a, i), at(b, i), values[i]));
+      if (intoB !== null) accumulate(intoB, i, grad[i] * byRight(at(a, i), at(b, i), values[i]));
     }
   });
 }
 
-function unary(input: VectorLike, f: (x: number) => number, df: (x: number, y: number) => number): Vector {
+/** An elementwise operation of one vector, with its derivative. */
+function unary(input: VectorLike, f: (x: number) => number, derivative: (x: number, y: number) => number): Vector {
   const x = constant(input);
   const values = x.values.map(f);
-  return new Vector(values, [x], (grad, add) => {
-    for (let i = 0; i < grad.length; i++) if (grad[i] !== 0) add(x, i, grad[i] * df(x.values[i], values[i]));
+  return new Vector(values, [x], (grad, [into]) => {
+    for (let i = 0; i < grad.length; i++) if (grad[i] !== 0) accumulate(into, i, grad[i] * derivative(x.values[i], values[i]));
   });
 }
 
-export const add = (a: VectorLike, b: VectorLike): Vector => binary('add', a, b, (x, y) => x + y, () => [1, 1]);
-export const sub = (a: VectorLike, b: VectorLike): Vector => binary('sub', a, b, (x, y) => x - y, () => [1, -1]);
-export const mul = (a: VectorLike, b: VectorLike): Vector => binary('mul', a, b, (x, y) => x * y, (x, y) => [y, x]);
-export const div = (a: VectorLike, b: VectorLike): Vector => binary('div', a, b, (x, y) => x / y, (_x, y, z) => [1 / y, -z / y]);
+export const add = (a: VectorLike, b: VectorLike): Vector => binary('add', a, b, (x, y) => x + y, () => 1, () => 1);
+export const sub = (a: VectorLike, b: VectorLike): Vector => binary('sub', a, b, (x, y) => x - y, () => 1, () => -1);
+export const mul = (a: VectorLike, b: VectorLike): Vector => binary('mul', a, b, (x, y) => x * y, (_x, y) => y, (x) => x);
+export const div = (a: VectorLike, b: VectorLike): Vector => binary('div', a, b, (x, y) => x / y, (_x, y) => 1 / y, (_x, y, z) => -z / y);
+
+const share = (chosen: boolean, tie: boolean) => (tie ? 0.5 : chosen ? 1 : 0);
 
 /** Elementwise minimum. At a tie each side gets half of the gradient, as in torch. */
 export const min = (a: VectorLike, b: VectorLike): Vector =>
-  binary('min', a, b, Math.min, (x, y) => (x === y ? [0.5, 0.5] : x < y ? [1, 0] : [0, 1]));
+  binary('min', a, b, Math.min, (x, y) => share(x < y, x === y), (x, y) => share(y < x, x === y));
 /** Elementwise maximum. At a tie each side gets half of the gradient, as in torch. */
 export const max = (a: VectorLike, b: VectorLike): Vector =>
-  binary('max', a, b, Math.max, (x, y) => (x === y ? [0.5, 0.5] : x > y ? [1, 0] : [0, 1]));
+  binary('max', a, b, Math.max, (x, y) => share(x > y, x === y), (x, y) => share(y > x, x === y));
 
 export const neg = (x: VectorLike): Vector => unary(x, (v) => -v, () => -1);
 export const exp = (x: VectorLike): Vector => unary(x, Math.exp, (_v, y) => y);
@@ -82,8 +81,8 @@ export function where(condition: ArrayLike<number | boolean>, whenTrue: VectorLi
   }
   const values = new Float64Array(size);
   for (let i = 0; i < size; i++) values[i] = condition[i] ? at(a, i) : at(b, i);
-  return new Vector(values, [a, b], (grad, push) => {
-    for (let i = 0; i < size; i++) push(condition[i] ? a : b, i, grad[i]);
+  return new Vector(values, [a, b], (grad, [intoA, intoB]) => {
+    for (let i = 0; i < size; i++) accumulate(condition[i] ? intoA : intoB, i, grad[i]);
   });
 }
 
@@ -92,8 +91,8 @@ export function sum(input: VectorLike): Vector {
   const x = constant(input);
   let total = 0;
   for (const v of x.values) total += v;
-  return new Vector(Float64Array.of(total), [x], (grad, push) => {
-    for (let i = 0; i < x.size; i++) push(x, i, grad[0]);
+  return new Vector(Float64Array.of(total), [x], (grad, [into]) => {
+    for (let i = 0; i < x.size; i++) accumulate(into, i, grad[0]);
   });
 }
 
@@ -111,7 +110,7 @@ export function gather(input: VectorLike, index: ArrayLike<number>): Vector {
     if (!(index[i] >= 0 && index[i] < x.size)) throw new EspalierError('internal', `gather: index ${index[i]} is outside a vector of size ${x.size}`);
     values[i] = x.values[index[i]];
   }
-  return new Vector(values, [x], (grad, push) => {
-    for (let i = 0; i < index.length; i++) push(x, index[i], grad[i]);
+  return new Vector(values, [x], (grad, [into]) => {
+    for (let i = 0; i < index.length; i++) accumulate(into, index[i], grad[i]);
   });
 }

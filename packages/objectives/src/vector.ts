@@ -1,7 +1,10 @@
 import { EspalierError } from '@espalier/spec';
 
-/** Adds to the gradients of the parents of a vector, given the gradient of the vector itself. */
-type Pullback = (grad: Float64Array, add: (parent: Vector, index: number, value: number) => void) => void;
+/**
+ * Adds to the gradients of the parents of a vector, given the gradient of the vector itself. `into[p]` collects the gradient of parent `p`: an array of the
+ * parent's size, or null when the parent has none.
+ */
+type Pullback = (grad: Float64Array, into: readonly (Float64Array | null)[]) => void;
 
 let created = 0;
 
@@ -56,6 +59,11 @@ export function stopGradient(x: Vector): Vector {
   return new Vector(x.values);
 }
 
+/** Adds to one entry of what a pullback collects; a parent of size 1, which was broadcast, collects the sum. */
+export function accumulate(into: Float64Array | null, index: number, value: number): void {
+  if (into !== null) into[into.length === 1 ? 0 : index] += value;
+}
+
 /**
  * The derivative of a scalar with respect to each of the given vectors; zeros where it does not depend on one.
  *
@@ -75,15 +83,15 @@ export function gradients(output: Vector, inputs: readonly Vector[]): Float64Arr
   }
 
   const grads = new Map<number, Float64Array>([[output.id, Float64Array.of(1)]]);
-  const add = (parent: Vector, index: number, value: number) => {
-    if (!parent.differentiable) return;
-    let grad = grads.get(parent.id);
-    if (!grad) grads.set(parent.id, (grad = new Float64Array(parent.size)));
-    grad[parent.size === 1 ? 0 : index] += value; // a broadcast scalar collects the sum
+  const collector = (vector: Vector): Float64Array | null => {
+    if (!vector.differentiable) return null;
+    let grad = grads.get(vector.id);
+    if (!grad) grads.set(vector.id, (grad = new Float64Array(vector.size)));
+    return grad;
   };
-  for (const node of [...reached.values()].sort((a, b) => b.id - a.id)) {
+  for (const node of [...reached.values()].sort((x, y) => y.id - x.id)) {
     const grad = grads.get(node.id);
-    if (grad && node.pullback) node.pullback(grad, add);
+    if (grad && node.pullback) node.pullback(grad, node.parents.map(collector));
   }
   return inputs.map((input) => grads.get(input.id) ?? new Float64Array(input.size));
 }
