@@ -12,7 +12,7 @@ use std::time::Instant;
 fn best(mut run: impl FnMut()) -> f64 {
     let (start, mut best) = (Instant::now(), f64::MAX);
     let mut rounds = 0;
-    while rounds < 3 || (start.elapsed().as_secs_f64() < 0.3 && rounds < 1000) {
+    while rounds < 3 || (start.elapsed().as_secs_f64() < 0.4 && rounds < 2000) {
         let begin = Instant::now();
         run();
         best = best.min(begin.elapsed().as_secs_f64());
@@ -48,7 +48,7 @@ fn peak() -> f64 {
             sums.iter().map(|&sum| _mm256_cvtss_f32(sum)).sum()
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            let rounds = 1_000_000;
+            let rounds = 20_000;
             let seconds = best(|| {
                 parallel_for(num_threads(), |_| {
                     // SAFETY: the features were just detected.
@@ -82,12 +82,20 @@ fn main() {
     let memory = random(32 << 20);
     let bandwidth = bandwidth(&memory);
     println!("{} threads, {peak:.0} GFLOP/s fp32 with AVX2, {bandwidth:.1} GB/s", num_threads());
+    let only_decoding = std::env::args().any(|argument| argument == "--decode");
     for precision in [Precision::Fp32, Precision::Bf16] {
         println!("{precision:?} ({})", choice::kernel(precision).name);
-        for (m, n, k) in [(1024, 576, 576), (1024, 1536, 576), (1024, 576, 1536), (1024, 4096, 576), (2048, 2048, 2048)] {
+        for (m, n, k) in
+            [(1024, 576, 576), (1024, 1536, 576), (1024, 576, 1536), (1024, 4096, 576), (2048, 2048, 2048)]
+        {
+            if only_decoding {
+                break;
+            }
             let (x, w, dy) = (random(m * k), random(n * k), random(m * n));
-            let (mut y, mut dx, mut dw) = (Floats::zeroed(m * n), Floats::zeroed(m * k), Floats::zeroed(n * k));
-            let (vx, vw, vdy) = (View::row_major(&x, m, k), View::row_major(&w, n, k), View::row_major(&dy, m, n));
+            let (mut y, mut dx, mut dw) =
+                (Floats::zeroed(m * n), Floats::zeroed(m * k), Floats::zeroed(n * k));
+            let (vx, vw, vdy) =
+                (View::row_major(&x, m, k), View::row_major(&w, n, k), View::row_major(&dy, m, n));
             let Some(packed) = PackedB::new(vw, precision) else { return };
             fn out(data: &mut [f32], stride: usize) -> Output<'_> {
                 Output { data, stride, accumulate: false, bias: None }
@@ -97,7 +105,9 @@ fn main() {
                 best(|| multiply(out(&mut y, n), vx, Right::Packed(packed.columns()), precision)),
                 best(|| multiply(out(&mut y, n), vx, Right::Lanes(vw), precision)),
                 best(|| multiply(out(&mut dx, k), vdy, Right::Lanes(vw.transposed()), precision)),
-                best(|| multiply(out(&mut dw, k), vdy.transposed(), Right::Lanes(vx.transposed()), precision)),
+                best(|| {
+                    multiply(out(&mut dw, k), vdy.transposed(), Right::Lanes(vx.transposed()), precision)
+                }),
             ]
             .map(|seconds| flops / seconds);
             print!("  {m}x{n}x{k}:");
@@ -117,7 +127,10 @@ fn main() {
             });
             let rate = packed.bytes() as f64 / seconds / 1e9;
             let flops = 2.0 * (m * n * k) as f64 / seconds / 1e9;
-            println!("  LM head, M = {m}: {rate:.1} GB/s of weights ({:.0} %), {flops:.0} GFLOP/s", 100.0 * rate / bandwidth);
+            println!(
+                "  LM head, M = {m}: {rate:.1} GB/s of weights ({:.0} %), {flops:.0} GFLOP/s",
+                100.0 * rate / bandwidth
+            );
         }
     }
 }

@@ -127,7 +127,8 @@ pub static AMX: Kernel = Kernel {
     mr: SIDE,
     nr: SIDE,
     unit: 32,
-    kc: 640,
+    kc: 320, // a block of A and one of B, 20 KB each, share the first-level cache of 48 KB
+    task: (256, 256),
     format_a: Format::TilesA,
     format_b: Format::TilesB,
     bf16: true,

@@ -5,6 +5,8 @@ use std::arch::x86_64::*;
 
 const MR: usize = 6;
 const NR: usize = 16;
+/// How far B is fetched ahead, in bytes.
+const AHEAD: usize = 2048;
 
 /// Two vectors of B at step `k`.
 #[inline]
@@ -32,6 +34,8 @@ unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
     for k in 0..tile.k {
         // SAFETY: step `k` of both panels exists.
         let b = unsafe { load_b::<HALF>(tile.b, k) };
+        // Bytes that come next when a weight is streamed from memory; a prefetch past the end does nothing.
+        _mm_prefetch::<_MM_HINT_T0>(tile.b.wrapping_add(k * NR * if HALF { 2 } else { 4 } + AHEAD).cast());
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above, and `row < MR`.
             let a = unsafe { _mm256_broadcast_ss(&*a.add(k * MR + row)) };
@@ -83,6 +87,7 @@ pub static AVX2: Kernel = Kernel {
     nr: NR,
     unit: 1,
     kc: 320,
+    task: (96, 256),
     format_a: Format::Float,
     format_b: Format::Float,
     bf16: false,
@@ -99,6 +104,7 @@ pub static AVX2_ROUNDED: Kernel = Kernel {
     nr: NR,
     unit: 1,
     kc: 320,
+    task: (96, 256),
     format_a: Format::Rounded,
     format_b: Format::Half,
     bf16: false,

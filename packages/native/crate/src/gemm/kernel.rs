@@ -61,6 +61,9 @@ pub struct Kernel {
     pub unit: usize,
     /// Longest block of K, so that a block of a B panel stays in the first-level cache.
     pub kc: usize,
+    /// Rows and columns of C that a task computes where there is enough of them: the blocks of A, B and C that belong
+    /// to it stay in the second-level cache, and each panel of B serves as many rows as its way there is worth.
+    pub task: (usize, usize),
     pub format_a: Format,
     pub format_b: Format,
     /// Whether the processor multiplies bfloat16 itself.
@@ -136,6 +139,7 @@ pub static PORTABLE: Kernel = Kernel {
     nr: NR,
     unit: 1,
     kc: 320,
+    task: (96, 256),
     format_a: Format::Float,
     format_b: Format::Float,
     bf16: false,
@@ -152,6 +156,7 @@ pub static PORTABLE_ROUNDED: Kernel = Kernel {
     nr: NR,
     unit: 1,
     kc: 320,
+    task: (96, 256),
     format_a: Format::Rounded,
     format_b: Format::Rounded,
     bf16: false,

@@ -30,9 +30,8 @@ use std::ops::Range;
 
 /// Packed operands are made in slices of at most about this size, so that workspaces stay bounded.
 const SLICE_BYTES: usize = 24 << 20;
-/// Rows and columns of C that a task computes where there is enough of them.
-const TASK_ROWS: usize = 96;
-const TASK_COLUMNS: usize = 256;
+/// Up to this many rows the time goes into reading B, and it is read in its own order.
+const FEW_ROWS: usize = 96;
 /// Steps of K that a packing task covers, a multiple of `pack::STEP`.
 const PACK_STEPS: usize = 1024;
 
@@ -221,7 +220,7 @@ impl PackedB {
 
     /// The columns `range` of B alone; the start is a multiple of 32 (of every kernel's panel).
     pub fn column_range(&self, range: Range<usize>) -> PackedColumns<'_> {
-        assert!(range.start % pack::MAX_WIDTH == 0 && range.end <= self.n);
+        assert!(range.start.is_multiple_of(pack::MAX_WIDTH) && range.end <= self.n);
         PackedColumns { packed: self, range }
     }
 }
@@ -445,7 +444,8 @@ impl Blocks<'_> {
         let kernel = self.kernel;
         let (panels_m, panels_n) = (self.m.div_ceil(kernel.mr), self.n.div_ceil(kernel.nr));
         let wanted = 4 * num_threads(); // some more tasks than threads, so that none waits long for the last
-        let (mut step_m, mut step_n) = ((TASK_ROWS / kernel.mr).max(1), (TASK_COLUMNS / kernel.nr).max(1));
+        let (mut step_m, mut step_n) =
+            ((kernel.task.0 / kernel.mr).max(1), (kernel.task.1 / kernel.nr).max(1));
         step_m = panels_m.div_ceil(panels_m.div_ceil(step_m)); // of about the same size
         let across = panels_m.div_ceil(step_m);
         let fitting = panels_n / wanted.div_ceil(across).max(1);
@@ -464,8 +464,7 @@ impl Blocks<'_> {
     fn task(&self, rows: Range<usize>, columns: Range<usize>) {
         let block_k = self.kernel.block_k(self.k);
         let padded = self.kernel.padded_k(self.k);
-        if self.m <= TASK_ROWS {
-            // Few rows: B is what costs; read it from start to end, once.
+        if self.m <= FEW_ROWS {
             for j in columns.clone() {
                 for start in (0..padded).step_by(block_k) {
                     self.column(rows.clone(), j, start, block_k.min(padded - start));

@@ -47,9 +47,9 @@ impl Source {
 #[inline(always)]
 unsafe fn gather(source: &Source, out: *mut f32, transpose: unsafe fn(&Source, *mut f32) -> usize) {
     let Source { data, lane_stride, k_stride, lanes, width, k, padded } = *source;
-    // SAFETY (whole function): indices stay below `k`, `lanes` for the source and `padded * width` for `out`.
+    let mut done = 0;
+    // SAFETY: indices stay below `k` and `lanes` for the source, and below `padded * width` for `out`.
     unsafe {
-        let mut done = 0;
         if lane_stride == 1 || lanes == 1 {
             if lanes == width {
                 match width {
@@ -178,10 +178,11 @@ fn pairs(rows: &[f32], width: usize, first: usize, lanes: usize, out: &mut [u32]
     }
 }
 
-/// Rows of A with adjacent K: `[width / 16][16][32]` by rounding alone.
+/// Rows of A with adjacent K: `[width / 16][16][32]` by rounding alone. A tile without any row is left as it is, because
+/// the kernel does not read it.
 #[inline(always)]
 unsafe fn tile_rows(part: &Source, out: *mut u16) {
-    for lane in 0..part.width {
+    for lane in 0..part.lanes.next_multiple_of(16) {
         // SAFETY: `out` holds `width * 32` elements; the source's lane holds `k` floats.
         let row = unsafe { &mut *out.add(lane * 32).cast::<[u16; 32]>() };
         if lane >= part.lanes {
