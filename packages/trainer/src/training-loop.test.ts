@@ -326,3 +326,30 @@ describe('steps', () => {
     expect(await readlink(join(dir, 'run/checkpoints/latest'))).toBe('step-000010');
   });
 });
+
+describe('resuming from a checkpoint that is named', () => {
+  it('goes on in the same folder from its newest, and branches off into another from any', async () => {
+    const outputDir = join(dir, 'run');
+    await offline(new BigramPolicy(5), { outputDir, maxSteps: 8 });
+    const older = join(outputDir, 'checkpoints/step-000004');
+    await expect(offline(new BigramPolicy(5), { outputDir, maxSteps: 8, resumeFromCheckpoint: older })).rejects.toThrow(/is step 4, and .* goes on to step 8 \(choose another `output_dir`/);
+    const straight = new BigramPolicy(5);
+    await offline(straight, { outputDir: join(dir, 'straight'), maxSteps: 8 });
+    const branch = new BigramPolicy(5);
+    const { step, checkpoint } = await offline(branch, { outputDir: join(dir, 'branch'), maxSteps: 8, resumeFromCheckpoint: older });
+    expect(step).toBe(8);
+    expect(checkpoint).toContain(join('branch', 'checkpoints'));
+    expect(bytes(branch)).toBe(bytes(straight));
+    expect((await read('branch/metrics.jsonl')).map((record) => record.step)).toEqual([5, 6, 8]);
+    await expect(offline(new BigramPolicy(5), { outputDir: join(dir, 'other'), resumeFromCheckpoint: join(dir, 'nowhere') })).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  it('a run that has ended changes nothing when resumed', async () => {
+    const outputDir = join(dir, 'run');
+    await offline(new BigramPolicy(5), { outputDir, maxSteps: 5 });
+    const before = await readFile(join(outputDir, 'metrics.jsonl'), 'utf8');
+    const again = await offline(new BigramPolicy(5), { outputDir, maxSteps: 5, resumeFromCheckpoint: true });
+    expect(again.step).toBe(5);
+    expect(await readFile(join(outputDir, 'metrics.jsonl'), 'utf8')).toBe(before);
+  });
+});
