@@ -60,8 +60,8 @@ describe('values', () => {
   });
 
   it('are checked against the schema, in one line', () => {
-    const schema = z.strictObject({ batch: z.int().positive(), rate: z.number().max(1).optional(), kind: z.enum(['a', 'b']).optional() });
-    expect(() => validate(schema, {})).toThrow('--batch is missing (it takes a number)');
+    const schema = z.strictObject({ batch: z.int().positive().describe('rows a step'), rate: z.number().max(1).optional(), kind: z.enum(['a', 'b']).optional() });
+    expect(() => validate(schema, {})).toThrow('--batch is missing (rows a step)');
     expect(() => validate(schema, { batch: 0 })).toThrow('--batch is 0 (it must be more than 0)');
     expect(() => validate(schema, { batch: 1.5 })).toThrow('--batch is 1.5 (it takes a whole number)');
     expect(() => validate(schema, { batch: 1, rate: 2 })).toThrow('--rate is 2 (it must be at most 1)');

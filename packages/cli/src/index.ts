@@ -1,1 +1,2 @@
 export { createProgram, main, run } from './main';
+export { watchPipeline } from './watch-pipeline';

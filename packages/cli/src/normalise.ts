@@ -7,6 +7,7 @@ export const flagAliases: Readonly<Record<string, string>> = {
   'reward-funcs': 'reward',
   'matmul-precision': 'precision',
   'num-return-sequences': 'num-return',
+  'lora-r': 'lora-rank',
 };
 
 /** The same for keys of a configuration file. */
@@ -16,6 +17,7 @@ export const keyAliases: Readonly<Record<string, string>> = {
   rewardFuncs: 'reward',
   matmulPrecision: 'precision',
   rewards: 'reward',
+  loraR: 'loraRank',
 };
 
 /** `--learning_rate=1e-5`, `--learningRate 1e-5` → `--learning-rate …`: only the names of flags change, up to a lone `--`. */

@@ -1,5 +1,5 @@
 import { EspalierError } from '@espalier/spec';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { kebabCase } from './fields';
 
 interface Issue {
@@ -40,7 +40,10 @@ export function validate<Schema extends z.ZodType>(schema: Schema, values: Recor
   const name = issue.path.length > 0 ? String(issue.path[0]) : (issue.keys?.[0] ?? '');
   const flag = name ? `--${kebabCase(name)}` : 'the arguments';
   const found = values[name];
-  if (issue.code === 'invalid_type' && found === undefined) throw new EspalierError('usage', `${flag} is missing`, { fix: whatWouldDo(issue) });
+  if (found === undefined && name !== '') {
+    const about = (schema instanceof z.ZodObject ? (schema.shape as Record<string, z.ZodType | undefined>)[name]?.description : undefined) ?? '';
+    throw new EspalierError('usage', `${flag} is missing`, { fix: about || whatWouldDo(issue) });
+  }
   if (issue.code === 'custom' && issue.path.length === 0) throw new EspalierError('usage', issue.message);
   throw new EspalierError('usage', `${flag} is ${JSON.stringify(found)}`, { fix: whatWouldDo(issue) });
 }

@@ -11,7 +11,7 @@ export interface OpenRowsOptions {
   task?: Readonly<Record<string, unknown>>;
   /** At most this many rows, the first ones. */
   limit?: number;
-  /** How many to take of a task without an end, when there is no `limit`. Default: it is refused. */
+  /** How many to take of a task without an end, when there is no `limit`; Infinity leaves it without one. Default: it is refused. */
   endlessSize?: number;
 }
 
@@ -27,8 +27,9 @@ export async function openRows(source: DatasetInput, options: OpenRowsOptions = 
       : 'row' in source
         ? source
         : datasetOf(source as readonly Row[]);
-  const size = Math.min(dataset.size, limit ?? (Number.isFinite(dataset.size) ? Infinity : (options.endlessSize ?? Infinity)));
-  if (!Number.isFinite(size)) throw new EspalierError('bad_config', `${dataset.name} has no end`, { fix: 'give it a size' });
+  const endless = !Number.isFinite(dataset.size);
+  const size = Math.min(dataset.size, limit ?? (endless ? (options.endlessSize ?? Infinity) : Infinity));
+  if (!Number.isFinite(size) && options.endlessSize !== Infinity) throw new EspalierError('bad_config', `${dataset.name} has no end`, { fix: 'give it a size' });
   if (size < 1) throw new EspalierError('bad_data', `${dataset.name} has no rows`);
   return size === dataset.size ? dataset : { name: dataset.name, size, row: (i) => dataset.row(i), origin: (i) => dataset.origin(i) };
 }

@@ -22,7 +22,7 @@ export const grpoCommand = () =>
     config: grpoConfig.shape,
     more: rewardFields,
     whole: ['reward', 'stop'],
-    rows: {},
+    rows: { accepted: ['prompt_only', 'preference', 'language_modeling'], endlessSize: Infinity },
     shown: rewardMetrics,
     notes: '--per-device-train-batch-size counts completions: 32 with --num-generations 8 are 4 prompts.',
     check: (args) => void parseGRPOConfig(args as GRPOConfigInput),

@@ -16,7 +16,7 @@ export const rptCommand = () =>
       lmDataset: z.string().min(1).optional().describe('rows of the language-model loss that --lm-loss-coef weighs'),
     },
     whole: ['reward', 'stop'],
-    rows: {},
+    rows: { accepted: ['prompt_only', 'preference', 'language_modeling'], endlessSize: Infinity },
     shown: rewardMetrics,
     notes: '--per-device-train-batch-size counts completions: 32 with --num-generations 8 are 4 prompts.',
     check: (args) => checkRptConfig(args as RptFlatConfigInput),

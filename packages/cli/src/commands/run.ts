@@ -1,11 +1,10 @@
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { formatNumber, loadConfig, reportTable, runPipeline, type PipelineEvent } from '@espalier/pipeline';
+import { loadConfig, reportTable, runPipeline } from '@espalier/pipeline';
 import { EspalierError, isEspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import { buildCommand } from '../command';
-import type { Output } from '../output';
-import { startProgress, type Progress } from '../progress';
+import { watchPipeline } from '../watch-pipeline';
 
 const shape = {
   file: z.string().min(1).describe('espalier.config.ts, or a .yaml or .json file'),
@@ -13,30 +12,6 @@ const shape = {
   seed: z.int().min(0).max(0xffffffff).optional().describe('overrides the file; default 42'),
   resume: z.boolean().default(false).describe('go on with the run in --output-dir: finished stages whose inputs did not change are kept'),
 };
-
-/** Metrics that are worth a place in a progress bar. */
-const shown = ['reward', 'loss', 'mean_token_accuracy', 'completions/mean_length'];
-
-/** Shows a pipeline's events: a bar a stage. */
-function watch(output: Output): { onEvent(event: PipelineEvent): void; stop(): void } {
-  let progress: Progress | undefined;
-  return {
-    onEvent(event) {
-      if (event.type === 'stage-start') {
-        progress = undefined;
-        output.note(`stage ${event.index + 1}/${event.total} ${event.stage}${event.resuming ? ' (going on)' : ''}`);
-      } else if (event.type === 'step') {
-        progress ??= startProgress(event.stage, { unit: 'step', total: event.total, start: event.step - 1 });
-        progress.update(event.step, shown.filter((name) => Number.isFinite(event.metrics[name])).map((name) => `${name} ${formatNumber(event.metrics[name])}`).join(' · '));
-      } else {
-        progress?.stop();
-        progress = undefined;
-        if (event.skipped) output.note(`stage ${event.index + 1}/${event.total} ${event.stage}: kept`);
-      }
-    },
-    stop: () => progress?.stop(),
-  };
-}
 
 export const runCommand = () =>
   buildCommand({
@@ -50,7 +25,7 @@ export const runCommand = () =>
       const config = await loadConfig(values.file);
       const outputDir = values.outputDir ?? config.outputDir ?? defaultFolder(config.name ?? basename(values.file).replace(/\.(config\.)?[^.]+$/, ''), values.resume);
       const seed = values.seed ?? config.seed;
-      const view = watch(output);
+      const view = watchPipeline((line) => output.note(line));
       try {
         const report = await runPipeline(config.pipeline, { outputDir, ...(seed === undefined ? {} : { seed }), resume: values.resume, signal, onEvent: (event) => view.onEvent(event) });
         await output.result({
