@@ -111,7 +111,8 @@ export class EngineModel {
 
   memory(): EngineMemory {
     const { numTensors, numBytes } = memory();
-    return { numTensors, numBytes, rss: process.memoryUsage.rss() };
+    const { rss, heapUsed } = process.memoryUsage();
+    return { numTensors, numBytes, rss, heapUsed };
   }
 
   dispose(): void {

@@ -69,6 +69,10 @@ describe('openEngine', () => {
     await expect(openEngine({ model: join(fixture('smollm2'), 'nowhere'), backend: 'cpu', inline: true })).rejects.toMatchObject({ code: 'not_found' });
   });
 
+  it('names an option that makes no sense', async () => {
+    await expect(openEngine({ model: fixture('smollm2'), maxTokensPerMicroBatch: 0.5 })).rejects.toMatchObject({ code: 'bad_config', message: expect.stringContaining('maxTokensPerMicroBatch is 0.5') });
+  });
+
   it('names a backend that is not there', async () => {
     await expect(openEngine({ model: fixture('smollm2'), backend: 'abacus', inline: true })).rejects.toMatchObject({ code: 'usage' });
   });

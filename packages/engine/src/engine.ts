@@ -64,6 +64,10 @@ export interface Engine {
  * await engine.close();
  */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
+  for (const name of ['maxTokensPerMicroBatch', 'maxBatchSize', 'maxCacheBytes', 'prefillTokens'] as const) {
+    const value = options[name];
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) throw new EspalierError('bad_config', `the engine's ${name} is ${value}`, { fix: 'an integer from 1 would do' });
+  }
   const checkpoint = await openCheckpoint(options.model);
   const { tokenizer } = checkpoint;
   checkpoint.close();
@@ -167,7 +171,8 @@ function inlineThread(): Thread {
 }
 
 function workerThread(): Thread {
-  return superviseWorker(new Worker(workerEntry(), { execArgv: execArgvForWorker(process.execArgv), name: 'espalier-engine' }));
+  // What a step leaves on the JavaScript heap is small and short-lived: a small young generation keeps resident memory flat.
+  return superviseWorker(new Worker(workerEntry(), { execArgv: execArgvForWorker(process.execArgv), name: 'espalier-engine', resourceLimits: { maxYoungGenerationSizeMb: 8 } }));
 }
 
 /** Ties a connection to the life of a worker: when the worker dies, what is pending is rejected. */

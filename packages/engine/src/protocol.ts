@@ -45,6 +45,8 @@ export interface EngineMemory {
   numBytes: number;
   /** Of the whole process, in bytes. */
   rss: number;
+  /** JavaScript heap of the engine's thread, in bytes; tensors are outside it. Garbage that is not yet collected included. */
+  heapUsed: number;
 }
 
 /** Every call that crosses the border, with what goes in and what comes back. */
