@@ -59,10 +59,10 @@ export function ggufTokenizer(path: string, header: GgufHeader): Tokenizer | nul
       padding: null,
       added_tokens: added,
       ...shape,
-      post_processor: null,
+      post_processor: ends(addBos ? special.bos_token : undefined, flag('ggml.add_eos_token') ? special.eos_token : undefined, vocab),
       model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: kind === 'gpt2' ? '' : null, end_of_word_suffix: kind === 'gpt2' ? '' : null, ...shape.model, vocab: Object.fromEntries(vocab), merges },
     },
-    config: { ...special, add_bos_token: addBos && special.bos_token !== undefined, add_eos_token: (flag('ggml.add_eos_token') ?? false) && special.eos_token !== undefined, clean_up_tokenization_spaces: false, tokenizer_class: 'PreTrainedTokenizerFast' },
+    config: { ...special, clean_up_tokenization_spaces: false, tokenizer_class: 'PreTrainedTokenizerFast' },
     chatTemplate: typeof template === 'string' ? template : undefined,
   });
 }
@@ -91,6 +91,15 @@ function sentencepiece(prefixSpace: boolean): { normalizer: null; pre_tokenizer:
     decoder: { type: 'Sequence', decoders: [{ type: 'Replace', pattern: { String: '▁' }, content: ' ' }, { type: 'ByteFallback' }, { type: 'Fuse' }, ...strip] },
     model: { fuse_unk: true, byte_fallback: true, ignore_merges: false },
   };
+}
+
+/** The post-processor that puts BOS before a text and EOS after it, where there are any to put. */
+function ends(bos: string | undefined, eos: string | undefined, vocab: ReadonlyMap<string, number>): unknown {
+  const token = (content: string | undefined, type: number): unknown[] => (content === undefined ? [] : [{ SpecialToken: { id: content, type_id: type } }]);
+  const wrap = (sequence: 'A' | 'B', type: number): unknown[] => [...token(bos, type), { Sequence: { id: sequence, type_id: type } }, ...token(eos, type)];
+  const used = [bos, eos].filter((content) => content !== undefined);
+  const table = Object.fromEntries(used.map((content) => [content, { id: content, ids: [vocab.get(content)], tokens: [content] }]));
+  return { type: 'TemplateProcessing', single: wrap('A', 0), pair: [...wrap('A', 0), ...wrap('B', 1)], special_tokens: table };
 }
 
 /** GPT-2's spelling of each byte as a printable character (`bytes_to_unicode`). */

@@ -28,19 +28,19 @@ let log: { url: string; authorization: string | undefined }[] = [];
 let mood: 'well' | 'silent' | 'failing' | 'cut' = 'well';
 let cache: string;
 
-function answer(request: IncomingMessage): { status: number; headers?: Record<string, string>; body: Buffer | string } {
+function answer(request: IncomingMessage): { status: number; headers?: Record<string, string>; body: Buffer } {
   const url = new URL(request.url!, 'http://hub');
   const api = /^\/api\/models\/([\w-]+\/[\w-]+)\/(revision|tree)\/(\w+)$/.exec(url.pathname);
   const file = /^\/([\w-]+\/[\w-]+)\/resolve\/(\w+)\/(.+)$/.exec(url.pathname);
   const name = api?.[1] ?? file?.[1] ?? '';
   const repo = repos[name];
   const json = { 'content-type': 'application/json' };
-  if (!repo || (repo.private && request.headers.authorization !== `Bearer ${token}`)) return { status: 401, headers: json, body: '{"error":"Repository not found"}' };
+  if (!repo || (repo.private && request.headers.authorization !== `Bearer ${token}`)) return { status: 401, headers: json, body: Buffer.from('{"error":"Repository not found"}') };
   const revision = api?.[3] ?? file?.[2];
-  if (revision !== 'main' && revision !== commit) return { status: 404, headers: json, body: '{"error":"Invalid rev id"}' };
-  if (api?.[2] === 'revision') return { status: 200, headers: json, body: JSON.stringify({ _id: '1', id: name, sha: commit, private: false, downloads: 0, likes: 0, lastModified: '2024-01-01T00:00:00Z' }) };
-  if (api) return { status: 200, headers: json, body: JSON.stringify(repo.files.map((path) => entry(repo, path)).concat([{ type: 'file', path: '../escape.json', size: 1, oid: 'b'.repeat(40) }])) };
-  if (!file || !repo.files.includes(file[3])) return { status: 404, headers: { 'x-error-code': 'EntryNotFound' }, body: '' };
+  if (revision !== 'main' && revision !== commit) return { status: 404, headers: json, body: Buffer.from('{"error":"Invalid rev id"}') };
+  if (api?.[2] === 'revision') return { status: 200, headers: json, body: Buffer.from(JSON.stringify({ _id: '1', id: name, sha: commit, private: false, downloads: 0, likes: 0, lastModified: '2024-01-01T00:00:00Z' })) };
+  if (api) return { status: 200, headers: json, body: Buffer.from(JSON.stringify(repo.files.map((path) => entry(repo, path)).concat([{ type: 'file', path: '../escape.json', size: 1, oid: 'b'.repeat(40) }]))) };
+  if (!file || !repo.files.includes(file[3])) return { status: 404, headers: { 'x-error-code': 'EntryNotFound' }, body: Buffer.alloc(0) };
   const content = readFileSync(join(fixtures, repo.folder, file[3]));
   const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
   const headers = { etag: `"${createHash('sha1').update(content).digest('hex')}"`, 'content-type': 'application/octet-stream' };

@@ -79,8 +79,11 @@ function checkMerges(model: Record<string, unknown>, vocab: Map<string, number>,
     if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((p) => typeof p === 'string' && p !== '')) throw bad(`merge ${i} is not a pair of tokens`);
     const [left, right] = parts as [string, string];
     const product = left + (suffix && right.startsWith(suffix) ? right.slice(suffix.length) : right);
-    for (const token of [left, right, product]) if (!vocab.has(token)) throw bad(`merge ${i} (${quote(left)} + ${quote(right)}) needs the token ${quote(token)}, which is not in the vocabulary`);
-    const id = vocab.get(product)!;
+    const id = vocab.get(product);
+    if (id === undefined || !vocab.has(left) || !vocab.has(right)) {
+      const absent = !vocab.has(left) ? left : !vocab.has(right) ? right : product;
+      throw bad(`merge ${i} (${quote(left)} + ${quote(right)}) needs the token ${quote(absent)}, which is not in the vocabulary`);
+    }
     if (!ranks.has(id)) ranks.set(id, i);
     pairs.push([left, right]);
   });
@@ -93,7 +96,8 @@ function checkMerges(model: Record<string, unknown>, vocab: Map<string, number>,
  * its text would be cut into other tokens than the model learnt.
  */
 function checkReachable(vocab: Map<string, number>, ranks: Map<number, number>, added: Set<string>, bad: (what: string) => EspalierError): void {
-  const pieces = [...vocab].filter(([token]) => !added.has(token) && [...token].length > 1 && !/^<0x[0-9A-F]{2}>$/.test(token)).sort((a, b) => a[1] - b[1]);
+  const several = (token: string): boolean => token.length > 2 || [...token].length > 1;
+  const pieces = [...vocab].filter(([token]) => several(token) && !added.has(token) && !/^<0x[0-9A-F]{2}>$/.test(token)).sort((a, b) => a[1] - b[1]);
   const merged = pieces.filter(([, id]) => ranks.has(id)).map(([, id]) => id);
   if (merged.length === 0) {
     if (pieces.length > 0) throw bad(`its vocabulary has ${pieces.length} tokens of several characters, but no merge makes any`);

@@ -129,10 +129,19 @@ describe('Tokenizer', () => {
     rmSync(broken, { recursive: true });
   });
 
-  it('adds BOS and EOS where the config says so', () => {
-    const tokenizer = new Tokenizer({ json: json(), config: { bos_token: '<|im_start|>', eos_token: { content: '<|im_end|>' }, add_bos_token: true, add_eos_token: true } });
-    const plain = [...tokenizer.encode('ab', { addSpecialTokens: false })];
-    expect([...tokenizer.encode('ab')]).toEqual([1, ...plain, 2]);
+  it('adds BOS and EOS where tokenizer.json says so; the flags of older configs are ignored, as transformers 5 does', () => {
+    const config = { bos_token: '<|im_start|>', eos_token: { content: '<|im_end|>' }, add_bos_token: true };
+    const plain = [...new Tokenizer({ json: json(), config }).encode('ab')];
+    const single = [{ SpecialToken: { id: '<|im_start|>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }];
+    const processor = { type: 'TemplateProcessing', single, pair: single, special_tokens: { '<|im_start|>': { id: '<|im_start|>', ids: [1], tokens: ['<|im_start|>'] } } };
+    const tokenizer = new Tokenizer({ json: { ...json(), post_processor: processor }, config });
+    expect([...tokenizer.encode('ab')]).toEqual([1, ...plain]);
+    expect([...tokenizer.encode('ab', { addSpecialTokens: false })]).toEqual(plain);
+  });
+
+  it('keeps the spaces before punctuation, whatever an old config says of cleaning up', () => {
+    const tokenizer = new Tokenizer({ json: json(), config: { clean_up_tokenization_spaces: true } });
+    expect(tokenizer.decode(tokenizer.encode("x ?? y ! z , it 's"))).toBe("x ?? y ! z , it 's");
   });
 
   it('takes a template from the config, the default one of several', () => {

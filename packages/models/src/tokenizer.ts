@@ -49,9 +49,9 @@ export class Tokenizer {
     const json = checkTokenizerJson({ ...parts.json }, where);
     const special = specialTokens(config);
     addNamedSpecials(json, special);
-    updatePostProcessor(json, config, special, where);
     try {
-      this.backend = new Backend(json, { ...config, clean_up_tokenization_spaces: config.clean_up_tokenization_spaces === true });
+      const cleansUp = json.model.type === 'WordPiece' && config.clean_up_tokenization_spaces === true; // for others `transformers` 5 ignores it: it eats spaces of the text
+      this.backend = new Backend(json, { ...config, clean_up_tokenization_spaces: cleansUp });
     } catch (error) {
       throw new EspalierError('bad_checkpoint', `${where} cannot be used: ${(error as Error).message}`, { cause: error });
     }
@@ -173,24 +173,6 @@ function addNamedSpecials(json: TokenizerJson, special: Record<string, string>):
     if (id >= 0) added.push({ id, content, special: true, normalized: false, single_word: false, lstrip: false, rstrip: false } as (typeof added)[number]);
   }
   (json as { added_tokens: unknown }).added_tokens = added.sort((a, b) => a.id - b.id);
-}
-
-/** Where a config says whether BOS and EOS are added, or `tokenizer.json` says nothing, `transformers` writes the post-processor anew. */
-function updatePostProcessor(json: TokenizerJson, config: Record<string, unknown>, special: Record<string, string>, where: string): void {
-  const explicit = typeof config.add_bos_token === 'boolean' || typeof config.add_eos_token === 'boolean';
-  if (!explicit) return;
-  const ends = [config.add_bos_token === true ? special.bos_token : undefined, config.add_eos_token === true ? special.eos_token : undefined];
-  const wrap = (sequence: 'A' | 'B', type: number): unknown[] => {
-    const token = (content: string | undefined): unknown[] => (content === undefined ? [] : [{ SpecialToken: { id: content, type_id: type } }]);
-    return [...token(ends[0]), { Sequence: { id: sequence, type_id: type } }, ...token(ends[1])];
-  };
-  const used = ends.filter((token) => token !== undefined);
-  const table = used.map((content) => {
-    const id = json.added_tokens.find((t) => t.content === content)?.id;
-    if (id === undefined) throw new EspalierError('bad_checkpoint', `${where} should add ${JSON.stringify(content)}, which is not in its vocabulary`);
-    return [content, { id: content, ids: [id], tokens: [content] }];
-  });
-  json.post_processor = { type: 'TemplateProcessing', single: wrap('A', 0), pair: [...wrap('A', 0), ...wrap('B', 1)], special_tokens: Object.fromEntries(table) };
 }
 
 function templateOf(value: unknown): string | undefined {
