@@ -7,7 +7,7 @@ export const sftCommand = () =>
     summary: 'supervised fine-tuning; pre-training where rows are plain text',
     config: sftConfig.shape,
     rows: { accepted: ['prompt_completion', 'language_modeling'], more: { withCompletion: true } },
-    shown: ['loss', 'mean_token_accuracy', 'learning_rate'],
+    shown: ['loss', 'grad_norm', 'learning_rate'],
     notes: 'Rows have `text`, `messages`, or `prompt` and `completion`.',
     check: (args) => void parseSFTConfig(args as SFTConfigInput),
     async create({ args, model, modelArgs, train, evaluation, callbacks, signal }) {

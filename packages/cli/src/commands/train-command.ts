@@ -79,7 +79,7 @@ function modelArgsOf(values: Record<string, unknown>): ModelArgumentsInput {
   };
 }
 
-const shortNames: Readonly<Record<string, string>> = { learning_rate: 'lr', 'completions/mean_length': 'length', mean_token_accuracy: 'token accuracy' };
+const shortNames: Readonly<Record<string, string>> = { learning_rate: 'lr', 'completions/mean_length': 'length' };
 const briefly = (metrics: Metrics, names: readonly string[]): string => names.filter((name) => Number.isFinite(metrics[name])).map((name) => `${shortNames[name] ?? name} ${formatNumber(metrics[name])}`).join(' · ');
 
 /** Builds `espalier sft`, `grpo`, `rpt`: one way to read flags, resume, show progress, stop and report. */
