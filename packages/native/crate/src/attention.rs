@@ -8,11 +8,11 @@
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, product};
 use crate::memory::Floats;
 use crate::pool::{parallel_for, parallel_ranges, SharedMut};
-use crate::vector::{fold, Vector};
-use crate::vectorised;
+use crate::vector::Vector;
+use crate::{fold, vectorised};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::Mutex;
 
 /// Keys a tile, and queries a block.
@@ -97,9 +97,11 @@ pub fn spans(offsets: &[i32], prefix_of: &[i32], tokens: usize) -> Result<Vec<Sp
             p if p >= 0 && (p as usize) < s && spans[p as usize].prefix_len == 0 => {
                 (spans[p as usize].start, spans[p as usize].len)
             }
-            p => return Err(fail(format!(
+            p => {
+                return Err(fail(format!(
                 "attention: sequence {s} continues {p}, which must come before it and have no prefix itself"
-            ))),
+            )))
+            }
         };
         spans.push(Span { start, len, prefix_start, prefix_len });
     }
@@ -252,30 +254,40 @@ fn seen(shape: &Heads, position: usize, from: usize, count: usize) -> (usize, us
     )
 }
 
-/// A thread's scratch, taken apart into pieces of the asked-for sizes (contents arbitrary).
-fn with_scratch<const N: usize, R>(sizes: [usize; N], f: impl FnOnce([&mut [f32]; N]) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    SCRATCH.with(|scratch| {
-        let mut scratch = scratch.borrow_mut();
-        // Pieces start 16 floats apart at least, so that each may be read in whole vectors.
+thread_local! {
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// A thread's scratch, on loan. Not handed to a closure, because closures lose the processor features of the function that they stand in.
+struct Scratch(Vec<f32>);
+
+impl Scratch {
+    /// Room for pieces of these sizes, each rounded up to 16 floats, so that it may be read in whole vectors.
+    fn borrow(sizes: &[usize]) -> Self {
+        let mut room = SCRATCH.take();
         let total: usize = sizes.iter().map(|n| n.next_multiple_of(16)).sum();
-        if scratch.len() < total {
-            scratch.resize(total, 0.0);
+        if room.len() < total {
+            room.resize(total, 0.0);
         }
-        let mut rest = &mut scratch[..];
-        let pieces = sizes.map(|n| {
+        Self(room)
+    }
+    /// The pieces; contents arbitrary.
+    fn pieces<const N: usize>(&mut self, sizes: [usize; N]) -> [&mut [f32]; N] {
+        let mut rest = &mut self.0[..];
+        sizes.map(|n| {
             let (piece, after) = std::mem::take(&mut rest).split_at_mut(n.next_multiple_of(16));
             rest = after;
             &mut piece[..n]
-        });
-        let result = f(pieces);
-        if scratch.len() > SCRATCH_KEPT {
-            *scratch = Vec::new();
+        })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.0.len() <= SCRATCH_KEPT {
+            SCRATCH.set(std::mem::take(&mut self.0));
         }
-        result
-    })
+    }
 }
 
 vectorised! {
@@ -284,7 +296,9 @@ vectorised! {
         let (dim, padded, group) = (shape.dim, shape.padded(), shape.group());
         let (q_stride, k_stride) = (shape.heads * dim, shape.kv_heads * dim);
         let all = rows * group;
-        with_scratch([dim * TILE, TILE * padded, TILE * TILE, all * padded, all, all], |[kt, vp, scores, sums, tops, totals]| {
+        let sizes = [dim * TILE, TILE * padded, TILE * TILE, all * padded, all, all];
+        let mut scratch = Scratch::borrow(&sizes);
+        let [kt, vp, scores, sums, tops, totals] = scratch.pieces(sizes);
             sums.fill(0.0);
             tops.fill(f32::NEG_INFINITY);
             totals.fill(0.0);
@@ -362,7 +376,6 @@ vectorised! {
                     log_sum[0] = tops[r] + totals[r].ln();
                 }
             }
-        });
     }
 }
 
@@ -410,7 +423,8 @@ vectorised! {
         let (q_stride, k_stride, kv_head) = (shape.heads * dim, shape.kv_heads * dim, head / shape.group());
         let own = Span { prefix_len: 0, prefix_start: 0, ..*span };
         let sizes = [n * padded, n * padded, n * padded, n, dim * TILE, dim * TILE, TILE * padded, TILE * TILE, TILE * TILE, TILE * padded, TILE * padded];
-        with_scratch(sizes, |[qs, dys, dqs, deltas, kt, vt, kp, probs, ds, dks, dvs]| {
+        let mut scratch = Scratch::borrow(&sizes);
+        let [qs, dys, dqs, deltas, kt, vt, kp, probs, ds, dks, dvs] = scratch.pieces(sizes);
             pack_rows(x.q, &own, 0, n, q_stride, head, dim, padded, qs);
             pack_rows(x.dy, &own, 0, n, q_stride, head, dim, padded, dys);
             dqs.fill(0.0);
@@ -418,7 +432,7 @@ vectorised! {
                 let at = (span.start + i) * q_stride + head * dim;
                 let (dy, o) = (&x.dy[at..at + dim], &x.o[at..at + dim]);
                 // SAFETY: both hold dim floats.
-                *delta = unsafe { fold::<V, 2>(dim, [dy.as_ptr(), o.as_ptr()], |[dy, o], sum| dy.fma(o, sum)) };
+                *delta = unsafe { fold!(V, dim, [dy: dy.as_ptr(), o: o.as_ptr()], sum, dy.fma(o, sum)) };
             }
             for from in (0..span.context()).step_by(TILE) {
                 let count = TILE.min(span.context() - from);
@@ -479,7 +493,6 @@ vectorised! {
                 // SAFETY: this head of this sequence alone writes these rows.
                 unsafe { dq.slice((span.start + i) * q_stride + head * dim, dim) }.copy_from_slice(&dqs[i * padded..i * padded + dim]);
             }
-        });
     }
 }
 

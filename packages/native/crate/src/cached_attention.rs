@@ -6,8 +6,8 @@
 use crate::attention::{heads, Heads};
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, product};
 use crate::pool::{parallel_for, SharedMut};
-use crate::vector::fold;
-use crate::vectorised;
+use crate::vector::Vector;
+use crate::{fold, vectorised};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -46,6 +46,36 @@ impl Ranges {
     }
 }
 
+/// `out[c ..] += Σ weights[j] * values[rows[j] + c ..]` for N vectors, in the order of `j`.
+///
+/// # Safety
+/// N vectors from `c` on must lie in `out`, and in `values` from each row on.
+#[inline(always)]
+unsafe fn add_weighted<V: Vector, const N: usize>(
+    weights: &[f32],
+    values: &[f32],
+    rows: &[usize],
+    c: usize,
+    out: &mut [f32],
+) {
+    let mut sums = [V::splat(0.0); N];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (n, sum) in sums.iter_mut().enumerate() {
+            *sum = V::load(out.as_ptr().add(c + n * V::LANES));
+        }
+        for (weight, row) in weights.iter().zip(rows) {
+            let (weight, value) = (V::splat(*weight), values.as_ptr().add(row + c));
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = weight.fma(V::load(value.add(n * V::LANES)), *sum);
+            }
+        }
+        for (n, sum) in sums.iter().enumerate() {
+            sum.store(out.as_mut_ptr().add(c + n * V::LANES));
+        }
+    }
+}
+
 vectorised! {
     /// The query heads `head .. head + group` of one row, which share a key head. `q` and `o` are `[group, dim]`.
     fn attend<V>(q: &[f32], keys: &[f32], values: &[f32], ranges: &Ranges, shape: &Heads, kv_head: usize, o: &mut [f32]) {
@@ -56,13 +86,16 @@ vectorised! {
         let mut tops = vec![f32::NEG_INFINITY; group];
         let mut totals = vec![0.0f32; group];
         let mut scores = vec![0.0f32; group * TILE];
+        let mut rows = [0usize; TILE];
         for from in (0..ranges.len()).step_by(TILE) {
             let count = TILE.min(ranges.len() - from);
-            for j in 0..count {
-                let key = &keys[ranges.row(from + j) * width + kv_head * dim..][..dim];
+            for (j, row) in rows[..count].iter_mut().enumerate() {
+                *row = ranges.row(from + j) * width + kv_head * dim;
+                assert!(*row + dim <= values.len());
+                let key = &keys[*row..*row + dim];
                 for g in 0..group {
                     // SAFETY: both hold dim floats.
-                    scores[g * TILE + j] = unsafe { fold::<V, 2>(dim, [q[g * dim..(g + 1) * dim].as_ptr(), key.as_ptr()], |[a, b], sum| a.fma(b, sum)) } * shape.scale;
+                    scores[g * TILE + j] = unsafe { fold!(V, dim, [a: q[g * dim..(g + 1) * dim].as_ptr(), b: key.as_ptr()], sum, a.fma(b, sum)) } * shape.scale;
                 }
             }
             for g in 0..group {
@@ -89,18 +122,25 @@ vectorised! {
                     }
                 }
             }
-            for j in 0..count {
-                let value = &values[ranges.row(from + j) * width + kv_head * dim..][..dim];
-                for g in 0..group {
-                    let weight = scores[g * TILE + j];
-                    let out = &mut o[g * dim..(g + 1) * dim];
-                    let p = V::splat(weight);
-                    for c in (0..whole).step_by(V::LANES) {
-                        // SAFETY: both hold dim >= whole floats.
-                        unsafe { p.fma(V::load(value.as_ptr().add(c)), V::load(out.as_ptr().add(c))).store(out.as_mut_ptr().add(c)) };
+            for g in 0..group {
+                let weights = &scores[g * TILE..g * TILE + count];
+                let out = &mut o[g * dim..(g + 1) * dim];
+                let mut c = 0;
+                while c < whole {
+                    let n = if (whole - c) / V::LANES >= 4 { 4 } else { 1 };
+                    // SAFETY: n vectors from c on lie inside of the head, in `out` and in every row of values (checked where the rows were found).
+                    unsafe {
+                        if n == 4 {
+                            add_weighted::<V, 4>(weights, values, &rows[..count], c, out);
+                        } else {
+                            add_weighted::<V, 1>(weights, values, &rows[..count], c, out);
+                        }
                     }
-                    for c in whole..dim {
-                        out[c] += weight * value[c];
+                    c += n * V::LANES;
+                }
+                for c in whole..dim {
+                    for (weight, row) in weights.iter().zip(&rows) {
+                        out[c] += weight * values[row + c];
                     }
                 }
             }

@@ -2,8 +2,8 @@
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, place, product};
 use crate::pool::{parallel_ranges, SharedMut};
-use crate::vector::{map, GRAIN};
-use crate::vectorised;
+use crate::vector::GRAIN;
+use crate::{map, vectorised};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -71,14 +71,14 @@ vectorised! {
                 // SAFETY: every operand that is not spread holds n floats, and y does.
                 unsafe {
                     match (a_one, b_one) {
-                        (false, false) => map::<V, 2, 1>(n, [a.as_ptr(), b.as_ptr()], [y.as_mut_ptr()], |[a, b]| [a.$method(b)]),
+                        (false, false) => map!(V, n, [a: a.as_ptr(), b: b.as_ptr()] => [y.as_mut_ptr()], [a.$method(b)]),
                         (false, true) => {
                             let b = V::splat(b[0]);
-                            map::<V, 1, 1>(n, [a.as_ptr()], [y.as_mut_ptr()], |[a]| [a.$method(b)]);
+                            map!(V, n, [a: a.as_ptr()] => [y.as_mut_ptr()], [a.$method(b)]);
                         }
                         (true, false) => {
                             let a = V::splat(a[0]);
-                            map::<V, 1, 1>(n, [b.as_ptr()], [y.as_mut_ptr()], |[b]| [a.$method(b)]);
+                            map!(V, n, [b: b.as_ptr()] => [y.as_mut_ptr()], [a.$method(b)]);
                         }
                         (true, true) => {
                             let value = V::splat(a[0]).$method(V::splat(b[0])).lanes()[0];
@@ -105,9 +105,9 @@ vectorised! {
         // SAFETY: both hold n floats; target is input and output at the same place.
         unsafe {
             if scale == 1.0 {
-                map::<V, 2, 1>(n, [value.as_ptr(), target.as_ptr()], [target.as_mut_ptr()], |[v, t]| [t.add(v)]);
+                map!(V, n, [v: value.as_ptr(), t: target.as_ptr()] => [target.as_mut_ptr()], [t.add(v)]);
             } else {
-                map::<V, 2, 1>(n, [value.as_ptr(), target.as_ptr()], [target.as_mut_ptr()], |[v, t]| [v.fma(s, t)]);
+                map!(V, n, [v: value.as_ptr(), t: target.as_ptr()] => [target.as_mut_ptr()], [v.fma(s, t)]);
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::border::{disjoint, floats, floats_mut, guard, place};
 use crate::pool::{parallel_ranges, SharedMut};
-use crate::vector::{map, GRAIN};
-use crate::vectorised;
+use crate::vector::GRAIN;
+use crate::{map, vectorised};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -17,7 +17,7 @@ vectorised! {
         let (twice, cubic, one) = (V::splat(TWICE), V::splat(CUBIC), V::splat(1.0));
         // SAFETY: both hold y.len() floats.
         unsafe {
-            map::<V, 1, 1>(y.len(), [x.as_ptr()], [y.as_mut_ptr()], |[x]| [x.mul(twice.mul(x).mul(cubic.fma(x.mul(x), one)).sigmoid())]);
+            map!(V, y.len(), [x: x.as_ptr()] => [y.as_mut_ptr()], [x.mul(twice.mul(x).mul(cubic.fma(x.mul(x), one)).sigmoid())]);
         }
     }
 }
@@ -29,7 +29,7 @@ vectorised! {
         let (twice, cubic, slope, one) = (V::splat(TWICE), V::splat(CUBIC), V::splat(3.0 * CUBIC), V::splat(1.0));
         // SAFETY: all three hold dy.len() floats.
         unsafe {
-            map::<V, 2, 1>(dy.len(), [dy.as_ptr(), x.as_ptr()], [dx.as_mut_ptr()], |[dy, x]| {
+            map!(V, dy.len(), [dy: dy.as_ptr(), x: x.as_ptr()] => [dx.as_mut_ptr()], {
                 let square = x.mul(x);
                 let s = twice.mul(x).mul(cubic.fma(square, one)).sigmoid();
                 // Where s is 0 or 1 the second term is 0, even where the slope overflows.

@@ -3,8 +3,8 @@
 use crate::border::{disjoint, fail, floats, floats_mut, guard, place, product};
 use crate::memory::Floats;
 use crate::pool::{parallel_for, parallel_ranges, SharedMut};
-use crate::vector::{fold, map, Vector};
-use crate::vectorised;
+use crate::vector::Vector;
+use crate::{fold, map, vectorised};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -24,9 +24,9 @@ vectorised! {
         for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
             // SAFETY: x, weight and y hold d floats each.
             unsafe {
-                let squares = fold::<V, 1>(d, [x.as_ptr()], |[x], sum| x.fma(x, sum));
+                let squares = fold!(V, d, [x: x.as_ptr()], sum, x.fma(x, sum));
                 let inv = V::splat(1.0 / (squares / d as f32 + eps).sqrt());
-                map::<V, 2, 1>(d, [x.as_ptr(), weight.as_ptr()], [y.as_mut_ptr()], |[x, w]| [x.mul(inv).mul(w)]);
+                map!(V, d, [x: x.as_ptr(), w: weight.as_ptr()] => [y.as_mut_ptr()], [x.mul(inv).mul(w)]);
             }
         }
     }
@@ -41,11 +41,11 @@ vectorised! {
         for ((dy, x), dx) in dy.chunks_exact(d).zip(x.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
             // SAFETY: every slice here holds d floats; dweight is both input and output at the same place.
             unsafe {
-                let squares = fold::<V, 1>(d, [x.as_ptr()], |[x], sum| x.fma(x, sum));
-                let dot = fold::<V, 3>(d, [dy.as_ptr(), weight.as_ptr(), x.as_ptr()], |[dy, w, x], sum| dy.mul(w).fma(x, sum));
+                let squares = fold!(V, d, [x: x.as_ptr()], sum, x.fma(x, sum));
+                let dot = fold!(V, d, [dy: dy.as_ptr(), w: weight.as_ptr(), x: x.as_ptr()], sum, dy.mul(w).fma(x, sum));
                 let scale = 1.0 / (squares / d as f32 + eps).sqrt();
                 let (inv, shrink) = (V::splat(scale), V::splat(-scale * scale * scale * dot / d as f32));
-                map::<V, 4, 2>(d, [dy.as_ptr(), x.as_ptr(), weight.as_ptr(), dweight.as_ptr()], [dx.as_mut_ptr(), dweight.as_mut_ptr()], |[dy, x, w, sum]| {
+                map!(V, d, [dy: dy.as_ptr(), x: x.as_ptr(), w: weight.as_ptr(), sum: dweight.as_ptr()] => [dx.as_mut_ptr(), dweight.as_mut_ptr()], {
                     [dy.mul(w).fma(inv, shrink.mul(x)), dy.mul(x).fma(inv, sum)]
                 });
             }
@@ -60,12 +60,12 @@ vectorised! {
 #[inline(always)]
 unsafe fn moments<V: Vector>(x: *const f32, d: usize, eps: f32) -> (f32, f32) {
     // SAFETY: the caller's promise.
-    let mean = unsafe { fold::<V, 1>(d, [x], |[x], sum| sum.add(x)) } / d as f32;
+    let mean = unsafe { fold!(V, d, [x: x], sum, sum.add(x)) } / d as f32;
     let shift = V::splat(mean);
     let whole = d / V::LANES * V::LANES;
     // SAFETY: whole <= d. The rest goes one by one: padding would add mean² to the sum.
     let mut squares = unsafe {
-        fold::<V, 1>(whole, [x], |[x], sum| {
+        fold!(V, whole, [x: x], sum, {
             let c = x.sub(shift);
             c.fma(c, sum)
         })
@@ -88,7 +88,7 @@ vectorised! {
             unsafe {
                 let (mean, inv) = moments::<V>(x.as_ptr(), d, eps);
                 let (mean, inv) = (V::splat(mean), V::splat(inv));
-                map::<V, 3, 1>(d, [x.as_ptr(), weight.as_ptr(), bias.as_ptr()], [y.as_mut_ptr()], |[x, w, b]| [x.sub(mean).mul(inv).fma(w, b)]);
+                map!(V, d, [x: x.as_ptr(), w: weight.as_ptr(), b: bias.as_ptr()] => [y.as_mut_ptr()], [x.sub(mean).mul(inv).fma(w, b)]);
             }
         }
     }
@@ -106,11 +106,10 @@ vectorised! {
             unsafe {
                 let (mean, inv) = moments::<V>(x.as_ptr(), d, eps);
                 let (mean, inv) = (V::splat(mean), V::splat(inv));
-                let g = fold::<V, 2>(d, [dy.as_ptr(), weight.as_ptr()], |[dy, w], sum| dy.fma(w, sum)) / d as f32;
-                let gx = fold::<V, 3>(d, [dy.as_ptr(), weight.as_ptr(), x.as_ptr()], |[dy, w, x], sum| dy.mul(w).fma(x.sub(mean).mul(inv), sum)) / d as f32;
+                let g = fold!(V, d, [dy: dy.as_ptr(), w: weight.as_ptr()], sum, dy.fma(w, sum)) / d as f32;
+                let gx = fold!(V, d, [dy: dy.as_ptr(), w: weight.as_ptr(), x: x.as_ptr()], sum, dy.mul(w).fma(x.sub(mean).mul(inv), sum)) / d as f32;
                 let (g, gx) = (V::splat(g), V::splat(-gx));
-                let inputs = [dy.as_ptr(), x.as_ptr(), weight.as_ptr(), dweight.as_ptr(), dbias.as_ptr()];
-                map::<V, 5, 3>(d, inputs, [dx.as_mut_ptr(), dweight.as_mut_ptr(), dbias.as_mut_ptr()], |[dy, x, w, dw, db]| {
+                map!(V, d, [dy: dy.as_ptr(), x: x.as_ptr(), w: weight.as_ptr(), dw: dweight.as_ptr(), db: dbias.as_ptr()] => [dx.as_mut_ptr(), dweight.as_mut_ptr(), dbias.as_mut_ptr()], {
                     let hat = x.sub(mean).mul(inv);
                     [hat.fma(gx, dy.mul(w).sub(g)).mul(inv), dy.fma(hat, dw), db.add(dy)]
                 });

@@ -2,15 +2,15 @@
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, place, product};
 use crate::pool::{parallel_for, parallel_ranges, SharedMut};
-use crate::vector::{fold, map, GRAIN};
-use crate::vectorised;
+use crate::vector::GRAIN;
+use crate::{fold, map, vectorised};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 vectorised! {
     fn sum_part<V>(x: &[f32]) -> f32 {
         // SAFETY: x holds x.len() floats.
-        unsafe { fold::<V, 1>(x.len(), [x.as_ptr()], |[x], sum| sum.add(x)) }
+        unsafe { fold!(V, x.len(), [x: x.as_ptr()], sum, sum.add(x)) }
     }
 }
 
@@ -57,7 +57,7 @@ vectorised! {
         for row in 0..rows {
             let part = &x[row * width + start..][..n];
             // SAFETY: both hold n floats; out is input and output at the same place.
-            unsafe { map::<V, 2, 1>(n, [part.as_ptr(), out.as_ptr()], [out.as_mut_ptr()], |[x, sum]| [sum.add(x)]) };
+            unsafe { map!(V, n, [x: part.as_ptr(), sum: out.as_ptr()] => [out.as_mut_ptr()], [sum.add(x)]) };
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, product};
 use crate::pool::{parallel_ranges, SharedMut};
-use crate::vector::map;
-use crate::vectorised;
+use crate::{map, vectorised};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use std::sync::{Arc, Mutex};
@@ -70,7 +69,7 @@ vectorised! {
             // SAFETY: x and y hold dim >= 2 half floats, cos and sin half.
             unsafe {
                 let (low, high) = (y.as_mut_ptr(), y.as_mut_ptr().add(half));
-                map::<V, 4, 2>(half, [x.as_ptr(), x.as_ptr().add(half), cos.as_ptr(), sin.as_ptr()], [low, high], |[a, b, c, s]| {
+                map!(V, half, [a: x.as_ptr(), b: x.as_ptr().add(half), c: cos.as_ptr(), s: sin.as_ptr()] => [low, high], {
                     let s = s.mul(sign);
                     [a.mul(c).sub(b.mul(s)), b.mul(c).add(a.mul(s))]
                 });

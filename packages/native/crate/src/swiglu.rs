@@ -2,8 +2,8 @@
 
 use crate::border::{disjoint, floats, floats_mut, guard, place};
 use crate::pool::{parallel_ranges, SharedMut};
-use crate::vector::{map, GRAIN};
-use crate::vectorised;
+use crate::vector::GRAIN;
+use crate::{map, vectorised};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -11,7 +11,7 @@ vectorised! {
     fn forward_part<V>(gate: &[f32], up: &[f32], y: &mut [f32]) {
         assert!(gate.len() == y.len() && up.len() == y.len());
         // SAFETY: all three hold y.len() floats.
-        unsafe { map::<V, 2, 1>(y.len(), [gate.as_ptr(), up.as_ptr()], [y.as_mut_ptr()], |[g, u]| [g.mul(g.sigmoid()).mul(u)]) }
+        unsafe { map!(V, y.len(), [g: gate.as_ptr(), u: up.as_ptr()] => [y.as_mut_ptr()], [g.mul(g.sigmoid()).mul(u)]) }
     }
 }
 
@@ -23,7 +23,7 @@ vectorised! {
         let one = V::splat(1.0);
         // SAFETY: all five hold n floats.
         unsafe {
-            map::<V, 3, 2>(n, [dy.as_ptr(), gate.as_ptr(), up.as_ptr()], [dgate.as_mut_ptr(), dup.as_mut_ptr()], |[dy, g, u]| {
+            map!(V, n, [dy: dy.as_ptr(), g: gate.as_ptr(), u: up.as_ptr()] => [dgate.as_mut_ptr(), dup.as_mut_ptr()], {
                 let s = g.sigmoid();
                 [dy.mul(u).mul(s.mul(g.fma(one.sub(s), one))), dy.mul(g.mul(s))]
             });

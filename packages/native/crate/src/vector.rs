@@ -97,6 +97,29 @@ pub trait Vector: Copy {
     /// `self` where not `key < bound`, else 0.
     fn zero_where_below(self, key: Self, bound: Self) -> Self;
 
+    /// The first `count < LANES` lanes, the rest zero.
+    ///
+    /// # Safety
+    /// `p` must be readable for `count` floats.
+    #[inline(always)]
+    unsafe fn load_part(p: *const f32, count: usize) -> Self {
+        let mut buffer = [0.0f32; 16];
+        // SAFETY: the caller's promise; no vector is wider than the buffer.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, buffer.as_mut_ptr(), count.min(16));
+            Self::load(buffer.as_ptr())
+        }
+    }
+    /// The first `count < LANES` lanes go to `p`.
+    ///
+    /// # Safety
+    /// `p` must be writable for `count` floats.
+    #[inline(always)]
+    unsafe fn store_part(self, p: *mut f32, count: usize) {
+        let lanes = self.lanes();
+        // SAFETY: the caller's promise; the array holds 16 floats.
+        unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count.min(16)) }
+    }
     /// The lanes as an array on the stack, the rest zero.
     #[inline(always)]
     fn lanes(self) -> [f32; 16] {
@@ -280,6 +303,24 @@ mod x86 {
             fma(a, b) => _mm256_fmadd_ps, max(o) => _mm256_max_ps, min(o) => _mm256_min_ps, sqrt() => _mm256_sqrt_ps,
         }
         #[inline(always)]
+        fn sum(self) -> f32 {
+            // SAFETY: the processor was checked (see `vectorised!`). Lane i is added to lane i + half, as in the general form.
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+            }
+        }
+        #[inline(always)]
+        fn top(self) -> f32 {
+            // SAFETY: as above.
+            unsafe {
+                let four = _mm_max_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+                let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+            }
+        }
+        #[inline(always)]
         fn round(self) -> Self {
             // SAFETY: the processor was checked (see `vectorised!`).
             Self(unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
@@ -298,6 +339,14 @@ mod x86 {
         fn zero_where_below(self, key: Self, bound: Self) -> Self {
             // SAFETY: the processor was checked (see `vectorised!`).
             Self(unsafe { _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(key.0, bound.0), self.0) })
+        }
+    }
+
+    impl Avx512 {
+        #[inline(always)]
+        fn halves(self) -> [Avx2; 2] {
+            // SAFETY: the processor was checked (see `vectorised!`); a level with AVX-512 has AVX2.
+            unsafe { [Avx2(_mm512_castps512_ps256(self.0)), Avx2(_mm512_extractf32x8_ps::<1>(self.0))] }
         }
     }
 
@@ -323,6 +372,16 @@ mod x86 {
             fma(a, b) => _mm512_fmadd_ps, max(o) => _mm512_max_ps, min(o) => _mm512_min_ps, sqrt() => _mm512_sqrt_ps,
         }
         #[inline(always)]
+        fn sum(self) -> f32 {
+            let [low, high] = self.halves();
+            low.add(high).sum()
+        }
+        #[inline(always)]
+        fn top(self) -> f32 {
+            let [low, high] = self.halves();
+            low.max(high).top()
+        }
+        #[inline(always)]
         fn round(self) -> Self {
             // SAFETY: the processor was checked (see `vectorised!`).
             Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
@@ -345,96 +404,85 @@ mod x86 {
     }
 }
 
-/// Applies `f` to whole vectors of `n` floats: `inputs` in, `outputs` out; the last, partial vector goes through padded buffers.
+/// Computes whole vectors of `n` floats: `map!(V, n, [x: input, …] => [output, …], [value, …])`; the last, partial vector goes through padded buffers.
 ///
-/// # Safety
-/// Every pointer must be valid for `n` floats; an output may equal an input, but may not overlap one otherwise.
-#[inline(always)]
-pub unsafe fn map<V: Vector, const I: usize, const O: usize>(
-    n: usize,
-    inputs: [*const f32; I],
-    outputs: [*mut f32; O],
-    f: impl Fn([V; I]) -> [V; O],
-) {
-    let whole = n / V::LANES * V::LANES;
-    let mut i = 0;
-    while i < whole {
-        // SAFETY: i + LANES <= n, and the caller's promise.
-        unsafe {
-            let result = f(inputs.map(|p| V::load(p.add(i))));
-            for (value, p) in result.into_iter().zip(outputs) {
-                value.store(p.add(i));
+/// A macro and not a function of closures: the compiler does not give a closure the processor features of the function that it stands in, and one that it
+/// leaves out of line runs a hundred times slower.
+///
+/// Used in `unsafe`: every pointer must be valid for `n` floats; an output may equal an input, but may not overlap one otherwise.
+#[macro_export]
+macro_rules! map {
+    ($v:ident, $n:expr, [$($x:ident: $input:expr),+ $(,)?] => [$($output:expr),+ $(,)?], $body:expr) => {{
+        let n: usize = $n;
+        let outputs = [$($output),+];
+        let whole = n / $v::LANES * $v::LANES;
+        let mut i = 0;
+        while i < whole {
+            $(let $x = $v::load(($input).add(i));)+
+            let results = $body;
+            let mut k = 0;
+            while k < results.len() {
+                results[k].store(outputs[k].add(i));
+                k += 1;
+            }
+            i += $v::LANES;
+        }
+        let rest = n - whole;
+        if rest > 0 {
+            $(let $x = $v::load_part(($input).add(whole), rest);)+
+            let results = $body;
+            let mut k = 0;
+            while k < results.len() {
+                results[k].store_part(outputs[k].add(whole), rest);
+                k += 1;
             }
         }
-        i += V::LANES;
-    }
-    let rest = n - whole;
-    if rest > 0 {
-        let mut padded = [[0.0f32; 16]; I];
-        for (buffer, p) in padded.iter_mut().zip(inputs) {
-            // SAFETY: `rest` floats are left in each input; the buffer holds 16.
-            unsafe { std::ptr::copy_nonoverlapping(p.add(whole), buffer.as_mut_ptr(), rest) };
-        }
-        // SAFETY: the buffers hold 16 floats, no vector is wider.
-        let result = f(padded.map(|buffer| unsafe { V::load(buffer.as_ptr()) }));
-        for (value, p) in result.into_iter().zip(outputs) {
-            let lanes = value.lanes();
-            // SAFETY: `rest` floats are left in each output.
-            unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), p.add(whole), rest) };
-        }
-    }
+    }};
 }
 
-/// Sums `f` over `n` floats: lanes first, in four accumulators, then across; the order depends on `n` alone.
+/// Sums over `n` floats: `fold!(V, n, [x: input, …], sum, next sum)`. Four vectors of partial sums, then across the lanes; the order depends on `n` alone.
+/// Zeros in all inputs must leave the sum as it is.
 ///
-/// # Safety
-/// Every pointer must be readable for `n` floats.
-#[inline(always)]
-pub unsafe fn fold<V: Vector, const I: usize>(
-    n: usize,
-    inputs: [*const f32; I],
-    f: impl Fn([V; I], V) -> V,
-) -> f32 {
-    let zero = V::splat(0.0);
-    let mut sums = [zero; 4];
-    let step = 4 * V::LANES;
-    let mut i = 0;
-    while i + step <= n {
-        for (k, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: i + 4 * LANES <= n, and the caller's promise.
-            *sum = f(inputs.map(|p| unsafe { V::load(p.add(i + k * V::LANES)) }), *sum);
+/// Used in `unsafe`: every pointer must be readable for `n` floats.
+#[macro_export]
+macro_rules! fold {
+    ($v:ident, $n:expr, [$($x:ident: $input:expr),+ $(,)?], $sum:ident, $body:expr) => {{
+        let n: usize = $n;
+        let mut sums = [$v::splat(0.0); 4];
+        let step = 4 * $v::LANES;
+        let mut i = 0;
+        while i + step <= n {
+            let mut k = 0;
+            while k < 4 {
+                $(let $x = $v::load(($input).add(i + k * $v::LANES));)+
+                let $sum = sums[k];
+                sums[k] = $body;
+                k += 1;
+            }
+            i += step;
         }
-        i += step;
-    }
-    while i + V::LANES <= n {
-        // SAFETY: i + LANES <= n.
-        sums[0] = f(inputs.map(|p| unsafe { V::load(p.add(i)) }), sums[0]);
-        i += V::LANES;
-    }
-    let rest = n - i;
-    if rest > 0 {
-        let padded = inputs.map(|p| {
-            let mut buffer = [0.0f32; 16];
-            // SAFETY: `rest` floats are left; the buffer holds 16.
-            unsafe { std::ptr::copy_nonoverlapping(p.add(i), buffer.as_mut_ptr(), rest) };
-            // SAFETY: as above.
-            unsafe { V::load(buffer.as_ptr()) }
-        });
-        // `f` of zeros must be 0 + sum; that holds for the sums used here.
-        sums[1] = f(padded, sums[1]);
-    }
-    sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum()
+        while i + $v::LANES <= n {
+            $(let $x = $v::load(($input).add(i));)+
+            let $sum = sums[0];
+            sums[0] = $body;
+            i += $v::LANES;
+        }
+        if i < n {
+            $(let $x = $v::load_part(($input).add(i), n - i);)+
+            let $sum = sums[1];
+            sums[1] = $body;
+        }
+        sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum()
+    }};
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     vectorised! {
         fn exps<V>(x: &[f32], y: &mut [f32]) {
             assert_eq!(x.len(), y.len());
             // SAFETY: both slices hold x.len() floats.
-            unsafe { map::<V, 1, 1>(x.len(), [x.as_ptr()], [y.as_mut_ptr()], |[x]| [x.exp()]) }
+            unsafe { map!(V, x.len(), [v: x.as_ptr()] => [y.as_mut_ptr()], [v.exp()]) }
         }
     }
 
