@@ -127,7 +127,8 @@ describe('help and machine', () => {
     const { spawnSync } = await import('node:child_process');
     const { fileURLToPath } = await import('node:url');
     const bin = fileURLToPath(new URL('../bin/espalier.js', import.meta.url));
-    const piped = spawnSync('sh', ['-c', `"${process.execPath}" "${bin}" rpt --help | true`], { encoding: 'utf8' });
+    const { FORCE_COLOR: _force, NO_COLOR: _none, ...env } = process.env; // Node warns when both are set
+    const piped = spawnSync('sh', ['-c', `"${process.execPath}" "${bin}" rpt --help | true`], { encoding: 'utf8', env });
     expect(piped.stderr).toBe('');
   });
 });

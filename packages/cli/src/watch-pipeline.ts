@@ -2,7 +2,7 @@ import { formatNumber, type PipelineEvent } from '@espalier/pipeline';
 import { startProgress, type Progress } from './progress';
 
 /** Metrics that are worth a place in a progress bar. */
-const shown = ['reward', 'loss', 'mean_token_accuracy', 'completions/mean_length'];
+const shown = ['reward', 'loss', 'completions/mean_length'];
 
 /**
  * Shows a pipeline's events on standard error: a progress bar a stage, and a line where one begins or is kept from an earlier run.

@@ -39,7 +39,7 @@ export function formatNumber(value: number | undefined): string {
 /** Text in columns: numbers right-aligned, the rest left-aligned. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = header.map((title, c) => Math.max(title.length, ...rows.map((row) => (row[c] ?? '').length)));
-  const numeric = header.map((_, c) => rows.some((row) => row[c]) && rows.every((row) => !row[c] || Number.isFinite(Number(row[c]))));
+  const numeric = header.map((_, c) => rows.some((row) => row[c]) && rows.every((row) => !row[c] || Number.isFinite(Number(row[c].replace(/\s*%$/, '')))));
   const line = (cells: readonly string[]) => widths.map((width, c) => (numeric[c] ? (cells[c] ?? '').padStart(width) : (cells[c] ?? '').padEnd(width))).join('  ').trimEnd();
   return [line(header), widths.map((width) => '─'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
 }
