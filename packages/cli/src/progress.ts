@@ -25,6 +25,8 @@ export interface ProgressOptions {
   /** Where it begins, for a run that was resumed. */
   start?: number;
   quiet?: boolean;
+  /** When the work began, by `performance.now()`. Default: now. */
+  began?: number;
   /** Seconds between lines where there is no terminal. Default 5. */
   every?: number;
 }
@@ -33,7 +35,7 @@ export function startProgress(title: string, options: ProgressOptions): Progress
   if (options.quiet) return { update: () => undefined, note: (text) => void process.stderr.write(`${text}\n`), stop: () => undefined };
   const { unit, total } = options;
   const start = options.start ?? 0;
-  const began = performance.now();
+  const began = options.began ?? performance.now();
   const measure = (done: number): { rate: number; left: string } => {
     const seconds = (performance.now() - began) / 1000;
     const rate = seconds > 0 ? (done - start) / seconds : 0;

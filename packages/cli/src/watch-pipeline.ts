@@ -13,13 +13,15 @@ const shown = ['reward', 'loss', 'completions/mean_length'];
  */
 export function watchPipeline(note: (line: string) => void): { onEvent(event: PipelineEvent): void; stop(): void } {
   let progress: Progress | undefined;
+  let began = 0;
   return {
     onEvent(event) {
       if (event.type === 'stage-start') {
         progress = undefined;
+        began = performance.now();
         note(`stage ${event.index + 1}/${event.total} ${event.stage}${event.resuming ? ' (going on)' : ''}`);
       } else if (event.type === 'step') {
-        progress ??= startProgress(event.stage, { unit: 'step', total: event.total, start: event.step - 1 });
+        progress ??= startProgress(event.stage, { unit: 'step', total: event.total, start: event.step - 1, began });
         progress.update(event.step, shown.filter((name) => Number.isFinite(event.metrics[name])).map((name) => `${name} ${formatNumber(event.metrics[name])}`).join(' · '));
       } else {
         progress?.stop();

@@ -94,6 +94,7 @@ export const generateCommand = () =>
           if (done.length > 1) output.line(`${i === 0 ? '' : '\n'}── ${values.file === undefined ? '' : `prompt ${completion.requestId}, `}completion ${completion.index}`);
           output.line(completion.text);
         }
+        if (signal.aborted) throw new EspalierError('aborted', `stopped after ${done.filter(({ finishReason }) => finishReason !== 'aborted').length} of ${total} completions`);
       } finally {
         await engine.close();
       }

@@ -8,6 +8,7 @@ import { modelArguments, type ModelArgumentsInput, type TrainerCallback, type Tr
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { buildCommand, type CommandContext } from '../command';
+import { camelCase } from '../fields';
 import { startProgress, type Progress } from '../progress';
 import { recallRun, rememberRun } from '../run-memory';
 import { dataFields, openData, pluginFields } from './data-fields';
@@ -103,6 +104,8 @@ export function trainCommand<Shape extends z.ZodRawShape>(spec: TrainCommandSpec
 async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>, config: z.ZodRawShape, values: Record<string, unknown>, context: CommandContext): Promise<void> {
   const { output, signal } = context;
   const args = Object.fromEntries(Object.keys(config).map((name) => [name, values[name]]).filter(([, value]) => value !== undefined)) as Record<string, unknown>;
+  const schedule = args['lrSchedulerKwargs'] as Record<string, unknown> | undefined;
+  if (schedule) args['lrSchedulerKwargs'] = Object.fromEntries(Object.entries(schedule).map(([name, value]) => [camelCase(name), value]));
   spec.check(args);
   const modelArgs = modelArgsOf(values);
   if (signal.aborted) throw new EspalierError('aborted', 'stopped before the first step');
