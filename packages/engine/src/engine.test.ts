@@ -270,6 +270,14 @@ describe.skipIf(!built)(`on a thread of its own${built ? '' : ' (skipped: packag
     const requests = [{ id: 'a', prompt: Int32Array.of(5, 6, 7), seed: 1, n: 3, sampling: { maxNewTokens: 8 } }];
     const [here, there] = [await generateAll(inline, requests), await generateAll(threaded, requests)];
     for (const [name, completion] of here) expect(there.get(name)).toEqual(completion);
+    const controller = new AbortController();
+    const reasons: string[] = [];
+    const uneven = [2, 90].map((maxNewTokens, i) => ({ id: `${i}`, prompt: Int32Array.of(5, 6), seed: 1, n: 2, sampling: { maxNewTokens, ignoreEos: true } }));
+    for await (const { finishReason } of threaded.generate(uneven, { signal: controller.signal })) {
+      reasons.push(finishReason);
+      controller.abort();
+    }
+    expect(reasons.sort()).toEqual(['aborted', 'aborted', 'length', 'length']);
     await expect(threaded.learner.load(join(fixture('smollm2'), 'nowhere'))).rejects.toMatchObject({ code: 'not_found' });
     await threaded.close();
     await expect(threaded.learner.publish()).rejects.toMatchObject({ code: 'closed' });

@@ -154,6 +154,19 @@ describe('the learner', () => {
     training.clearGradients();
   });
 
+  it('shows pairs without a token to train on to the objective, and computes nothing for them', async () => {
+    const { learner, calls, training } = direct(1);
+    const { actionIndex, offsets } = batch; // sequences 1, 2, 3 start from 0; 5, 6, 7 from 4
+    const kept = [...actionIndex.keys()].filter((a) => actionIndex[a] < offsets[3]); // of 1 and 2 only
+    const paired: TokenBatch = { ...batch, actionIndex: actionIndex.slice(0, kept.length), columns: { weights: batch.columns.weights.slice(0, kept.length) }, pairs: Int32Array.of(1, 2, 5, 6) };
+    const pairs: number[] = [];
+    const objective = weightedNll('pair');
+    await learner.forwardBackward(paired, { ...objective, evaluate: (outputs, seen) => (pairs.push(seen.pairs!.length / 2), objective.evaluate(outputs, seen)) });
+    expect(pairs).toEqual([1, 1]);
+    expect(calls.filter((method) => method === 'tapeForward')).toHaveLength(1);
+    training.clearGradients();
+  });
+
   it('answers a repeated sequence number with what it answered before', async () => {
     const { learner, calls, training } = direct(10_000);
     const first = await learner.forwardBackward(batch, weightedNll(), { seq: 1 });

@@ -104,6 +104,14 @@ export class EngineLearner implements Learner {
     const total: ForwardBackwardResult = { loss: 0, metrics: {} };
     for (const micro of parts) {
       throwIfAborted(options.signal);
+      if (micro.actions.length === 0) {
+        // Pairs without a token to train on: nothing to compute, but the objective may count them.
+        const nothing: Outputs = Object.fromEntries(objective.needs.map((name) => [name, new Float32Array(0)]));
+        const { loss, metrics } = await this.evaluate(objective, nothing, objectiveBatch(batch, micro), null);
+        total.loss += loss;
+        addMetrics(total.metrics, metrics);
+        continue;
+      }
       const { tape, outputs } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1 });
       const evaluation = await this.evaluate(objective, outputs, objectiveBatch(batch, micro), tape);
       total.loss += evaluation.loss;
@@ -135,6 +143,7 @@ export class EngineLearner implements Learner {
     const whole: Outputs = Object.fromEntries(needs.map((name) => [name, new Float32Array(length)]));
     for (const micro of parts) {
       throwIfAborted(options.signal);
+      if (micro.actions.length === 0) continue;
       const outputs = await this.connection.call('forward', { part: micro.part, needs, temperature: options.temperature ?? 1, reference: options.reference ?? false });
       scatterOutputs(whole, outputs, micro.actions, length);
     }
