@@ -1,14 +1,13 @@
 import { availableParallelism, cpus, freemem, platform, release, totalmem, arch } from 'node:os';
-import { nativeStatus } from '@espalier/native';
 import { formatTable } from '@espalier/pipeline';
 import { isEspalierError } from '@espalier/spec';
-import { matmulPrecision, probeBackends, selectBackend } from '@espalier/tensor';
 import { buildCommand } from '../command';
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
 
 /** What this machine can do, as `doctor --json` prints it. */
 export async function examine() {
+  const [{ nativeStatus }, { matmulPrecision, probeBackends, selectBackend }] = await Promise.all([import('@espalier/native'), import('@espalier/tensor')]);
   const backends = await probeBackends();
   let chosen: string | null = null;
   let problem: string | null = null;

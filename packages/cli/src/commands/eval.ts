@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { extname } from 'node:path';
 import { loadJsonl } from '@espalier/data';
-import { openEngine } from '@espalier/engine';
 import { evaluatePolicy, formatNumber, perplexityOf, resolveRewards } from '@espalier/pipeline';
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
@@ -54,6 +53,7 @@ export const evalCommand = () =>
       const rewards = await resolveRewards(values.reward ?? [], await openRegistry(values.plugin));
       const texts = values.text === undefined ? null : await readTexts(values.text);
 
+      const { openEngine } = await import('@espalier/engine'); // loaded when a model is: help and wrong usage need not wait
       const engine = await openEngine(defined({ model: values.model, backend: values.backend, precision: values.precision, signal }));
       const started = performance.now();
       try {

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import { loadJsonl, toPrompt } from '@espalier/data';
-import { openEngine } from '@espalier/engine';
 import { EspalierError, type Completion, type GenerateRequest, type Message } from '@espalier/spec';
 import { z } from 'zod';
 import { buildCommand, defined } from '../command';
@@ -51,6 +50,7 @@ export const generateCommand = () =>
       const prompts: Prompt[] = values.file !== undefined ? await readPrompts(values.file) : [values.prompt!];
       if (prompts.length === 0) throw new EspalierError('bad_data', `${values.file} holds no prompt`);
 
+      const { openEngine } = await import('@espalier/engine'); // loaded when a model is: help and wrong usage need not wait
       const engine = await openEngine({ ...defined({ model: values.model, backend: values.backend, precision: values.precision, signal }), seed: values.seed });
       try {
         const { tokenizer } = engine;

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { scoreText } from '@espalier/pipeline';
-import { openEngine } from '@espalier/engine';
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import { buildCommand, defined } from '../command';
@@ -23,6 +22,7 @@ export const scoreCommand = () =>
     async run(values, { output, signal }) {
       if ((values.text === undefined) === (values.file === undefined)) throw new EspalierError('usage', values.file ? '--text and --file are both given' : '--text is missing', { fix: 'give --text TEXT or --file FILE' });
       const text = values.text ?? readText(values.file!);
+      const { openEngine } = await import('@espalier/engine'); // loaded when a model is: help and wrong usage need not wait
       const engine = await openEngine(defined({ model: values.model, backend: values.backend, precision: values.precision, signal }));
       try {
         const { tokens, logps, nll, perplexity } = await scoreText(engine, text, defined({ maxLength: values.maxLength, signal }));

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { openEngine } from '@espalier/engine';
 import { defineStage, EspalierError, type Metrics, type MetricsHandle, type PolicyHandle, type SamplingOptions, type Stage } from '@espalier/spec';
 import { evaluationMetrics, type DatasetInput } from '@espalier/trainer';
 import { evaluatePolicy, perplexityOf } from '../evaluate-policy';
@@ -59,6 +58,7 @@ export function evaluate(options: EvaluateStageOptions): Stage<{ policy: PolicyH
       const { signal } = context;
       const rows = dataset === undefined ? null : await openRows(dataset, { endlessSize: 512, ...(options.limit === undefined ? {} : { limit: options.limit }) });
       const weighted = await resolveRewards(rewards, registry);
+      const { openEngine } = await import('@espalier/engine'); // loaded when a model is
       const engine = await openEngine({
         model: policy.path,
         ...(backend === undefined ? {} : { backend }),

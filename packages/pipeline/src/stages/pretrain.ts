@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { byteTokenizer, createModel, type NewModelConfig, type Tokenizer } from '@espalier/models';
+import type { NewModelConfig, Tokenizer } from '@espalier/models';
 import { parseSFTConfig, sftConfig, type SFTConfigInput } from '@espalier/sft';
 import { defineStage, EspalierError, type MetricsHandle, type PolicyHandle, type Stage } from '@espalier/spec';
 import { digestPath } from '../digest';
@@ -41,6 +41,7 @@ export function pretrain(options: PretrainStageOptions): Stage<Record<never, nev
       if (!existsSync(initial)) {
         const fresh = `${initial}.writing`;
         await rm(fresh, { recursive: true, force: true });
+        const { byteTokenizer, createModel } = await import('@espalier/models'); // loaded when a model is
         await createModel(fresh, { config: model, tokenizer: tokenizer === 'bytes' ? byteTokenizer() : tokenizer, seed: (config['seed'] as number | undefined) ?? context.seed });
         await rename(fresh, initial);
       }
