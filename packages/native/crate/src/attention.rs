@@ -203,6 +203,7 @@ unsafe fn multiply<V: Vector>(
 }
 
 /// Copies head `head` of the rows of logical positions `from .. from + count` as `[dim, TILE]`, the rest zero.
+#[allow(clippy::too_many_arguments)]
 fn pack_transposed(
     x: &[f32],
     span: &Span,
@@ -227,6 +228,7 @@ fn pack_transposed(
 }
 
 /// The same as `[count, padded]`.
+#[allow(clippy::too_many_arguments)]
 fn pack_rows(
     x: &[f32],
     span: &Span,
@@ -397,7 +399,7 @@ pub fn forward(
             }
         }
     }
-    tasks.sort_by(|a, b| b.0.cmp(&a.0)); // the longest contexts first, for balance
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.0)); // the longest contexts first, for balance
     let (o, lse) = (SharedMut::new(o), SharedMut::new(lse));
     parallel_for(tasks.len(), |task| {
         let (_, s, first, kv_head) = tasks[task];
@@ -582,7 +584,11 @@ pub fn backward(x: &Backward, shape: &Heads, spans: &[Span], dq: &mut [f32], dk:
 
 /// Checks sizes; the number of tokens is that of `q`.
 pub fn heads(heads: u32, kv_heads: u32, dim: u32, scale: f64, window: u32) -> Result<Heads> {
-    if heads == 0 || kv_heads == 0 || dim == 0 || heads % kv_heads != 0 || !(scale > 0.0 && scale.is_finite())
+    if heads == 0
+        || kv_heads == 0
+        || dim == 0
+        || !heads.is_multiple_of(kv_heads)
+        || !(scale > 0.0 && scale.is_finite())
     {
         return Err(fail(format!(
             "attention: {heads} query heads over {kv_heads} key heads of {dim}, scale {scale}"

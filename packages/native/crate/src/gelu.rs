@@ -8,7 +8,7 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 /// `2 sqrt(2/π)`.
-const TWICE: f32 = 1.595_769_1;
+const TWICE: f32 = 1.595_769_2;
 const CUBIC: f32 = 0.044_715;
 
 vectorised! {

@@ -5,7 +5,7 @@
 //!
 //! 1. **Penalty** (Keskar et al. 2019): `y[i] = z[i]`; for every distinct id in the history, `y[i] = z[i] < 0 ? z[i] * penalty : z[i] / penalty`.
 //! 2. **Greedy** when `temperature == 0`: the lowest id among the largest `y`.
-//! 3. **Weights**: `inverse = 1 / temperature`, `top = max y`, `w[i] = exp((y[i] - top) * inverse)` with `exp` as in [`exp`].
+//! 3. **Weights**: `inverse = 1 / temperature`, `top = max y`, `w[i] = exp((y[i] - top) * inverse)` with `exp` as in [`exp_lanes`].
 //! 4. **Top-k** when `0 < k < V`: with `t` the k-th largest of `y`, weights with `y[i] < t` become 0 (ties at `t` stay).
 //! 5. **Top-p** when `p < 1`: `total = lanes(w)` (see [`lanes`]); visit the ids with `w > 0` by descending `y`, lower id first among equals, with
 //!    `mass = 0`: keep the id while `mass < p * total`, then `mass += w`; all ids after the first one refused are refused. The first is always kept.
@@ -30,35 +30,22 @@ const LOG2_E: f64 = std::f64::consts::LOG2_E;
 const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
 const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
-/// `e^x` for `x <= 0`: 0 below -708; else with `k = round(x * LOG2_E)` and `r = (x - k * LN2_HIGH) - k * LN2_LOW`, Horner's scheme over `1 / n!`, `n = 13 … 0`, times `2^k`.
-#[inline(always)]
-fn exp(x: f64) -> f64 {
-    let clamped = if x < SMALLEST { SMALLEST } else { x };
-    let shifted = clamped * LOG2_E + ROUND;
-    let k = shifted - ROUND;
-    let r = (clamped - k * LN2_HIGH) - k * LN2_LOW;
-    let mut p = 1.0 / 6_227_020_800.0;
-    p = p * r + 1.0 / 479_001_600.0;
-    p = p * r + 1.0 / 39_916_800.0;
-    p = p * r + 1.0 / 3_628_800.0;
-    p = p * r + 1.0 / 362_880.0;
-    p = p * r + 1.0 / 40_320.0;
-    p = p * r + 1.0 / 5_040.0;
-    p = p * r + 1.0 / 720.0;
-    p = p * r + 1.0 / 120.0;
-    p = p * r + 1.0 / 24.0;
-    p = p * r + 1.0 / 6.0;
-    p = p * r + 0.5;
-    p = p * r + 1.0;
-    p = p * r + 1.0;
-    // `shifted` holds k in its low bits, so this is 2^k; k >= -1022 by the clamp above.
-    let scale = f64::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(1023)) << 52);
-    if x < SMALLEST {
-        0.0
-    } else {
-        p * scale
-    }
-}
+/// `1 / n!` for `n = 12 … 0`.
+const COEFFICIENTS: [f64; 13] = [
+    1.0 / 479_001_600.0,
+    1.0 / 39_916_800.0,
+    1.0 / 3_628_800.0,
+    1.0 / 362_880.0,
+    1.0 / 40_320.0,
+    1.0 / 5_040.0,
+    1.0 / 720.0,
+    1.0 / 120.0,
+    1.0 / 24.0,
+    1.0 / 6.0,
+    0.5,
+    1.0,
+    1.0,
+];
 
 /// Eight running sums, `lane = i mod 8`, added as `((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))`.
 #[inline(always)]
@@ -66,21 +53,48 @@ fn fold(s: [f64; 8]) -> f64 {
     ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))
 }
 
+/// `e^x` for `x <= 0`: 0 below -708; else with `k = round(x * LOG2_E)` and `r = (x - k * LN2_HIGH) - k * LN2_LOW`, Horner's scheme over `1 / n!`, `n = 13 … 0`,
+/// times `2^k`. Of eight numbers, step by step for all of them: so written, the compiler makes vectors of it.
+#[inline(always)]
+fn exp_lanes(x: [f64; 8]) -> [f64; 8] {
+    let (mut shifted, mut r, mut p) = ([0.0; 8], [0.0; 8], [1.0 / 6_227_020_800.0; 8]);
+    for l in 0..8 {
+        let clamped = if x[l] < SMALLEST { SMALLEST } else { x[l] };
+        shifted[l] = clamped * LOG2_E + ROUND;
+        let k = shifted[l] - ROUND;
+        r[l] = (clamped - k * LN2_HIGH) - k * LN2_LOW;
+    }
+    for coefficient in COEFFICIENTS {
+        for l in 0..8 {
+            p[l] = p[l] * r[l] + coefficient;
+        }
+    }
+    for l in 0..8 {
+        // `shifted` holds k in its low bits, so this is 2^k; k >= -1022 by the clamp above.
+        let scale =
+            f64::from_bits((shifted[l].to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(1023)) << 52);
+        let value = p[l] * scale;
+        p[l] = if x[l] < SMALLEST { 0.0 } else { value };
+    }
+    p
+}
+
 vectorised! {
     /// `out[i] = exp((y[i] - top) * inverse)`; returns `lanes(out)`.
     fn weigh<V>(y: &[f64], top: f64, inverse: f64, out: &mut [f64]) -> f64 {
         let mut sums = [0.0f64; 8];
-        let whole = y.len() / 8 * 8;
-        for (source, target) in y[..whole].chunks_exact(8).zip(out[..whole].chunks_exact_mut(8)) {
-            for lane in 0..8 {
-                let w = exp((source[lane] - top) * inverse);
-                target[lane] = w;
-                sums[lane] += w;
+        for (source, target) in y.chunks(8).zip(out.chunks_mut(8)) {
+            // What is missing in the last chunk weighs 0, and adding 0 changes no sum.
+            let mut x = [f64::NEG_INFINITY; 8];
+            x[..source.len()].copy_from_slice(source);
+            for value in &mut x {
+                *value = (*value - top) * inverse;
             }
-        }
-        for i in whole..y.len() {
-            out[i] = exp((y[i] - top) * inverse);
-            sums[i - whole] += out[i];
+            let w = exp_lanes(x);
+            for l in 0..8 {
+                sums[l] += w[l];
+            }
+            target.copy_from_slice(&w[..source.len()]);
         }
         fold(sums)
     }
@@ -386,6 +400,10 @@ pub fn sample_tokens(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn exp(x: f64) -> f64 {
+        exp_lanes([x; 8])[3]
+    }
 
     #[test]
     fn philox_gives_the_published_answers() {
