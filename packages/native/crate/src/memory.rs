@@ -16,6 +16,14 @@ pub const ALIGNMENT: usize = 64;
 /// From this size on, memory is asked for in huge pages.
 pub const HUGE_FROM: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
+/// Mappings are multiples of this, and so of every size of page up to 64 KB.
+#[cfg(target_os = "linux")]
+const PAGE: usize = 64 << 10;
+
+/// From this size on, memory is mapped by itself and goes back to the system when it is freed. The allocator would keep it: glibc raises the size from
+/// which it maps to that of the largest block ever freed, and holds on to what is smaller.
+#[cfg(target_os = "linux")]
+const MAPPED_FROM: usize = 256 << 10;
 
 /// Bytes held at the moment by `Block`s.
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
@@ -35,12 +43,10 @@ impl Block {
     /// `None` when the size is impossible or memory is exhausted.
     pub fn try_new(bytes: usize) -> Option<Self> {
         let align = if bytes >= HUGE_FROM { HUGE_PAGE } else { ALIGNMENT };
+        #[cfg(target_os = "linux")]
+        let bytes = if bytes >= MAPPED_FROM { bytes.checked_next_multiple_of(PAGE)? } else { bytes };
         let layout = Layout::from_size_align(bytes.max(ALIGNMENT), align).ok()?;
-        // SAFETY: the layout's size is at least `ALIGNMENT`, so not zero.
-        let data = unsafe { alloc(layout) };
-        if data.is_null() {
-            return None;
-        }
+        let data = Self::take(layout)?;
         #[cfg(target_os = "linux")]
         if bytes >= HUGE_FROM {
             // SAFETY: the range is ours; the advice changes no contents, and its failure changes nothing at all.
@@ -48,6 +54,16 @@ impl Block {
         }
         ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
         Some(Self { data, layout })
+    }
+
+    fn take(layout: Layout) -> Option<*mut u8> {
+        #[cfg(target_os = "linux")]
+        if layout.size() >= MAPPED_FROM {
+            return map(layout);
+        }
+        // SAFETY: the layout's size is at least `ALIGNMENT`, so not zero.
+        let data = unsafe { alloc(layout) };
+        (!data.is_null()).then_some(data)
     }
 
     /// Aborts when memory is exhausted, as `Vec` does.
@@ -69,8 +85,48 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         ALLOCATED.fetch_sub(self.layout.size(), Ordering::Relaxed);
+        #[cfg(target_os = "linux")]
+        if self.layout.size() >= MAPPED_FROM {
+            // SAFETY: `map` left exactly this range mapped, and it is unmapped once.
+            unsafe { libc::munmap(self.data.cast(), self.layout.size()) };
+            return;
+        }
         // SAFETY: allocated with this layout, and freed once.
         unsafe { dealloc(self.data, self.layout) };
+    }
+}
+
+/// Pages of the system's, aligned as the layout says.
+#[cfg(target_os = "linux")]
+fn map(layout: Layout) -> Option<*mut u8> {
+    let spare = if layout.align() > PAGE { layout.align() } else { 0 };
+    let total = layout.size().checked_add(spare)?;
+    // SAFETY: a new private mapping without a file touches nothing that exists.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            total,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return None;
+    }
+    let start = start.cast::<u8>();
+    let before = start.align_offset(layout.align());
+    // SAFETY: both ends lie inside the mapping, on page boundaries, and nobody uses them.
+    unsafe {
+        let data = start.add(before);
+        if before > 0 {
+            libc::munmap(start.cast(), before);
+        }
+        if spare > before {
+            libc::munmap(data.add(layout.size()).cast(), spare - before);
+        }
+        Some(data)
     }
 }
 
@@ -174,10 +230,12 @@ mod tests {
 
     #[test]
     fn blocks_are_aligned_and_counted() {
-        for bytes in [0, 1, 63, 64, 1000, HUGE_FROM, HUGE_FROM + 100] {
+        for bytes in [0, 1, 63, 64, 1000, 256 << 10, (256 << 10) + 1, HUGE_FROM, HUGE_FROM + 100] {
             let block = Block::new(bytes);
             assert_eq!(block.as_ptr() as usize % ALIGNMENT, 0);
             assert!(block.bytes() >= bytes);
+            // SAFETY: the block owns this many bytes.
+            unsafe { std::ptr::write_bytes(block.as_ptr(), 1, block.bytes()) };
         }
         assert!(Block::try_new(usize::MAX / 2).is_none());
     }
