@@ -79,7 +79,7 @@ describe('training', () => {
       },
     });
     expect(stopped.status).toBe(1);
-    expect(stopped.stderr).toContain('the run is saved');
+    expect(stopped.stderr).toContain('the run is being saved');
     expect(complaints(stopped)).toHaveLength(1);
     const done = onlyJson(await espalier(['rpt', '--resume', '--output-dir', output, '--max-steps', '4', '--json']));
     expect(done['steps']).toBe(4);

@@ -19,7 +19,7 @@ export const runCommand = () =>
     summary: 'run a pipeline',
     shape,
     argument: { syntax: '<file>', field: 'file', help: shape.file.description ?? '' },
-    interrupt: 'stopping after this step: the run is saved',
+    interrupt: 'stopping: the run is being saved',
     notes: 'With --json: {"output_dir", "seed", "stages": [{"name", "dir", "skipped", "seconds", "metrics"}], "policy"}.',
     async run(values, { output, signal }) {
       const config = await loadConfig(values.file);

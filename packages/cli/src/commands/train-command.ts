@@ -94,7 +94,7 @@ export function trainCommand<Shape extends z.ZodRawShape>(spec: TrainCommandSpec
     help: fieldHelp,
     whole: [...(spec.whole ?? []), 'taskTemplate'],
     config: true,
-    interrupt: 'stopping after this step: the run is saved',
+    interrupt: 'stopping: the run is being saved',
     notes: `${spec.notes ? `${spec.notes} ` : ''}Rows, rewards and flags have TRL's names. With --json: {"output_dir", "model", "steps", "seconds", "metrics", "eval"}: "model" is a folder that transformers loads.`,
     complete: (given) => recallRun(spec.name, given),
     run: (values, context) => train(spec, config, values as Record<string, unknown>, context),
