@@ -142,11 +142,11 @@ describe.skipIf(!status.available)('the backend native', () => {
   });
 
   it('trims what lay idle between two trims', () => {
-    const pool = new BufferPool(loadNative()!);
+    const pool = new BufferPool(loadNative()!, 100);
     const held = Array.from({ length: 5 }, () => pool.take(10_000));
     held.forEach((values) => pool.give(values));
     expect(pool.statistics()).toEqual({ inUse: 0, free: 5 * classSize(40_000) });
-    for (let i = 0; i < 40_001; i++) pool.give(pool.take(10_000)); // one of the five is in use at a time
+    for (let i = 0; i < 201; i++) pool.give(pool.take(10_000)); // one of the five is in use at a time
     expect(pool.statistics().free).toBe(classSize(40_000));
     pool.dispose();
     expect(pool.statistics().free).toBe(0);

@@ -2,10 +2,10 @@ import type { NativeBinding } from './binding';
 
 /** Below this many floats an array of V8's own is cheaper than anything pooled. */
 const SMALL = 256;
-/** After this many requests, buffers that lay idle all the while are freed. */
-const REQUESTS_BETWEEN_TRIMS = 20_000;
+/** After this many requests, buffers that lay idle all the while are freed: about a hundred training steps, or a few hundred tokens of decoding. */
+const REQUESTS_BETWEEN_TRIMS = 300_000;
 /** After this long without a request, all idle buffers are freed. */
-const IDLE_MILLISECONDS = 10_000;
+const IDLE_MILLISECONDS = 60_000;
 
 interface SizeClass {
   free: ArrayBuffer[];
@@ -20,7 +20,7 @@ export interface PoolStatistics {
 }
 
 /**
- * Buffers that Rust allocates, aligned to cache lines, and that return here when the last tensor on them goes. First touch of fresh memory is slow, so they are used again,
+ * Buffers that Rust allocates, aligned to cache lines, and that return here when the last tensor on them goes. First touch of fresh memory is slow (on some virtual machines slower than the kernel that does it), so they are used again,
  * in size classes that are at most a quarter too large.
  *
  * A buffer that left the backend (read out, or taken over by another tensor) is forgotten: it belongs to whoever holds it, and the garbage collector frees it.
@@ -35,14 +35,17 @@ export class BufferPool {
   private idleTimer: NodeJS.Timeout | undefined;
   private requestsAtTimer = 0;
 
-  constructor(private readonly binding: NativeBinding) {}
+  constructor(
+    private readonly binding: NativeBinding,
+    private readonly requestsBetweenTrims = REQUESTS_BETWEEN_TRIMS,
+  ) {}
 
   /** `n` floats of arbitrary contents. */
   take(n: number): Float32Array {
     if (n < SMALL) return new Float32Array(n);
     const size = classSize(n * 4);
     this.requests++;
-    if (this.requests % REQUESTS_BETWEEN_TRIMS === 0) this.trimUnused();
+    if (this.requests % this.requestsBetweenTrims === 0) this.trimUnused();
     const found = this.classes.get(size);
     let buffer = found?.free.pop();
     if (buffer && found) {
