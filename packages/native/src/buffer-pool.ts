@@ -7,8 +7,14 @@ const REQUESTS_BETWEEN_TRIMS = 300_000;
 /** After this long without a request, all idle buffers are freed. */
 const IDLE_MILLISECONDS = 60_000;
 
+/** Idle and used buffers together may take this many times what was ever in use at once, and at least the floor below. */
+const SLACK = 1.25;
+const FLOOR_BYTES = 256 * 2 ** 20;
+
 interface SizeClass {
   free: ArrayBuffer[];
+  /** The number of the request that used it last. */
+  usedAt: number;
   /** The fewest free buffers since the last trim: that many were not needed. */
   unused: number;
 }
@@ -31,6 +37,7 @@ export class BufferPool {
   private readonly owned = new WeakMap<ArrayBufferLike, number>();
   private requests = 0;
   private inUse = 0;
+  private peak = 0;
   private free = 0;
   private idleTimer: NodeJS.Timeout | undefined;
   private requestsAtTimer = 0;
@@ -50,11 +57,14 @@ export class BufferPool {
     let buffer = found?.free.pop();
     if (buffer && found) {
       this.free -= size;
+      found.usedAt = this.requests;
       if (found.free.length < found.unused) found.unused = found.free.length;
     } else {
+      this.makeRoom(size);
       buffer = this.allocate(size);
     }
     this.inUse += size;
+    this.peak = Math.max(this.peak, this.inUse);
     this.owned.set(buffer, size);
     return new Float32Array(buffer, 0, n);
   }
@@ -66,7 +76,8 @@ export class BufferPool {
     this.owned.delete(values.buffer);
     this.inUse -= size;
     let found = this.classes.get(size);
-    if (!found) this.classes.set(size, (found = { free: [], unused: 0 }));
+    if (!found) this.classes.set(size, (found = { free: [], usedAt: 0, unused: 0 }));
+    found.usedAt = this.requests;
     found.free.push(values.buffer as ArrayBuffer);
     this.free += size;
     this.watchIdleness();
@@ -97,6 +108,17 @@ export class BufferPool {
     return { inUse: this.inUse, free: this.free };
   }
 
+  /** Where batches vary in size, other classes would pile up idle: those used longest ago make room for a new buffer. */
+  private makeRoom(size: number): void {
+    const limit = Math.max(FLOOR_BYTES, SLACK * Math.max(this.peak, this.inUse + size));
+    if (this.inUse + this.free + size <= limit) return;
+    for (const [idleSize, idle] of [...this.classes].sort((a, b) => a[1].usedAt - b[1].usedAt)) {
+      const excess = this.inUse + this.free + size - limit;
+      if (excess <= 0) return;
+      this.shrink(idleSize, idle, Math.max(0, idle.free.length - Math.ceil(excess / idleSize)));
+    }
+  }
+
   private allocate(size: number): ArrayBuffer {
     try {
       return this.binding.allocate(size);
@@ -112,6 +134,7 @@ export class BufferPool {
       this.shrink(size, found, found.free.length - found.unused);
       found.unused = found.free.length;
     }
+    this.peak = this.inUse;
   }
 
   private shrink(size: number, found: SizeClass, left: number): void {
@@ -119,6 +142,7 @@ export class BufferPool {
       this.binding.release(found.free.pop()!);
       this.free -= size;
     }
+    found.unused = Math.min(found.unused, left);
   }
 
   private watchIdleness(): void {

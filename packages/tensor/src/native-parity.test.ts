@@ -159,6 +159,23 @@ describe.skipIf(!status.available)('native against the portable kernels', () => 
     }
   });
 
+  it.each(['linear', 'tokenOutputs'])('%s in bf16: near fp32, and not equal to it', async (name) => {
+    let different = 0;
+    for (let seed = 0; seed < 12; seed++) {
+      const { portable, native } = await both(() => {
+        setMatmulPrecision('bf16'); // of native alone
+        const results = evaluate(operations[name](chooser(seed)));
+        setMatmulPrecision('fp32');
+        return results;
+      });
+      native.forEach((result, i) => {
+        expectClose(result.values, portable[i].values, `${name}, seed ${seed}, ${result.name}`, 2e-2);
+        if (result.values.some((value, j) => Math.abs(value - portable[i].values[j]) > 1e-4)) different++;
+      });
+    }
+    expect(different).toBeGreaterThan(0);
+  });
+
   it('cachedAttention and cacheWrite on 24 random shapes', async () => {
     for (let seed = 0; seed < 24; seed++) {
       const { portable, native } = await both(() => {

@@ -523,9 +523,9 @@ pub fn backward(x: &Backward, shape: &Heads, spans: &[Span], dq: &mut [f32], dk:
         }
     }
     let heads_at_once = (PARTS_BUDGET / (2 * per_head * group).max(1)).clamp(1, shape.kv_heads);
-    let mut kept = PARTS.lock().ok();
     let wanted = 2 * per_head * group * heads_at_once;
-    let mut parts = match kept.as_mut().and_then(|kept| kept.take()) {
+    let kept = PARTS.lock().ok().and_then(|mut kept| kept.take());
+    let mut parts = match kept {
         Some(found) if found.len() >= wanted => found,
         _ => Floats::uninit(wanted),
     };
@@ -575,9 +575,9 @@ pub fn backward(x: &Backward, shape: &Heads, spans: &[Span], dq: &mut [f32], dk:
             });
         }
     }
-    if let Some(kept) = kept.as_mut() {
-        if parts.len() <= PARTS_BUDGET {
-            **kept = Some(parts);
+    if parts.len() <= PARTS_BUDGET {
+        if let Ok(mut kept) = PARTS.lock() {
+            *kept = Some(parts);
         }
     }
 }
