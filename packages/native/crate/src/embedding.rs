@@ -127,7 +127,7 @@ mod tests {
     fn gather_then_scatter() {
         let (rows, d) = (70, 5);
         let table: Vec<f32> = (0..rows * d).map(|i| i as f32).collect();
-        let ids: Vec<i32> = (0..200).map(|i| (i * 37 % 70) as i32).collect();
+        let ids: Vec<i32> = (0..200).map(|i| i * 37 % 70).collect();
         let mut out = vec![0.0; ids.len() * d];
         gather(&table, &ids, d, &mut out);
         assert!(ids
