@@ -33,13 +33,17 @@ vectorised! {
         let rate = constant(-step.learning_rate / correction1);
         let (weight1, beta2, weight2) = (constant(1.0 - step.beta1), constant(step.beta2), constant(1.0 - step.beta2));
         let (correction2, epsilon, scale) = (constant(correction2), constant(step.epsilon), constant(step.gradient_scale));
-        let one = |w: V, gradient: V, m: V, v: V| {
-            let gradient = gradient.mul(scale);
-            let m = gradient.sub(m).fma(weight1, m);
-            let v = gradient.mul(gradient).fma(weight2, v.mul(beta2));
-            let denominator = v.sqrt().div(correction2).add(epsilon);
-            (m.div(denominator).fma(rate, w.mul(keep)), m, v)
-        };
+        // A macro, because a closure would be compiled without the vector instructions of its function.
+        macro_rules! one {
+            ($w:expr, $gradient:expr, $m:expr, $v:expr) => {{
+                let (w, m, v) = ($w, $m, $v);
+                let gradient = $gradient.mul(scale);
+                let m = gradient.sub(m).fma(weight1, m);
+                let v = gradient.mul(gradient).fma(weight2, v.mul(beta2));
+                let denominator = v.sqrt().div(correction2).add(epsilon);
+                (m.div(denominator).fma(rate, w.mul(keep)), m, v)
+            }};
+        }
         let len = w.len();
         assert!(gradient.len() == len && m.len() == len && v.len() == len);
         let whole = len / V::LANES * V::LANES;
@@ -47,7 +51,7 @@ vectorised! {
             // SAFETY: whole vectors of slices of the same length.
             unsafe {
                 let (pw, pm, pv) = (w.as_mut_ptr().add(i), m.as_mut_ptr().add(i), v.as_mut_ptr().add(i));
-                let (new_w, new_m, new_v) = one(V::load(pw), V::load(gradient.as_ptr().add(i)), V::load(pm), V::load(pv));
+                let (new_w, new_m, new_v) = one!(V::load(pw), V::load(gradient.as_ptr().add(i)), V::load(pm), V::load(pv));
                 new_w.store(pw);
                 new_m.store(pm);
                 new_v.store(pv);
@@ -55,13 +59,13 @@ vectorised! {
         }
         if whole < len {
             // The end goes through the same code, padded.
-            let pad = |x: &[f32]| {
-                let mut padded = [0f32; 16];
+            let mut padded = [[0f32; 16]; 4];
+            for (padded, x) in padded.iter_mut().zip([&*w, gradient, &*m, &*v]) {
                 padded[..len - whole].copy_from_slice(&x[whole..]);
-                // SAFETY: no vector is wider than the buffer.
-                unsafe { V::load(padded.as_ptr()) }
-            };
-            let (new_w, new_m, new_v) = one(pad(w), pad(gradient), pad(m), pad(v));
+            }
+            // SAFETY: no vector is wider than 16 floats.
+            let [pw, pg, pm, pv] = unsafe { [V::load(padded[0].as_ptr()), V::load(padded[1].as_ptr()), V::load(padded[2].as_ptr()), V::load(padded[3].as_ptr())] };
+            let (new_w, new_m, new_v) = one!(pw, pg, pm, pv);
             w[whole..].copy_from_slice(&new_w.lanes()[..len - whole]);
             m[whole..].copy_from_slice(&new_m.lanes()[..len - whole]);
             v[whole..].copy_from_slice(&new_v.lanes()[..len - whole]);
