@@ -67,5 +67,6 @@ describe('TurnLock', () => {
 describe('execArgvForWorker', () => {
   it('drops the source condition and keeps the rest', () => {
     expect(execArgvForWorker(['--conditions', '@espalier/source', '--conditions', 'node', '-C', '@espalier/source', '--conditions=@espalier/source', '--no-warnings'])).toEqual(['--conditions', 'node', '--no-warnings']);
+    expect(execArgvForWorker(['--max-semi-space-size=1', '--no-warnings'])).toBeUndefined();
   });
 });

@@ -198,13 +198,16 @@ function workerEntry(): URL {
   return found;
 }
 
-/** The worker runs built files: the condition that links packages to their sources is not for it. */
-export function execArgvForWorker(execArgv: readonly string[]): string[] {
+/**
+ * The worker runs built files: the condition that links packages to their sources is not for it. Undefined where there is nothing to leave out: the worker then
+ * inherits the flags, V8's own included, which Node refuses when they are handed over.
+ */
+export function execArgvForWorker(execArgv: readonly string[]): string[] | undefined {
   const kept: string[] = [];
   for (let i = 0; i < execArgv.length; i++) {
     const isPair = execArgv[i] === '--conditions' || execArgv[i] === '-C';
     if (isPair && execArgv[i + 1] === '@espalier/source') i++;
     else if (!/^(--conditions|-C)=@espalier\/source$/.test(execArgv[i])) kept.push(execArgv[i]);
   }
-  return kept;
+  return kept.length === execArgv.length ? undefined : kept;
 }

@@ -28,8 +28,11 @@ const turns: Readonly<Record<Method, 'shared' | 'exclusive' | 'none'>> = {
   close: 'none',
 };
 
-/** The engine's side of the border: answers calls that come through the port, on whatever thread this runs. */
-export function serveEngine(port: Port): void {
+/**
+ * The engine's side of the border: answers calls that come through the port, on whatever thread this runs.
+ * @param afterStep called after every optimiser step
+ */
+export function serveEngine(port: Port, afterStep: () => void = () => undefined): void {
   let model: EngineModel | null = null;
   let isClosed = false;
   const lock = new TurnLock();
@@ -53,7 +56,11 @@ export function serveEngine(port: Port): void {
     tapeDispose: (params) => opened().training.tapeDispose(params.tape),
     addZero: () => opened().training.addZero(),
     clearGradients: () => opened().training.clearGradients(),
-    optimStep: (params) => opened().training.optimStep(params),
+    optimStep: (params) => {
+      const metrics = opened().training.optimStep(params);
+      afterStep();
+      return metrics;
+    },
     publish: () => opened().publish(),
     save: (params) => opened().save(params.dir),
     exportModel: (params) => opened().exportModel(params.dir, params.dtype, params.merge),

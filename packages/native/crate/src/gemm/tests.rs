@@ -187,10 +187,103 @@ fn slices_of_large_operands_and_empty_sums() {
 
 #[test]
 fn kernels_pass_their_own_test_and_none_is_refused() {
-    for kernel in kernels() {
-        assert!(choice::passes(kernel), "{}", kernel.name);
-    }
+    let (good, bad): (Vec<_>, Vec<_>) = kernels().into_iter().partition(|kernel| choice::passes(kernel));
+    let names = |list: Vec<&Kernel>| list.iter().map(|kernel| kernel.name).collect::<Vec<_>>();
+    println!("pass: {:?}", names(good)); // `--nocapture` shows what this processor tests
+    assert_eq!(names(bad), [""; 0]);
     assert!(choice::refused(Precision::Fp32).is_empty() && choice::refused(Precision::Bf16).is_empty());
+}
+
+#[test]
+fn every_kernel_sums_long_rows() {
+    let shapes =
+        |mr: usize| [(1, 20, 576), (2, 37, 1000), (mr / 2 + 1, 32, 320), (mr, 65, 33), (2 * mr + 1, 33, 700)];
+    let wrong: Vec<_> = kernels()
+        .into_iter()
+        .flat_map(|kernel| shapes(kernel.mr).map(|shape| (kernel, shape)))
+        .filter(|&(kernel, (m, n, k))| !choice::agrees(kernel, m, n, k))
+        .map(|(kernel, shape)| (kernel.name, shape))
+        .collect();
+    assert_eq!(wrong, []);
+}
+
+/// Where the definition of a format puts element (lane, k), in elements.
+fn place(format: Format, width: usize, lane: usize, k: usize) -> usize {
+    match format {
+        Format::Float | Format::Rounded | Format::Half => k * width + lane,
+        Format::Pairs => k / 2 * 2 * width + lane * 2 + k % 2,
+        Format::TilesA => k / 32 * 32 * width + lane / 16 * 512 + lane % 16 * 32 + k % 32,
+        Format::TilesB => k / 32 * 32 * width + lane / 16 * 512 + k % 32 / 2 * 32 + lane % 16 * 2 + k % 2,
+    }
+}
+
+#[test]
+fn panels_lie_as_their_format_says() {
+    use crate::dtype::bf16_bits;
+    type Pack = unsafe fn(&pack::Source, Format, *mut u8);
+    #[allow(unused_mut)]
+    let mut ways: Vec<(&str, Pack)> = vec![("portable", pack::pack_portable)];
+    #[cfg(target_arch = "x86_64")]
+    {
+        let found = crate::features::processor();
+        ways.extend(found.avx2.then_some(("avx2", pack::pack_avx2 as Pack)));
+        ways.extend(found.avx512.then_some(("avx512", pack::pack_avx512 as Pack)));
+    }
+    let formats =
+        [Format::Float, Format::Rounded, Format::Half, Format::Pairs, Format::TilesA, Format::TilesB];
+    for (name, pack) in ways {
+        for (format, widths, unit) in formats.map(|format| match format {
+            Format::TilesA | Format::TilesB => (format, &[32usize][..], 32),
+            _ => (format, &[4, 6, 12, 16, 32][..], 2),
+        }) {
+            for &width in widths {
+                for (lanes, k) in [(width, 100usize), (1, 96), (width - 1, 33), (width, 64), (3, 7)] {
+                    let padded = k.next_multiple_of(unit);
+                    let data = noise(5, 100 * 40 * 2);
+                    for (lane_stride, k_stride) in [(100, 1), (1, 40), (200, 2)] {
+                        let data_ptr = data.as_ptr();
+                        let source =
+                            pack::Source { data: data_ptr, lane_stride, k_stride, lanes, width, k, padded };
+                        let bytes = padded * width * format.bytes();
+                        let block = Block::new(bytes);
+                        // SAFETY: all elements lie inside `data`, and the block has room for the panel.
+                        let out = unsafe {
+                            pack(&source, format, block.as_ptr());
+                            std::slice::from_raw_parts(block.as_ptr(), bytes)
+                        };
+                        let stored = if format == Format::TilesA {
+                            lanes.next_multiple_of(16).min(width)
+                        } else {
+                            width
+                        };
+                        for lane in 0..stored {
+                            for step in 0..padded {
+                                let inside = lane < lanes && step < k;
+                                let value =
+                                    if inside { data[lane * lane_stride + step * k_stride] } else { 0.0 };
+                                let at = place(format, width, lane, step) * format.bytes();
+                                let what =
+                                    format!("{name} {format:?} {width} lanes {lanes} k {k} ({lane}, {step})");
+                                if format.bytes() == 2 {
+                                    assert_eq!(
+                                        u16::from_ne_bytes([out[at], out[at + 1]]),
+                                        bf16_bits(value),
+                                        "{what}"
+                                    );
+                                } else {
+                                    let expected =
+                                        if format == Format::Rounded { round_bf16(value) } else { value };
+                                    let got =
+                                        f32::from_ne_bytes([out[at], out[at + 1], out[at + 2], out[at + 3]]);
+                                    assert_eq!(got, expected, "{}", what());
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]
