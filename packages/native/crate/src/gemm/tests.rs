@@ -262,13 +262,15 @@ fn panels_lie_as_their_format_says() {
                                 let value =
                                     if inside { data[lane * lane_stride + step * k_stride] } else { 0.0 };
                                 let at = place(format, width, lane, step) * format.bytes();
-                                let what =
-                                    format!("{name} {format:?} {width} lanes {lanes} k {k} ({lane}, {step})");
+                                let what = || {
+                                    format!("{name} {format:?} {width} lanes {lanes} k {k} ({lane}, {step})")
+                                };
                                 if format.bytes() == 2 {
                                     assert_eq!(
                                         u16::from_ne_bytes([out[at], out[at + 1]]),
                                         bf16_bits(value),
-                                        "{what}"
+                                        "{}",
+                                        what()
                                     );
                                 } else {
                                     let expected =
