@@ -16,7 +16,7 @@ console.log(`Espalier: a ${scale.numLayers}-layer decoder learns sums from autho
 const view = watchPipeline((line) => console.error(line));
 const report = await runPipeline(recipe(seed, scale), { outputDir, seed, onEvent: view.onEvent }).finally(view.stop);
 
-console.log(`\nGreedy accuracy on 500 sums that no stage trained on:\n\n${accuracyTable(report)}`);
+console.log(`\nGreedy accuracy on ${sumsData(seed, scale.largest).heldOut.size} sums that no stage trained on:\n\n${accuracyTable(report)}`);
 console.log(`\nCompletions before and after reinforcement:\n\n${await samples(report)}`);
 console.log(`\nRun: ${report.dir}\nTry it: npx espalier generate --model ${modelOf(report, 'rpt')} --prompt "27+38=" --temperature 0`);
 
@@ -35,7 +35,8 @@ function modelOf({ stages }: PipelineReport, stage: string): string {
 
 /** What the policy before and after RPT answers to the first held-out sums that need a carry, greedily. */
 async function samples(report: PipelineReport): Promise<string> {
-  const rows = Array.from({ length: 40 }, (_, i) => sumsData(seed).heldOut.row(i) as { prompt: string; answer: string }).filter(({ prompt }) => needsCarry(prompt)).slice(0, 6);
+  const { heldOut } = sumsData(seed, scale.largest);
+  const rows = Array.from({ length: 40 }, (_, i) => heldOut.row(i) as { prompt: string; answer: string }).filter(({ prompt }) => needsCarry(prompt)).slice(0, 6);
   const [before, after] = await Promise.all(['sft', 'rpt'].map((stage) => answers(modelOf(report, stage), rows.map(({ prompt }) => prompt))));
   return formatTable(['prompt', 'after sft', 'after rpt', 'right'], rows.map(({ prompt, answer }, i) => [prompt, before[i], after[i], answer]));
 }

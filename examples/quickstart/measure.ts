@@ -29,5 +29,5 @@ async function continuedSft(report: PipelineReport, seed: number, outputDir: str
     lrSchedulerType: 'constant',
     callbacks: [{ onStep: (_progress, _metrics, control) => void (performance.now() > end && control.stop()) }],
   });
-  return accuracy(await runPipeline(pipeline(startFrom(gives.policy!.path), more, heldOut(seed, 'control')), { outputDir, seed }), 'control');
+  return accuracy(await runPipeline(pipeline(startFrom(gives.policy!.path), more, heldOut(seed, nativeScale, 'control')), { outputDir, seed }), 'control');
 }

@@ -1,8 +1,5 @@
 import { Random, datasetOf, type Dataset } from '@espalier/data';
 
-/** Both operands run from 0 to this. */
-const largest = 59;
-const heldOutSums = 500;
 /** How often whoever wrote the text forgot to carry, in percent: 37+45=72. */
 const forgetfulness = 65;
 
@@ -21,12 +18,13 @@ export interface SumsData {
 }
 
 /**
- * Sums of two numbers, written by authors who are often wrong in one and the same way. Imitation (pre-training, SFT) learns how a sum is written,
+ * Sums of two numbers from 0 to `largest`, written by authors who are often wrong in one and the same way. Imitation (pre-training, SFT) learns how a sum is written,
  * and the authors' habit with it; a reward that checks the answer teaches what imitation cannot.
  */
-export function sumsData(seed: number): SumsData {
+export function sumsData(seed: number, largest: number): SumsData {
   const random = new Random(seed, 0x50);
   const sums = Array.from(random.permutation((largest + 1) ** 2), (id) => ({ a: Math.floor(id / (largest + 1)), b: id % (largest + 1) }));
+  const heldOutSums = Math.round(sums.length / 7);
   const [heldOut, train] = [sums.slice(0, heldOutSums), sums.slice(heldOutSums)];
   const written = ({ a, b }: { a: number; b: number }) => String(random.int(1, 100) <= forgetfulness ? withoutCarry(a, b) : a + b);
   const question = ({ a, b }: { a: number; b: number }) => ({ prompt: `${a}+${b}=`, answer: String(a + b) });
@@ -36,7 +34,7 @@ export function sumsData(seed: number): SumsData {
   });
   return {
     corpus: datasetOf(corpus, 'corpus'),
-    demonstrations: datasetOf(train.slice(0, 1000).map((sum) => ({ prompt: `${sum.a}+${sum.b}=`, completion: written(sum) })), 'demonstrations'),
+    demonstrations: datasetOf(train.slice(0, Math.round(train.length / 3)).map((sum) => ({ prompt: `${sum.a}+${sum.b}=`, completion: written(sum) })), 'demonstrations'),
     prompts: datasetOf(train.map(question), 'prompts'),
     heldOut: datasetOf(heldOut.map(question), 'held out'),
   };
