@@ -173,7 +173,10 @@ class TrainingLoop {
       await this.log();
       this.markBoundary();
     }
-    if (args.saveStrategy !== 'no') await this.save();
+    if (args.saveStrategy !== 'no') {
+      await this.save();
+      if (args.saveTotalLimit) await this.folder.checkpoints.prune(args.saveTotalLimit); // a run killed between its last checkpoint and the removal of older ones saves no more
+    }
     if (args.loadBestModelAtEnd && this.best && this.best.step !== this.step) await learner.load(this.folder.checkpoints.path(this.best.step));
     await this.folder.log('end', { step: this.step });
     const { metrics, evalMetrics, checkpoint } = this;
