@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { TokenBatch } from '@espalier/spec';
+import { probeBackends } from '@espalier/tensor';
 import { openEngine, type Engine, type EngineOptions } from './engine';
 import { fixture, generateAll, groupBatch, weightedNll } from './test-support';
 
@@ -28,6 +29,7 @@ afterAll(async () => {
   for (const dir of folders) await rm(dir, { recursive: true, force: true });
 });
 
+const native = (await probeBackends()).some(({ name, available }) => name === 'native' && available);
 const batch = groupBatch({ prompts: 2, samples: 3 });
 const optimizer = { learningRate: 1e-2, maxGradNorm: 1, weightDecay: 0.1 };
 
@@ -63,6 +65,19 @@ describe('openEngine', () => {
       expect(row[0]).toBeNaN();
       logps[s].forEach((logp, t) => expect(Math.abs(row[t + 1] - logp)).toBeLessThan(1e-4));
     });
+  });
+
+  it.runIf(native)('scores in fp32 where training and sampling compute in bf16', async () => {
+    const [coarse, exact] = [await open({ backend: 'native', precision: 'bf16' }), await open({ backend: 'native', precision: 'bf16' })];
+    const sequences = [Int32Array.of(5, 6, 7, 8, 9, 10)];
+    const needed = { tokens: sequences[0], offsets: Int32Array.of(0, 6), actionIndex: Int32Array.of(1, 2, 3, 4, 5), columns: {}, normalizer: { tokens: 5, sequences: 1 } };
+    const [scored] = await exact.score(sequences);
+    const { logps } = await coarse.learner.forward(needed, ['logps']);
+    await coarse.close();
+    await exact.close();
+    const [expected] = await (await open({ backend: 'native', precision: 'fp32' })).score(sequences);
+    expect(scored).toEqual(expected);
+    expect(logps).not.toEqual(expected.subarray(1));
   });
 
   it('names a model that is not there', async () => {

@@ -50,7 +50,7 @@ export function serveEngine(port: Port, afterStep: () => void = () => undefined)
       else model = loaded;
       return opened().info;
     },
-    forward: (params) => opened().training.forward(params.part, params.needs, params.temperature, params.reference),
+    forward: (params) => opened().training.forward(params),
     tapeForward: (params) => opened().training.tapeForward(params.part, params.needs, params.temperature),
     tapeBackward: (params) => opened().training.tapeBackward(params.tape, params.grads),
     tapeDispose: (params) => opened().training.tapeDispose(params.tape),

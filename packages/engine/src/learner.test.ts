@@ -24,7 +24,7 @@ function direct(maxTokensPerMicroBatch: number) {
   const serve = (method: string, params: never): unknown => {
     calls.push(method);
     const { part, needs, temperature, reference, tape, grads } = (params ?? {}) as Record<string, never>;
-    if (method === 'forward') return training.forward(part, needs, temperature, reference);
+    if (method === 'forward') return training.forward({ part, needs, temperature, reference });
     if (method === 'tapeForward') return training.tapeForward(part, needs, temperature);
     if (method === 'tapeBackward') return training.tapeBackward(tape, grads);
     if (method === 'tapeDispose') return training.tapeDispose(tape);

@@ -49,7 +49,7 @@ export class EngineLearner implements Learner {
    * The named numbers for each action, without a gradient. `temperature` (default 1) divides the logits; `reference` asks the frozen first weights.
    * @throws EspalierError `bad_data` for a batch that contradicts itself, `unsupported` for an output that this learner does not have
    */
-  forward(batch: TokenBatch, needs: readonly OutputName[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean } = {}): Promise<Outputs> {
+  forward(batch: TokenBatch, needs: readonly OutputName[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32' } = {}): Promise<Outputs> {
     return this.inTurn(async () => {
       this.check(batch, needs, options.temperature);
       return this.forwardParts(batch, needs, microBatches(batch, 'sequence', this.options.maxTokensPerMicroBatch), options);
@@ -138,13 +138,13 @@ export class EngineLearner implements Learner {
     return { loss, metrics };
   }
 
-  private async forwardParts(batch: TokenBatch, needs: readonly OutputName[], parts: readonly MicroBatch[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean }): Promise<Outputs> {
+  private async forwardParts(batch: TokenBatch, needs: readonly OutputName[], parts: readonly MicroBatch[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32' }): Promise<Outputs> {
     const length = batch.actionIndex.length;
     const whole: Outputs = Object.fromEntries(needs.map((name) => [name, new Float32Array(length)]));
     for (const micro of parts) {
       throwIfAborted(options.signal);
       if (micro.actions.length === 0) continue;
-      const outputs = await this.connection.call('forward', { part: micro.part, needs, temperature: options.temperature ?? 1, reference: options.reference ?? false });
+      const outputs = await this.connection.call('forward', { part: micro.part, needs, temperature: options.temperature ?? 1, reference: options.reference ?? false, precision: options.precision });
       scatterOutputs(whole, outputs, micro.actions, length);
     }
     return whole;

@@ -52,7 +52,7 @@ export interface EngineMemory {
 /** Every call that crosses the border, with what goes in and what comes back. */
 export interface Calls {
   open: { params: OpenParams; result: EngineInfo };
-  forward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; reference: boolean }; result: Outputs };
+  forward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; reference: boolean; precision?: 'fp32' }; result: Outputs };
   tapeForward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number }; result: { tape: number; outputs: Outputs } };
   tapeBackward: { params: { tape: number; grads: Outputs }; result: null };
   tapeDispose: { params: { tape: number }; result: null };

@@ -1,8 +1,8 @@
 import { EspalierError, type Metrics, type OptimOptions, type OutputName, type Outputs } from '@espalier/spec';
 import { attendCausally, type Decoder } from '@espalier/models';
-import { adamW, addInPlace, dispose, embedding, globalNorm, keep, record, tensor1d, tokenOutputs, zerosLike, variable, type Tape, type Tensor, type Variable } from '@espalier/tensor';
+import { adamW, addInPlace, dispose, embedding, globalNorm, keep, record, tensor1d, tokenOutputs, zerosLike, variable, withMatmulPrecision, type Tape, type Tensor, type Variable } from '@espalier/tensor';
 import { positionsOf, predictorsOf } from './layout';
-import type { BatchPart } from './protocol';
+import type { BatchPart, Calls } from './protocol';
 import { scoped } from './scoped';
 
 /** How to run a function on the frozen first weights. Null: there are none. */
@@ -35,14 +35,15 @@ export class Training {
   ) {}
 
   /** The named numbers of the part's actions, without a gradient. */
-  forward(part: BatchPart, needs: readonly OutputName[], temperature: number, reference: boolean): Outputs {
+  forward({ part, needs, temperature, reference, precision }: Calls['forward']['params']): Outputs {
     if (reference && !this.reference) throw new EspalierError('unsupported', 'this engine keeps no reference: the first weights are gone once training has begun', { fix: 'open it with `reference: true`, or with LoRA' });
     const run = (decoder: Decoder) =>
       scoped((): Outputs => {
         const { names, tensors } = this.compute(decoder, part, needs, temperature);
         return Object.fromEntries(names.map((name, i) => [name, Float32Array.from(tensors[i].dataSync())]));
       });
-    return reference ? this.reference!(run) : run(this.decoder);
+    const compute = () => (reference ? this.reference!(run) : run(this.decoder));
+    return precision ? withMatmulPrecision(precision, compute) : compute();
   }
 
   /** The same with a tape that {@link tapeBackward} runs back over, or {@link tapeDispose} throws away. */

@@ -2,7 +2,7 @@ import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { backend_util, DataId, DataType, TensorInfo } from '@tensorflow/tfjs-core';
 import { copyRegisteredKernels, findBackend, findBackendFactory, getKernel, registerBackend, registerKernel, unregisterKernel } from '@tensorflow/tfjs-core';
 import { loadNative } from './binding';
-import type { NativeBinding, Precision } from './binding';
+import type { NativeBinding, PackedWeight, Precision } from './binding';
 import { BufferPool } from './buffer-pool';
 import type { PoolStatistics } from './buffer-pool';
 import { nativeKernels } from './kernels';
@@ -12,6 +12,7 @@ import { PackedWeights } from './packed-weights';
 export const nativeBackendName = 'native';
 
 let chosenPrecision: Precision | undefined;
+let overridden: Precision | undefined;
 
 /** In which format the operands of `linear` and of the LM head are: bf16 where the processor multiplies it, else fp32, unless the environment or a caller chose. */
 export function nativePrecision(): Precision {
@@ -27,6 +28,17 @@ export function nativePrecision(): Precision {
 /** Sets the format of {@link nativePrecision}. tfjs's own `matMul` stays in fp32. */
 export function setNativePrecision(precision: Precision): void {
   chosenPrecision = precision;
+}
+
+/** Runs `body`, which does not wait for anything, with its products in this format. */
+export function withNativePrecision<T>(precision: Precision, body: () => T): T {
+  const before = overridden;
+  overridden = precision;
+  try {
+    return body();
+  } finally {
+    overridden = before;
+  }
 }
 
 /**
@@ -45,7 +57,13 @@ export class NativeBackend extends MathBackendCPU {
   }
 
   get precision(): Precision {
-    return nativePrecision();
+    return overridden ?? nativePrecision();
+  }
+
+  /** `w [n, k]` packed for products, or null when that is not worth it: at a first use, or in another format than most. */
+  packed(w: TensorInfo, n: number, k: number): PackedWeight | null {
+    if (this.precision !== nativePrecision()) return null;
+    return this.weights.get(w.dataId as object, this.floats(w), n, k, this.precision);
   }
 
   /** A new float32 tensor of arbitrary contents, to be written by the kernel that asked. */

@@ -30,8 +30,8 @@ export type WeightsHandle = { version: number; digest: string } & ({ kind: 'memo
 export interface Learner {
   specVersion: 'v1';
   capabilities: LearnerCapabilities;
-  /** The named numbers for `batch.actionIndex`, without a gradient. */
-  forward(batch: TokenBatch, needs: readonly OutputName[], options?: { signal?: AbortSignal; temperature?: number; reference?: boolean }): Promise<Outputs>;
+  /** The named numbers for `batch.actionIndex`, without a gradient. `precision` asks for products in fp32 where the learner's own are coarser. */
+  forward(batch: TokenBatch, needs: readonly OutputName[], options?: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32' }): Promise<Outputs>;
   /** Adds the gradient of `objective` on `batch` to the accumulated one. Metrics: the objective's own, with `loss`. */
   forwardBackward(batch: TokenBatch, objective: Objective, options?: { seq?: number; signal?: AbortSignal; temperature?: number }): Promise<{ loss: number; metrics: MetricSums }>;
   /** Applies the accumulated gradient and clears it. Metrics: `grad_norm`. */

@@ -1,7 +1,7 @@
 export * from './backend';
 export * from './from-tensor-loss';
 export * from './ops';
-export { matmulPrecision, setMatmulPrecision } from './precision';
+export { matmulPrecision, setMatmulPrecision, withMatmulPrecision } from './precision';
 export type { MatmulPrecision } from './precision';
 export * from './tape';
 export * from './tfjs';

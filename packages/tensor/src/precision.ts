@@ -1,4 +1,4 @@
-import { nativePrecision, setNativePrecision } from '@espalier/native';
+import { nativePrecision, setNativePrecision, withNativePrecision } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
 import { getBackend } from '@tensorflow/tfjs-core';
 
@@ -18,6 +18,11 @@ export function setMatmulPrecision(precision: MatmulPrecision): void {
 /** The precision in force on the selected backend. */
 export function matmulPrecision(): MatmulPrecision {
   return getBackend() === 'native' ? nativePrecision() : 'fp32';
+}
+
+/** Runs `body`, which does not wait for anything, with its products in this precision. Backends other than `native` compute in fp32 whatever it is. */
+export function withMatmulPrecision<T>(precision: MatmulPrecision, body: () => T): T {
+  return withNativePrecision(precision, body);
 }
 
 /** A misspelt environment variable is an error and not a default. */

@@ -41,7 +41,7 @@ const request = (id: string, more: Partial<GenerateRequest> = {}): GenerateReque
 function fullLogps(model: Decoder, start: Int32Array, tokens: Int32Array, temperature: number): Float32Array {
   const all = Int32Array.from([...start, ...tokens]);
   const part = { tokens: all, offsets: Int32Array.of(0, all.length), prefixOf: Int32Array.of(-1), actionIndex: Int32Array.from(tokens, (_, t) => start.length + t) };
-  return new Training(model, null, () => undefined).forward(part, ['logps'], temperature, false).logps!;
+  return new Training(model, null, () => undefined).forward({ part, needs: ['logps'], temperature, reference: false }).logps!;
 }
 
 describe('decoding with a cache', () => {
@@ -61,7 +61,7 @@ describe('decoding with a cache', () => {
         prefixOf: Int32Array.from([-1, ...new Array<number>(vocabSize).fill(0)]),
         actionIndex: Int32Array.from({ length: vocabSize }, (_, v) => before.length + v),
       };
-      const all = new Training(model, null, () => undefined).forward(part, ['logps'], 1, false).logps!;
+      const all = new Training(model, null, () => undefined).forward({ part, needs: ['logps'], temperature: 1, reference: false }).logps!;
       expect(tokens[t]).toBe(all.indexOf(Math.max(...all)));
       expect(logps![t]).toBeCloseTo(all[tokens[t]], 4);
     }
