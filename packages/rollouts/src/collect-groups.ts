@@ -1,5 +1,5 @@
+import { toTrajectory } from '@espalier/engine/local';
 import { EspalierError, throwIfAborted, type Completion, type Message, type RewardSample, type RolloutEngine, type SamplingOptions, type Trajectory } from '@espalier/spec';
-import { toTrajectory } from './trajectory';
 
 /** A row whose prompt is to be sampled from. */
 export interface RolloutPrompt<Row = Record<string, unknown>> {

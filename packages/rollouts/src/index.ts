@@ -1,5 +1,3 @@
 export * from './collect-groups';
-export * from './encode-prompt';
-export * from './local-rollout-engine';
 export * from './text-model';
-export * from './trajectory';
+export { encodePrompt, localRolloutEngine, promptText, toTrajectory, type PromptEncoder, type PromptText } from '@espalier/engine/local';

@@ -3,8 +3,7 @@ import { EspalierError, type Completion, type GenerateRequest, type Message, typ
 import type { Engine } from '@espalier/engine';
 import type { Tokenizer } from '@espalier/models';
 import { collectGroups, rewardSamples } from './collect-groups';
-import { encodePrompt } from './encode-prompt';
-import { localRolloutEngine } from './local-rollout-engine';
+import { encodePrompt, localRolloutEngine } from './index';
 import { textModel } from './text-model';
 
 /** One token a character, and a one-line chat template. */

@@ -1,6 +1,6 @@
+import { encodePrompt } from '@espalier/engine/local';
 import { throwIfAborted, type RolloutEngine, type TextModel } from '@espalier/spec';
 import type { Tokenizer } from '@espalier/models';
-import { encodePrompt } from './encode-prompt';
 
 /**
  * A rollout engine as a model from text to text: what judges and critics are prompts over. `optionLogps` is there when the engine scores.

@@ -7,7 +7,7 @@ export * from './online';
 export * from './online-arguments';
 export * from './prompts';
 export { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
-export { collectCompletions, toRewardSample, toTrajectory, type PromptCompletions } from './rollout';
+export { collectCompletions, completionTrajectory, toRewardSample, type PromptCompletions } from './rollout';
 export { datasetDigest, openDataset, type DatasetInput } from './datasets';
 export * from './online-trainer';
 export * from './policy';

@@ -5,7 +5,7 @@ import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
 import { roundGeometry, type OnlineArguments, type RoundGeometry } from './online-arguments';
 import type { EncodedPrompt, PromptSource } from './prompts';
 import { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
-import { collectCompletions, toRewardSample, toTrajectory, type PromptCompletions } from './rollout';
+import { collectCompletions, completionTrajectory, toRewardSample, type PromptCompletions } from './rollout';
 import { deriveSeed } from './seeds';
 import { asOneStep, ownSequences, selectSequences } from './split-batch';
 import type { Json } from './trainer-state';
@@ -119,7 +119,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
       if (nulls > 0) metrics[`rewards/${reward.name}/unscorable`] = nulls;
     }
     let next = 0;
-    const scored = groups.map((group) => group.completions.map((completion): ScoredTrajectory => ({ ...toTrajectory(group, completion), rewards: results[next++] })));
+    const scored = groups.map((group) => group.completions.map((completion): ScoredTrajectory => ({ ...completionTrajectory(group, completion), rewards: results[next++] })));
     return { scored, metrics };
   }
 

@@ -1,4 +1,5 @@
 import type { Engine } from '@espalier/engine';
+import { localRolloutEngine } from '@espalier/engine/local';
 import type { Learner, RolloutEngine } from '@espalier/spec';
 import { modelArguments, parseArguments, type ModelArgumentsInput } from './arguments';
 import type { Json } from './trainer-state';
@@ -47,22 +48,10 @@ export async function openPolicy(model: string | Engine, options: OpenPolicyOpti
   return {
     engine,
     learner: engine.learner,
-    rollouts: options.rolloutEngine ?? sameWeights(engine),
+    rollouts: options.rolloutEngine ?? localRolloutEngine(engine),
     config: { architecture, vocabSize, parameters: engine.info.parameterCount, trainable: engine.info.trainableCount },
     close: async () => {
       if (owned) await engine.close();
     },
-  };
-}
-
-/** The engine as a rollout engine: it samples with the weights that its learner trains, so nothing moves on `sync`. */
-function sameWeights(engine: Engine): RolloutEngine {
-  return {
-    specVersion: 'v1',
-    name: 'local',
-    capabilities: { tokenIds: true, logps: true, sync: 'memory' },
-    generate: (requests, options) => engine.generate(requests, options),
-    score: (sequences) => engine.score(sequences),
-    close: async () => undefined,
   };
 }

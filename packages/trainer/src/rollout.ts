@@ -1,3 +1,4 @@
+import { toTrajectory } from '@espalier/engine/local';
 import { EspalierError, type Completion, type GenerateRequest, type RewardSample, type RolloutEngine, type SamplingOptions, type Trajectory } from '@espalier/spec';
 import type { EncodedPrompt } from './prompts';
 
@@ -37,28 +38,8 @@ export async function collectCompletions(
 }
 
 /** A completion as a trajectory: the prompt's tokens, then those that the policy sampled. */
-export function toTrajectory({ prompt, request }: PromptCompletions, completion: Completion): Trajectory {
-  const start = prompt.tokens.length;
-  const tokens = new Int32Array(start + completion.tokens.length);
-  tokens.set(prompt.tokens);
-  tokens.set(completion.tokens, start);
-  const trainable = new Uint8Array(tokens.length).fill(1, start);
-  let samplerLogps: Float32Array | null = null;
-  if (completion.logps) {
-    samplerLogps = new Float32Array(tokens.length).fill(NaN);
-    samplerLogps.set(completion.logps, start);
-  }
-  return {
-    id: `${request.id}/${completion.index}`,
-    group: request.id,
-    seed: request.seed,
-    tokens,
-    trainable,
-    samplerLogps,
-    versions: [{ version: completion.version, start, end: tokens.length }],
-    turns: [{ role: 'assistant', content: completion.text, start, end: tokens.length }],
-    finishReason: completion.finishReason,
-  };
+export function completionTrajectory({ prompt, request }: PromptCompletions, completion: Completion): Trajectory {
+  return toTrajectory({ id: request.id, prompt: prompt.prompt, tokens: prompt.tokens, seed: request.seed }, completion);
 }
 
 /** A completion as reward functions see it. */

@@ -1,11 +1,11 @@
-import type { Completion, Message, Trajectory } from '@espalier/spec';
-import { promptText } from './encode-prompt';
+import type { Completion, Trajectory } from '@espalier/spec';
+import { promptText, type PromptText } from './encode-prompt';
 
 /**
  * What the policy did on one prompt, as the algorithms take it: prompt and completion in one sequence, the completion marked as sampled.
  * Token ids go through as they are.
  */
-export function toTrajectory(prompt: { id: string; prompt: string | readonly Message[]; tokens: Int32Array; seed: number }, completion: Completion): Trajectory {
+export function toTrajectory(prompt: { id: string; prompt: PromptText; tokens: Int32Array; seed: number }, completion: Completion): Trajectory {
   const start = prompt.tokens.length;
   const end = start + completion.tokens.length;
   const tokens = new Int32Array(end);

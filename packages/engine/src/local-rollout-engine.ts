@@ -1,5 +1,5 @@
 import { EspalierError, type RolloutEngine } from '@espalier/spec';
-import type { Engine } from '@espalier/engine';
+import type { Engine } from './engine';
 
 /**
  * An engine as a {@link RolloutEngine}: it samples with the weights that its learner trains, so that taking over new weights moves nothing.

@@ -1,0 +1,3 @@
+export * from './encode-prompt';
+export * from './local-rollout-engine';
+export * from './trajectory';
