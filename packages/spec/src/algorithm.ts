@@ -19,6 +19,14 @@ export interface ExperienceContext {
   signal?: AbortSignal;
 }
 
+/** What an algorithm makes of scored groups. */
+export interface Experience {
+  batch: TokenBatch;
+  metrics: Metrics;
+  /** Advantage of each trajectory, in the order of the groups; where it differs by token, the mean over its tokens. For `samples.jsonl`; null: it is not trained on. */
+  advantages?: readonly (readonly (number | null)[])[];
+}
+
 /** An on-policy method: how scored groups become a batch with advantages, and the objective trained on it. */
 export interface Algorithm {
   specVersion: 'v1';
@@ -28,5 +36,5 @@ export interface Algorithm {
   numIterations: number;
   /** Whether a frozen copy of the first weights must be kept for `refLogps`. */
   needsReference: boolean;
-  experience(groups: readonly (readonly ScoredTrajectory[])[], context: ExperienceContext): Promise<{ batch: TokenBatch; metrics: Metrics }>;
+  experience(groups: readonly (readonly ScoredTrajectory[])[], context: ExperienceContext): Promise<Experience>;
 }

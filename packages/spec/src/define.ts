@@ -3,6 +3,7 @@ import type { Objective } from './objective';
 import type { Plugin } from './plugin';
 import type { RewardFunction } from './reward';
 import type { Artifacts, Stage } from './stage';
+import type { Tracker } from './tracker';
 
 /**
  * Declares a reward function; `specVersion` is filled in.
@@ -26,6 +27,11 @@ export function defineAlgorithm(algorithm: Omit<Algorithm, 'specVersion'>): Algo
 /** Declares a stage; `specVersion` is filled in, and what it needs and gives is kept in its type. */
 export function defineStage<Needs extends Partial<Artifacts>, Gives extends Partial<Artifacts>>(stage: Omit<Stage<Needs, Gives>, 'specVersion'>): Stage<Needs, Gives> {
   return { specVersion: 'v1', ...stage };
+}
+
+/** Declares a tracker; `specVersion` is filled in. */
+export function defineTracker(tracker: Omit<Tracker, 'specVersion'>): Tracker {
+  return { specVersion: 'v1', ...tracker };
 }
 
 /** Declares a plugin; `specVersion` is filled in. */

@@ -9,5 +9,6 @@ export * from './rollout-engine';
 export * from './stage';
 export * from './text-model';
 export * from './token-batch';
+export * from './tracker';
 export * from './trajectory';
 export * from './version';

@@ -3,6 +3,7 @@ import type { Objective } from './objective';
 import type { RewardFunction } from './reward';
 import type { RolloutEngine } from './rollout-engine';
 import type { Stage } from './stage';
+import type { Tracker } from './tracker';
 
 /** Makes a part from its options, which the part validates itself. */
 export type Factory<Part> = (options?: Record<string, unknown>) => Part | Promise<Part>;
@@ -16,5 +17,6 @@ export interface Plugin {
   algorithms?: Record<string, Factory<Algorithm>>;
   rolloutEngines?: Record<string, Factory<RolloutEngine>>;
   stages?: Record<string, Factory<Stage>>;
+  trackers?: Record<string, Factory<Tracker>>;
   datasets?: Record<string, Factory<AsyncIterable<Record<string, unknown>>>>;
 }
