@@ -12,6 +12,16 @@ export interface LearnerCapabilities {
   backend: string;
 }
 
+/** Parameters that are trained otherwise than the rest. The first group that matches a parameter's name counts. */
+export interface ParameterGroup {
+  /** A regular expression on the parameter's name in the checkpoint (`model.layers.0.mlp.up_proj.weight`). */
+  match: string;
+  /** Of the step's learning rate. Default 1; 0: the parameter stays as it is. */
+  learningRateScale?: number;
+  /** In place of the step's. */
+  weightDecay?: number;
+}
+
 export interface OptimOptions {
   learningRate: number;
   /** Gradients are scaled down to this global norm (TRL: `max_grad_norm`). 0 or Infinity: not clipped. */
@@ -21,6 +31,7 @@ export interface OptimOptions {
   adamEpsilon?: number;
   /** Decoupled weight decay; norms and biases are not decayed. */
   weightDecay?: number;
+  groups?: readonly ParameterGroup[];
 }
 
 /** Weights that a rollout engine can take over. `memory`: it shares the learner's process and nothing needs to move. */
@@ -32,8 +43,11 @@ export interface Learner {
   capabilities: LearnerCapabilities;
   /** The named numbers for `batch.actionIndex`, without a gradient. `precision` asks for products in fp32 where the learner's own are coarser. */
   forward(batch: TokenBatch, needs: readonly OutputName[], options?: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32' }): Promise<Outputs>;
-  /** Adds the gradient of `objective` on `batch` to the accumulated one. Metrics: the objective's own, with `loss`. */
-  forwardBackward(batch: TokenBatch, objective: Objective, options?: { seq?: number; signal?: AbortSignal; temperature?: number }): Promise<{ loss: number; metrics: MetricSums }>;
+  /**
+   * Adds the gradient of `objective` on `batch` to the accumulated one. Metrics: the objective's own, with `loss`. `neftuneNoiseAlpha` adds uniform noise to
+   * the embeddings (2310.05914), drawn from `seed`.
+   */
+  forwardBackward(batch: TokenBatch, objective: Objective, options?: { seq?: number; signal?: AbortSignal; temperature?: number; neftuneNoiseAlpha?: number; seed?: number }): Promise<{ loss: number; metrics: MetricSums }>;
   /** Applies the accumulated gradient and clears it. Metrics: `grad_norm`. */
   optimStep(options: OptimOptions, call?: { seq?: number }): Promise<Metrics>;
   publish(): Promise<WeightsHandle>;
