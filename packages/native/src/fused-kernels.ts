@@ -203,6 +203,32 @@ export interface TokenOutputsGradInputs {
   lse: TensorInfo;
 }
 
+/**
+ * Two LM heads over one vocabulary: `hidden [A, D]`, `weight [V, D]`, `teacherHidden [A, E]`, `teacherWeight [V, E]` → `[divergence [A], lse [A], teacherLse [A],
+ * studentKl [A]]`. With p and q the softmax of both heads' logits / temperature and m = (1 - beta) p + beta q: the divergence is KL(q ‖ p) for beta 0, KL(p ‖ q) for
+ * beta 1, else beta KL(q ‖ m) + (1 - beta) KL(p ‖ m); studentKl is KL(p ‖ q) for beta 1, KL(p ‖ m) between, 0 for beta 0. No gradient for the teacher.
+ */
+export const EspalierTokenDivergence = 'EspalierTokenDivergence';
+export interface TokenDivergenceInputs {
+  hidden: TensorInfo;
+  weight: TensorInfo;
+  teacherHidden: TensorInfo;
+  teacherWeight: TensorInfo;
+}
+export interface TokenDivergenceAttrs {
+  beta: number;
+  temperature: number;
+}
+
+/** `dDivergence [A]` with the inputs and the last three outputs of the forward pass → `[dHidden [A, D], dWeight [V, D]]`. */
+export const EspalierTokenDivergenceGrad = 'EspalierTokenDivergenceGrad';
+export interface TokenDivergenceGradInputs extends TokenDivergenceInputs {
+  dDivergence: TensorInfo;
+  lse: TensorInfo;
+  teacherLse: TensorInfo;
+  studentKl: TensorInfo;
+}
+
 /** `target`, `value` of one shape → `target + scale * value`. Consumes `target`. Gradient accumulation. No gradient of its own. */
 export const EspalierAddInPlace = 'EspalierAddInPlace';
 export interface AddInPlaceInputs {

@@ -11,5 +11,6 @@ export { rmsNorm } from './rms-norm';
 export * from './rotary';
 export * from './sample-tokens';
 export * from './swiglu';
+export * from './token-divergence';
 export * from './token-outputs';
 export * from './view';

@@ -1,5 +1,5 @@
-import { causalAttention, embedding, gelu, layerNorm, linear, residualAdd, rmsNorm, rotary, swiglu, tokenOutputs, view } from '../ops';
-import type { Tensor } from '../tfjs';
+import { causalAttention, embedding, gelu, layerNorm, linear, residualAdd, rmsNorm, rotary, swiglu, tokenDivergence, tokenOutputs, view } from '../ops';
+import { tensor2d, type Tensor } from '../tfjs';
 import * as reference from './references';
 
 /** A fused operation on inputs of given shapes, and the same in float64. */
@@ -61,6 +61,18 @@ function tokenOutputsCase(name: string, temperature: number, needs: readonly ('l
   };
 }
 
+function tokenDivergenceCase(beta: number, temperature: number): FusedCase {
+  const [rows, vocabSize, d, e] = [5, 11, 4, 6];
+  const numbers = (count: number, phase: number) => Float64Array.from({ length: count }, (_, i) => Math.fround(Math.sin(2.3 * i + phase)));
+  const [teacherHidden, teacherWeight] = [numbers(rows * e, 0.5), numbers(vocabSize * e, 1.1)];
+  return {
+    name: `tokenDivergence: beta ${beta}, temperature ${temperature}`,
+    shapes: [[rows, d], [vocabSize, d]],
+    run: ([hidden, weight]) => [tokenDivergence(hidden, weight, tensor2d(Float32Array.from(teacherHidden), [rows, e]), tensor2d(Float32Array.from(teacherWeight), [vocabSize, e]), { beta, temperature })],
+    reference: ([hidden, weight]) => [reference.tokenDivergenceReference(hidden, weight, teacherHidden, teacherWeight, rows, beta, temperature)],
+  };
+}
+
 /** Every differentiable fused operation, in the shapes where kernels tend to go wrong: odd sizes, groups, prefixes, windows, empty sequences. */
 export const fusedCases: readonly FusedCase[] = [
   linearCase('linear', 5, 7, 3, false),
@@ -93,4 +105,8 @@ export const fusedCases: readonly FusedCase[] = [
   tokenOutputsCase('log-probs', 1, ['logps']),
   tokenOutputsCase('everything, at a temperature', 0.7, ['logps', 'entropy', 'sumSquares']),
   tokenOutputsCase('entropy', 1.5, ['logps', 'entropy']),
+  tokenDivergenceCase(0, 1),
+  tokenDivergenceCase(0.5, 1),
+  tokenDivergenceCase(0.2, 0.7),
+  tokenDivergenceCase(1, 1.4),
 ];

@@ -112,3 +112,25 @@ export function tokenOutputsReference(hidden: Numbers, weight: Numbers, targets:
   }
   return result;
 }
+
+/** → the generalised Jensen-Shannon divergence between two heads over one vocabulary */
+export function tokenDivergenceReference(hidden: Numbers, weight: Numbers, teacherHidden: Numbers, teacherWeight: Numbers, rows: number, beta: number, temperature: number): Numbers {
+  const [d, e] = [hidden.length / rows, teacherHidden.length / rows];
+  const vocabSize = weight.length / d;
+  const logProbs = (h: Numbers, w: Numbers, width: number) => {
+    const z = linearReference(h, w, null, rows, vocabSize, width).map((v) => v / temperature);
+    return byRow(z, vocabSize, (row) => {
+      const top = row.reduce((a, b) => Math.max(a, b), -Infinity);
+      const lse = top + Math.log(row.reduce((sum, v) => sum + Math.exp(v - top), 0));
+      return row.map((v) => v - lse);
+    });
+  };
+  const [p, q] = [logProbs(hidden, weight, d), logProbs(teacherHidden, teacherWeight, e)];
+  const m = p.map((logP, i) => Math.log((1 - beta) * Math.exp(logP) + beta * Math.exp(q[i])));
+  const result = zeros64(rows);
+  for (let i = 0; i < p.length; i++) {
+    const [ofTeacher, ofStudent] = [Math.exp(q[i]) * (q[i] - (beta === 0 ? p[i] : m[i])), Math.exp(p[i]) * (p[i] - (beta === 1 ? q[i] : m[i]))];
+    result[Math.floor(i / vocabSize)] += beta === 0 ? ofTeacher : beta === 1 ? ofStudent : beta * ofTeacher + (1 - beta) * ofStudent;
+  }
+  return result;
+}
