@@ -1,5 +1,5 @@
 import { EspalierError } from '@espalier/spec';
-import { add, engine, Variable } from '@tensorflow/tfjs-core';
+import { add, engine, Variable, zerosLike } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { addInPlace } from './ops/add-in-place';
 import { insideWalker, worksInPlace } from './ops/kernel';
@@ -70,6 +70,48 @@ export function record(forward: () => Tensor[]): Tape {
     engine().endScope();
   }
   return new RecordedTape(nodes, outputs);
+}
+
+/**
+ * Gradient checkpointing (Chen et al. 2016): runs `body` on `x` without keeping what its backward pass would need; that pass computes it again first. Of the
+ * whole body, a tape then holds `x` alone. Outside {@link record} it is just `body(x)`.
+ *
+ * `body` must depend on `x`, variables and constants alone, and give the same when it is called again. Constants must live until the backward pass.
+ * @example
+ * const tape = record(() => [checkpoint((h) => block2(h), checkpoint((h) => block1(h), x))]);
+ */
+export function checkpoint(body: (x: Tensor) => Tensor, x: Tensor): Tensor {
+  const state = engine().state as unknown as RecordingState;
+  if (state.gradientDepth === 0 || !state.activeTape) return body(x);
+  const outer = state.activeTape;
+  const inner: TapeNode[] = []; // tells which variables the body reads
+  state.activeTape = inner;
+  let y: Tensor;
+  try {
+    y = body(x);
+  } finally {
+    state.activeTape = outer;
+    for (const node of inner) free(node);
+  }
+  const variables = new Map<string, Variable>();
+  for (const node of inner) for (const input of Object.values(node.inputs)) if (isTrainable(input)) variables.set(String(input.id), input);
+  const node: TapeNode = { kernelName: 'EspalierCheckpoint', inputs: { x, ...Object.fromEntries(variables) }, outputs: [y], saved: [engine().keep(x.clone())] };
+  node.gradient = ([dy]) => {
+    const leaf = engine().makeVariable(node.saved![0]) as Variable; // shares the numbers
+    const gradients = new Map<number, Tensor>();
+    try {
+      record(() => [body(leaf)]).backward([dy], (variable, gradient) => {
+        gradients.set(variable.id, gradient.clone()); // belongs to the walker's scope: what it does not ask for goes with it
+        gradient.dispose();
+      });
+    } finally {
+      leaf.dispose();
+    }
+    const of = (variable: Variable) => () => gradients.get(variable.id) ?? zerosLike(variable);
+    return { x: of(leaf), ...Object.fromEntries([...variables].map(([id, variable]) => [id, of(variable)])) };
+  };
+  outer.push(node);
+  return y;
 }
 
 class RecordedTape implements Tape {
