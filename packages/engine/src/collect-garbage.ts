@@ -1,4 +1,3 @@
-import { trimMemory } from '@espalier/tensor';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
@@ -7,15 +6,13 @@ const every = 16;
 
 /**
  * Collects the engine thread's garbage every 16th optimiser step. What a step leaves on the heap is handles, small beside the tensors they stood for: V8 sees no
- * reason to collect for a thousand steps, and resident memory creeps up until it does. What was freed then goes back to the system. All that takes some milliseconds.
+ * reason to collect for a thousand steps, and resident memory creeps up until it does. That takes some milliseconds.
  */
 export function garbageCollector(): () => void {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   let steps = 0;
   return () => {
-    if (++steps % every !== 0) return;
-    collect();
-    trimMemory();
+    if (++steps % every === 0) collect();
   };
 }

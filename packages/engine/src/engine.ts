@@ -172,7 +172,7 @@ function inlineThread(): Thread {
 
 function workerThread(): Thread {
   // What a step leaves on the JavaScript heap is small and short-lived: a small young generation keeps resident memory flat.
-  return superviseWorker(new Worker(workerEntry(), { execArgv: execArgvForWorker(process.execArgv), name: 'espalier-engine', resourceLimits: { maxYoungGenerationSizeMb: 8 } }));
+  return superviseWorker(new Worker(workerEntry(), { execArgv: execArgvForWorker(process.execArgv), name: 'espalier-engine', resourceLimits: { maxYoungGenerationSizeMb: 3 } }));
 }
 
 /** Ties a connection to the life of a worker: when the worker dies, what is pending is rejected. */

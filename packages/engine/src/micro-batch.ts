@@ -121,7 +121,9 @@ export function objectiveBatch(batch: TokenBatch, micro: MicroBatch): TokenBatch
 
 /** `values[index[i]]` for each `i`. */
 export function gather(values: Float32Array, index: Int32Array): Float32Array {
-  return Float32Array.from(index, (a) => values[a]);
+  const gathered = new Float32Array(index.length);
+  for (let i = 0; i < index.length; i++) gathered[i] = values[index[i]];
+  return gathered;
 }
 
 /** Puts a part's outputs where they belong in the whole batch's. */

@@ -50,8 +50,6 @@ interface MemoryFunctions {
   release(buffer: ArrayBuffer): boolean;
   /** Bytes held now by `allocate`, packed weights and workspaces. */
   allocatedBytes(): number;
-  /** Gives memory that the allocator holds but does not use back to the system (glibc; elsewhere nothing happens). */
-  trimAllocator(): void;
 }
 
 /**

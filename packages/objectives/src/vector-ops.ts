@@ -30,7 +30,8 @@ function binary(name: string, left: VectorLike, right: VectorLike, f: (a: number
 /** An elementwise operation of one vector, with its derivative. */
 function unary(input: VectorLike, f: (x: number) => number, derivative: (x: number, y: number) => number): Vector {
   const x = constant(input);
-  const values = x.values.map(f);
+  const values = new Float64Array(x.size);
+  for (let i = 0; i < x.size; i++) values[i] = f(x.values[i]);
   return new Vector(values, [x], (grad, [into]) => {
     for (let i = 0; i < grad.length; i++) if (grad[i] !== 0) accumulate(into, i, grad[i] * derivative(x.values[i], values[i]));
   });
@@ -90,7 +91,7 @@ export function where(condition: ArrayLike<number | boolean>, whenTrue: VectorLi
 export function sum(input: VectorLike): Vector {
   const x = constant(input);
   let total = 0;
-  for (const v of x.values) total += v;
+  for (let i = 0; i < x.size; i++) total += x.values[i];
   return new Vector(Float64Array.of(total), [x], (grad, [into]) => {
     for (let i = 0; i < x.size; i++) accumulate(into, i, grad[0]);
   });

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { loadNative, nativeStatus, registerNativeBackend } from '@espalier/native';
+import { nativeStatus, registerNativeBackend } from '@espalier/native';
 import type { NativeFeatures } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
@@ -57,9 +57,6 @@ export async function probeBackends(): Promise<BackendAttempt[]> {
   for (const name of backendNames) attempts.push(await probe(name));
   return attempts;
 }
-
-/** Gives freed memory that the allocator still holds back to the system. Does something where the Rust kernels are. */
-export const trimMemory = (): void => loadNative()?.trimAllocator();
 
 /** The backend in use, by tfjs's name. */
 export const currentBackend = (): string => getBackend();

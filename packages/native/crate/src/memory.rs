@@ -224,16 +224,6 @@ pub fn allocated_bytes() -> f64 {
     ALLOCATED.load(Ordering::Relaxed) as f64
 }
 
-/// Gives memory that the allocator holds but does not use back to the system, where the allocator can (glibc).
-#[napi]
-pub fn trim_allocator() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: touches only memory that is not in use.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
