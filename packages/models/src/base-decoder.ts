@@ -3,7 +3,7 @@ import { linear, residualAdd, tidy } from '@espalier/tensor';
 import type { Tensor, Variable } from '@espalier/tensor';
 import type { DecoderConfig } from './config';
 import type { Adapter, Attend, Decoder } from './decoder';
-import { parameterSpecs, toHf } from './decoder-weights';
+import { parameterSpecs, scoreName, toHf } from './decoder-weights';
 import type { WeightSource } from './weight-source';
 
 /** A linear layer. */
@@ -33,7 +33,13 @@ export abstract class BaseDecoder implements Decoder {
   }
 
   lmHead(): { weight: Variable } {
+    if (this.config.withoutLmHead) throw new EspalierError('unsupported', 'the model has no language-model head: it was saved for sequence classification', { fix: 'ask it for scores or values, or open the model that it was made from' });
     return { weight: this.parameter(this.config.tieWordEmbeddings ? this.embeddingName : 'lm_head.weight') };
+  }
+
+  scalarHead(): { weight: Variable } {
+    if (!this.config.scalarHead) throw new EspalierError('unsupported', 'the model has no scalar head', { fix: 'open it with `scalarHead: true`' });
+    return { weight: this.parameter(scoreName) };
   }
 
   weights(): WeightSource {

@@ -1,6 +1,27 @@
 import type { DecoderConfig, RopeScaling } from './config';
 
 const classNames = { llama: 'LlamaForCausalLM', mistral: 'MistralForCausalLM', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM', gpt2: 'GPT2LMHeadModel' } as const;
+const scalarClassNames = { llama: 'Llama', mistral: 'Mistral', qwen2: 'Qwen2', qwen3: 'Qwen3', gpt2: 'GPT2' } as const;
+
+/**
+ * A `config.json` for a model that has gained or lost its scalar head since that file was written: `architectures` and the labels follow `config`, the rest stays.
+ * @example
+ * saveCheckpoint('reward', { weights: decoder.weights(), configJson: withHeadOf(checkpoint.configJson, decoder.config) });
+ */
+export function withHeadOf(configJson: Readonly<Record<string, unknown>>, config: DecoderConfig): Readonly<Record<string, unknown>> {
+  const had = Array.isArray(configJson.architectures) && configJson.architectures.some((name) => typeof name === 'string' && name.endsWith('ForSequenceClassification'));
+  if (config.scalarHead) return { ...configJson, ...headJson(config) };
+  if (!had) return configJson;
+  const { id2label: _labels, label2id: _ids, num_labels: _count, ...rest } = configJson;
+  return { ...rest, ...headJson(config) };
+}
+
+/** One label is a scalar; the tokens that pad are looked for by transformers, which needs to know them. */
+function headJson(config: DecoderConfig): Record<string, unknown> {
+  if (!config.scalarHead) return { architectures: [classNames[config.architecture]] };
+  const pad = config.padTokenId ?? config.eosTokenIds[0];
+  return { architectures: [`${scalarClassNames[config.architecture]}ForSequenceClassification`], id2label: { 0: 'LABEL_0' }, label2id: { LABEL_0: 0 }, ...(pad !== undefined && { pad_token_id: pad }) };
+}
 
 /**
  * The `config.json` that transformers loads: what `parseConfig` reads, written back. For models that are made here or come from a GGUF file; a model
@@ -8,7 +29,6 @@ const classNames = { llama: 'LlamaForCausalLM', mistral: 'MistralForCausalLM', q
  */
 export function configToJson(config: DecoderConfig): Record<string, unknown> {
   const shared = {
-    architectures: [classNames[config.architecture]],
     model_type: config.architecture,
     vocab_size: config.vocabSize,
     tie_word_embeddings: config.tieWordEmbeddings,
@@ -17,6 +37,7 @@ export function configToJson(config: DecoderConfig): Record<string, unknown> {
     eos_token_id: config.eosTokenIds.length > 1 ? config.eosTokenIds : (config.eosTokenIds[0] ?? null),
     pad_token_id: config.padTokenId ?? null,
     torch_dtype: 'float32',
+    ...headJson(config),
   };
   if (config.architecture === 'gpt2') {
     return {

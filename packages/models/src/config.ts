@@ -52,6 +52,10 @@ export interface DecoderConfig {
   bosTokenId?: number;
   eosTokenIds: number[];
   padTokenId?: number;
+  /** One more linear layer on the last hidden state, `score.weight [1, hiddenSize]`: reward models and critics. Transformers calls it `…ForSequenceClassification` with one label. */
+  scalarHead?: boolean;
+  /** There is no language-model head: an untied model that was saved for sequence classification. It gives scores and values, and no log-probs. */
+  withoutLmHead?: boolean;
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -69,7 +73,8 @@ export function parseConfig(json: unknown): DecoderConfig {
   if (!architectures.includes(type as Architecture)) {
     throw new EspalierError('unsupported', `config.json: model_type ${JSON.stringify(type ?? null)} is no architecture that Espalier has`, { fix: `one of ${architectures.join(', ')}; SmolLM2 is a llama` });
   }
-  return type === 'gpt2' ? parseGpt2(raw) : parseLlamaLike(raw, type as Exclude<Architecture, 'gpt2'>);
+  const config = type === 'gpt2' ? parseGpt2(raw) : parseLlamaLike(raw, type as Exclude<Architecture, 'gpt2'>);
+  return hasScalarHead(raw) ? { ...config, scalarHead: true } : config;
 }
 
 function parseLlamaLike(raw: Json, architecture: Exclude<Architecture, 'gpt2'>): DecoderConfig {
@@ -175,6 +180,13 @@ function specialTokens(raw: Json): Pick<DecoderConfig, 'bosTokenId' | 'eosTokenI
   const id = (name: string) => (Number.isInteger(raw[name]) && (raw[name] as number) >= 0 ? (raw[name] as number) : undefined);
   const eos = Array.isArray(raw.eos_token_id) ? raw.eos_token_id.filter((token): token is number => Number.isInteger(token)) : [id('eos_token_id')].filter((token) => token !== undefined);
   return { bosTokenId: id('bos_token_id'), eosTokenIds: eos, padTokenId: id('pad_token_id') };
+}
+
+/** Saved for sequence classification with one label. Transformers counts the labels by `id2label` and leaves it out when there are two. */
+function hasScalarHead(raw: Json): boolean {
+  const names: unknown[] = Array.isArray(raw.architectures) ? raw.architectures : [];
+  const labels = typeof raw.id2label === 'object' && raw.id2label !== null ? Object.keys(raw.id2label).length : (raw.num_labels ?? 2);
+  return names.some((name) => typeof name === 'string' && name.endsWith('ForSequenceClassification')) && labels === 1;
 }
 
 const wrong = (name: string, value: unknown, fix: string) => new EspalierError('bad_checkpoint', `config.json: \`${name}\` is ${JSON.stringify(value ?? null)}`, { fix });

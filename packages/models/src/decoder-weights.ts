@@ -11,7 +11,7 @@ export interface ParameterSpec {
   shape: readonly number[];
   /** gpt2's Conv1D keeps its weights `[in, out]`. */
   transposed: boolean;
-  role: 'embedding' | 'projection' | 'bias' | 'norm' | 'normBias';
+  role: 'embedding' | 'projection' | 'bias' | 'norm' | 'normBias' | 'scalarHead';
   /** Projections that write into the residual stream. */
   residual: boolean;
 }
@@ -26,8 +26,14 @@ export interface ProjectionSpec {
 
 /** Every parameter of a decoder, in the order of a Hugging Face checkpoint. A tied head has none of its own. */
 export function parameterSpecs(config: DecoderConfig): ParameterSpec[] {
-  return config.architecture === 'gpt2' ? gpt2Specs(config) : llamaSpecs(config);
+  const specs = config.architecture === 'gpt2' ? gpt2Specs(config) : llamaSpecs(config);
+  if (!config.tieWordEmbeddings && !config.withoutLmHead) specs.push(plain('lm_head.weight', [config.vocabSize, config.hiddenSize], 'projection'));
+  if (config.scalarHead) specs.push(plain(scoreName, [1, config.hiddenSize], 'scalarHead'));
+  return specs;
 }
+
+/** The scalar head's name in transformers' `…ForSequenceClassification`. */
+export const scoreName = 'score.weight';
 
 /** The linear layers inside the decoder's blocks: what LoRA can adapt. */
 export function projectionSpecs(config: DecoderConfig): ProjectionSpec[] {
@@ -59,7 +65,6 @@ function llamaSpecs(c: DecoderConfig): ParameterSpec[] {
     project(`${at}.mlp.down_proj`, c.hiddenSize, c.intermediateSize, c.mlpBias, true);
   }
   specs.push(plain('model.norm.weight', [c.hiddenSize], 'norm'));
-  if (!c.tieWordEmbeddings) specs.push(plain('lm_head.weight', [c.vocabSize, c.hiddenSize], 'projection'));
   return specs;
 }
 
@@ -80,7 +85,6 @@ function gpt2Specs(c: DecoderConfig): ParameterSpec[] {
     conv1d(`${at}.mlp.c_proj`, c.intermediateSize, c.hiddenSize, true);
   }
   norm('transformer.ln_f');
-  if (!c.tieWordEmbeddings) specs.push(plain('lm_head.weight', [c.vocabSize, c.hiddenSize], 'projection'));
   return specs;
 }
 

@@ -38,8 +38,10 @@ export interface Decoder {
    * @throws EspalierError `bad_data` for a token outside the vocabulary or a position that the model has not
    */
   hidden(tokens: Int32Array, positions: Int32Array, attend: Attend): Tensor;
-  /** `[V, D]`; a tied head gives the embedding itself. */
+  /** `[V, D]`; a tied head gives the embedding itself. @throws EspalierError `unsupported` when the model has none */
   lmHead(): { weight: Variable };
+  /** `[1, D]`: its product with a hidden state is that token's score. */
+  scalarHead(): { weight: Variable };
   /** The parameters as a checkpoint has them, read from the backend one at a time. */
   weights(): WeightSource;
   dispose(): void;

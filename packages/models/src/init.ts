@@ -17,12 +17,13 @@ export function randomWeights(config: DecoderConfig, seed: number): WeightSource
     read(name, into) {
       const spec = specs.get(name)!;
       const target = into ?? new Float32Array(spec.stored.reduce((a, b) => a * b, 1));
-      return fill(target, spec, config, seed);
+      return randomTensor(target, spec, config, seed);
     },
   };
 }
 
-function fill(target: Float32Array, spec: ParameterSpec, config: DecoderConfig, seed: number): Float32Array {
+/** The first numbers of one parameter, written into `target`. */
+export function randomTensor(target: Float32Array, spec: ParameterSpec, config: DecoderConfig, seed: number): Float32Array {
   if (spec.role === 'norm') return target.fill(1);
   if (spec.role === 'bias' || spec.role === 'normBias') return target.fill(0);
   const spread = config.architecture === 'gpt2' && spec.residual ? config.initializerRange / Math.sqrt(2 * config.numLayers) : config.initializerRange;

@@ -2,7 +2,7 @@ import { EspalierError } from '@espalier/spec';
 import { addInPlace, linear, tensor, transpose, variable, zeros } from '@espalier/tensor';
 import type { Tensor } from '@espalier/tensor';
 import type { Decoder } from './decoder';
-import { projectionSpecs } from './decoder-weights';
+import { projectionSpecs, scoreName } from './decoder-weights';
 import { seededNumbers } from './seeded-numbers';
 
 /** Low-rank adaptation (Hu et al. 2021), in PEFT's terms and with its defaults. */
@@ -41,7 +41,7 @@ export function addLora(decoder: Decoder, options: LoraOptions = {}): string[] {
     const unknown = targets.filter((target) => !known.includes(target));
     if (unknown.length > 0 || targets.length === 0) throw new EspalierError('bad_config', `LoRA target ${unknown.map((t) => `"${t}"`).join(', ') || 'list is empty'}: no such projection`, { fix: `all-linear, or some of ${known.join(', ')}` });
   }
-  for (const parameter of decoder.parameters.values()) parameter.trainable = false;
+  for (const [name, parameter] of decoder.parameters) parameter.trainable = name === scoreName; // the head starts from nothing: it is trained whole, as with PEFT's modules_to_save
   const chosen = projections.filter(({ name }) => targets === 'all-linear' || targets.includes(ending(name)));
   for (const { name, inputs, outputs } of chosen) {
     const { uniform } = seededNumbers(seed, `${name}.lora_A`);

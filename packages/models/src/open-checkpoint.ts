@@ -125,7 +125,7 @@ function assemble({ weights, tokenizer, config, ...rest }: Parts): Checkpoint {
   const ends = stops.length > 0 ? stops : config.eosTokenIds.length > 0 ? config.eosTokenIds : tokenizer?.eosTokenId !== undefined ? [tokenizer.eosTokenId] : [];
   return {
     ...rest,
-    config: { ...config, eosTokenIds: ends },
+    config: { ...config, eosTokenIds: ends, ...(config.scalarHead && !config.tieWordEmbeddings && !weights.tensors.has('lm_head.weight') && { withoutLmHead: true }) },
     tensors: weights.tensors,
     read: (name, into) => weights.read(name, into),
     hasTokenizer: tokenizer !== null,
