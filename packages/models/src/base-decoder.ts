@@ -1,5 +1,5 @@
 import { EspalierError } from '@espalier/spec';
-import { linear, residualAdd, tidy } from '@espalier/tensor';
+import { checkpoint, linear, residualAdd, tidy } from '@espalier/tensor';
 import type { Tensor, Variable } from '@espalier/tensor';
 import type { DecoderConfig } from './config';
 import type { Adapter, Attend, Decoder } from './decoder';
@@ -17,6 +17,7 @@ export interface Projection {
 export abstract class BaseDecoder implements Decoder {
   readonly adapters = new Map<string, Adapter>();
   useAdapters = true;
+  gradientCheckpointing = false;
 
   constructor(
     readonly config: DecoderConfig,
@@ -88,7 +89,7 @@ export abstract class BaseDecoder implements Decoder {
   protected blocks(first: Tensor, block: (x: Tensor, layer: number) => Tensor): Tensor {
     let x = first; // [T, D]
     for (let layer = 0; layer < this.config.numLayers; layer++) {
-      const next = tidy(() => block(x, layer));
+      const next = tidy(() => (this.gradientCheckpointing ? checkpoint((residual) => block(residual, layer), x) : block(x, layer)));
       x.dispose();
       x = next;
     }

@@ -28,6 +28,8 @@ export interface Decoder {
   readonly adapters: Map<string, Adapter>;
   /** Whether `hidden` applies the adapters: without them, a model under LoRA is its own reference. */
   useAdapters: boolean;
+  /** Whether a tape keeps each block's input alone and computes the block again on its way back: memory for a third more arithmetic. Default false. */
+  gradientCheckpointing: boolean;
   /** What gets gradients: all parameters, or the adapters' `….lora_A.weight` and `….lora_B.weight`. */
   readonly trainable: ReadonlyMap<string, Variable>;
   /**
