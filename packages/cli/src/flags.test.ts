@@ -44,7 +44,7 @@ describe('values', () => {
   it('are refused with the flag, what was found and what would do', () => {
     expect(() => readValue(field('learningRate'), 'fast')).toThrow('--learning-rate is "fast" (it takes a number such as 0.00005)');
     expect(() => readValue(field('overwriteOutputDir'), 'maybe')).toThrow('--overwrite-output-dir is "maybe" (it takes true or false)');
-    expect(() => readValue(field('saveStrategy'), 'never')).toThrow('--save-strategy is "never" (it takes one of no, steps, epoch)');
+    expect(() => readValue(field('saveStrategy'), 'never')).toThrow('--save-strategy is "never" (it takes one of no, steps, epoch, best)');
     expect(() => readValue(field('lrSchedulerKwargs'), '{oops')).toThrow('it takes a JSON object');
   });
 

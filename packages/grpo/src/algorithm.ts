@@ -30,9 +30,10 @@ export function grpo(config: GRPOConfigInput = {}): Algorithm {
 
     async experience(groups, context) {
       const { advantages, metrics } = scoreGroups(groups, context.rewardWeights, parsed);
+      const perTrajectory = groups.map((group) => group.map((trajectory) => advantages.get(trajectory) ?? null));
       const { batch, actions } = packGroups(groups, (trajectory) => parsed.maskTruncatedCompletions && isTruncated(trajectory));
       batch.columns.advantages = Float32Array.from(actions, ({ trajectory }) => advantages.get(trajectory)!);
-      if (actions.length === 0) return { batch, metrics };
+      if (actions.length === 0) return { batch, metrics, advantages: perTrajectory };
 
       const { signal, temperature } = context;
       const sampled = samplerLogps(actions);
@@ -49,7 +50,7 @@ export function grpo(config: GRPOConfigInput = {}): Algorithm {
         const outputs = await context.learner.forward(batch, ['logps'], { signal, temperature, reference: true });
         batch.columns.refLogps = outputs.logps!;
       }
-      return { batch, metrics };
+      return { batch, metrics, advantages: perTrajectory };
     },
   });
 }

@@ -19,6 +19,21 @@ const count = z.int().positive();
 const fraction = z.number().min(0).max(1);
 const betaOfAdam = z.number().min(0).lt(1);
 const strategy = z.enum(['no', 'steps', 'epoch']);
+const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
+const parameterGroup = z.strictObject({
+  match: z.string().min(1).refine(isRegularExpression, 'must be a regular expression'),
+  learningRateScale: z.number().min(0).optional(),
+  weightDecay: z.number().min(0).optional(),
+});
+
+function isRegularExpression(source: string): boolean {
+  try {
+    new RegExp(source);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /**
  * What every trainer takes: the fields of `transformers.TrainingArguments` 5 with TRL's overrides, in camelCase, with their defaults.
@@ -66,7 +81,8 @@ export const trainingArguments = z.strictObject({
   /** Default: `loggingSteps`. */
   evalSteps: count.optional(),
   evalOnStart: z.boolean().default(false),
-  saveStrategy: strategy.default('steps'),
+  /** `best`: after each evaluation that is the best so far by `metricForBestModel`. */
+  saveStrategy: z.enum(['no', 'steps', 'epoch', 'best']).default('steps'),
   saveSteps: count.default(500),
   /** Older checkpoints are removed beyond this many; the best one is kept besides. */
   saveTotalLimit: count.optional(),
@@ -75,6 +91,18 @@ export const trainingArguments = z.strictObject({
   /** Default: false for a metric whose name ends with `loss`, else true. */
   greaterIsBetter: z.boolean().optional(),
   loadBestModelAtEnd: z.boolean().default(false),
+  /** End after this many evaluations in a row without an improvement of `metricForBestModel`. */
+  earlyStoppingPatience: optional(count),
+  /** What counts as an improvement: more than this. */
+  earlyStoppingThreshold: z.number().min(0).default(0),
+
+  /** Where metrics go besides `metrics.jsonl`: `none`, `all`, `tensorboard`, or names of trackers that the trainer was given. */
+  reportTo: z.union([z.string().min(1), z.array(z.string().min(1))]).default('none'),
+  /** Folder of TensorBoard's event files. Default: `tensorboard` in the run's. */
+  loggingDir: z.string().min(1).optional(),
+
+  /** Parameters that are trained otherwise: `{ match, learningRateScale, weightDecay }`, by a regular expression on their names. */
+  parameterGroups: optional(z.array(parameterGroup)),
 
   seed: z.int().min(0).max(0xffffffff).default(42),
   /** Seed of the order of the rows. Default: `seed`. */

@@ -1,4 +1,4 @@
-import type { Metrics } from '@espalier/spec';
+import type { Metrics, Notice } from '@espalier/spec';
 
 export interface TrainerProgress {
   /** Optimiser steps done, and in all. */
@@ -26,6 +26,8 @@ export interface TrainerCallback {
   onLog?(progress: TrainerProgress, metrics: Metrics, control: TrainerControl): void | Promise<void>;
   onEvaluate?(progress: TrainerProgress, metrics: Metrics, control: TrainerControl): void | Promise<void>;
   onSave?(progress: TrainerProgress, checkpoint: string, control: TrainerControl): void | Promise<void>;
+  /** A warning, or a note that explains: each name once a run. */
+  onNotice?(progress: TrainerProgress, notice: Notice, control: TrainerControl): void | Promise<void>;
   /** When the run ended, was stopped, or failed. */
   onEnd?(progress: TrainerProgress, outcome: { error?: unknown }): void | Promise<void>;
 }

@@ -1,6 +1,9 @@
 export * from './arguments';
 export * from './callbacks';
+export * from './early-stopping';
 export * from './evaluate-reward';
+export { RunMonitor, repetition, type MonitorState } from './monitor';
+export { monitorRules, type MonitorRule } from './monitor-rules';
 export * from './offline';
 export * from './offline-trainer';
 export * from './online';
@@ -15,5 +18,7 @@ export * from './schedules';
 export * from './seeds';
 export * from './split-batch';
 export * from './training-loop';
+export { builtinTrackers, chooseTrackers } from './trackers/choose-trackers';
+export { tensorboardTag, tensorboardTracker } from './trackers/tensorboard';
 export { readTrainerState } from './checkpoints';
 export type { Json, TrainerState } from './trainer-state';

@@ -1,6 +1,6 @@
 import type { Dataset, Row, RowOrigin } from '@espalier/data';
 import type { Engine } from '@espalier/engine';
-import { EspalierError, throwIfAborted, type Metrics, type Objective, type TokenBatch } from '@espalier/spec';
+import { EspalierError, throwIfAborted, type Metrics, type Notice, type Objective, type TokenBatch, type Tracker } from '@espalier/spec';
 import type { ModelArgumentsInput, TrainingArguments } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { datasetDigest, openDataset, type DatasetInput } from './datasets';
@@ -19,6 +19,8 @@ export interface OfflineTrainerOptions {
   /** Metrics besides the loss on `evalDataset`, such as a held-out reward. */
   computeMetrics?: (context: { policy: Policy; step: number; signal?: AbortSignal }) => Promise<Metrics>;
   callbacks?: readonly TrainerCallback[];
+  /** Where metrics go besides the run's folder; `reportTo` may name more. */
+  trackers?: readonly Tracker[];
   modelArgs?: ModelArgumentsInput;
   inline?: boolean;
   signal?: AbortSignal;
@@ -35,6 +37,8 @@ export interface OfflineTrainerParts<Example> {
   /** A row as the loss takes it; null: nothing of it is trained on, it is left out. */
   prepare: (row: Row, policy: Policy, origin: RowOrigin) => Example | null;
   collate: (examples: readonly Example[]) => TokenBatch;
+  /** What is to be said when the run begins, once the model is known. */
+  notices?: (policy: Policy) => readonly Omit<Notice, 'step'>[];
   /** Metrics that follow from others, such as a perplexity from a loss. */
   derived?: (metrics: Metrics) => Metrics;
 }
@@ -77,6 +81,8 @@ export class OfflineTrainer<Example> {
       args: { ...this.parts.args, resumeFromCheckpoint: call.resume ?? this.parts.args.resumeFromCheckpoint },
       config: { name, model: policy.config, dataset: await datasetDigest(train) } satisfies Record<string, Json>,
       callbacks: this.options.callbacks,
+      trackers: this.options.trackers,
+      notices: this.parts.notices?.(policy),
       signal: call.signal ?? this.options.signal,
     });
   }

@@ -1,5 +1,5 @@
 import { ShuffledCursor, type CursorState } from '@espalier/data';
-import { EspalierError, throwIfAborted, type Learner, type Metrics, type Objective, type TokenBatch } from '@espalier/spec';
+import { EspalierError, throwIfAborted, type Learner, type Metrics, type Notice, type Objective, type TokenBatch, type Tracker } from '@espalier/spec';
 import type { TrainingArguments } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { MetricsWindow } from './metrics-window';
@@ -26,6 +26,9 @@ export interface TrainOfflineOptions<Example> {
   /** Go through the rows in a random order. Default true. */
   shuffle?: boolean;
   callbacks?: readonly TrainerCallback[];
+  trackers?: readonly Tracker[];
+  /** What is to be said when the run begins. */
+  notices?: readonly Omit<Notice, 'step'>[];
   signal?: AbortSignal;
 }
 
@@ -68,6 +71,8 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
     evaluate,
     bestMetric: 'eval_loss',
     callbacks: options.callbacks,
+    trackers: options.trackers,
+    notices: options.notices,
     signal: options.signal,
     source: {
       epoch: () => cursor.progress,

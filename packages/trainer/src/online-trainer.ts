@@ -1,6 +1,6 @@
 import type { Engine } from '@espalier/engine';
 import type { Dataset } from '@espalier/data';
-import { EspalierError, type Algorithm, type RewardFunction, type RolloutEngine } from '@espalier/spec';
+import { EspalierError, type Algorithm, type RewardFunction, type RolloutEngine, type Tracker } from '@espalier/spec';
 import type { ModelArgumentsInput } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { datasetDigest, openDataset, type DatasetInput } from './datasets';
@@ -24,6 +24,8 @@ export interface OnlineTrainerOptions {
   /** Completions a prompt in evaluation: 1 is greedy, more are sampled and give pass@k. */
   evalSamples?: number;
   callbacks?: readonly TrainerCallback[];
+  /** Where metrics and samples go besides the run's folder; `reportTo` may name more. */
+  trackers?: readonly Tracker[];
   modelArgs?: ModelArgumentsInput;
   /** Where completions come from. Default: the engine itself. */
   rolloutEngine?: RolloutEngine;
@@ -86,6 +88,7 @@ export class OnlineTrainer {
       stop: this.options.stop,
       config: { name, model: policy.config, dataset: await datasetDigest(train), ...(await config?.()) },
       callbacks: this.options.callbacks,
+      trackers: this.options.trackers,
       signal: call.signal ?? this.options.signal,
     });
   }

@@ -1,7 +1,8 @@
 import { Random, ShuffledCursor, type CursorState } from '@espalier/data';
-import { EspalierError, type Algorithm, type Learner, type Metrics, type Objective, type RewardFunction, type RolloutEngine, type SamplingOptions, type ScoredTrajectory, type TokenBatch } from '@espalier/spec';
+import { EspalierError, type Algorithm, type Learner, type Metrics, type Objective, type RewardFunction, type RolloutEngine, type SamplingOptions, type ScoredTrajectory, type TokenBatch, type Tracker } from '@espalier/spec';
 import type { TrainerCallback } from './callbacks';
 import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
+import { repetition } from './monitor';
 import { roundGeometry, type OnlineArguments, type RoundGeometry } from './online-arguments';
 import type { EncodedPrompt, PromptSource } from './prompts';
 import { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
@@ -42,6 +43,7 @@ export interface TrainOnlineOptions {
   stop?: readonly string[];
   config?: Record<string, Json>;
   callbacks?: readonly TrainerCallback[];
+  trackers?: readonly Tracker[];
   signal?: AbortSignal;
 }
 
@@ -95,17 +97,19 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     const { scored, metrics } = await score(groups, step);
     const microBatches: TokenBatch[] = [];
     const experienceMetrics: Metrics[] = [];
+    const advantages: (number | null | undefined)[][] = [];
     for (let g = 0; g < geometry.generations; g++) {
       const generation = scored.slice(g * geometry.promptsPerGeneration, (g + 1) * geometry.promptsPerGeneration);
       const experience = await algorithm.experience(generation, { step, learner, rewardWeights, maxCompletionLength: args.maxCompletionLength, temperature: args.temperature, signal });
       experienceMetrics.push(experience.metrics);
+      generation.forEach((_, i) => advantages.push([...(experience.advantages?.[i] ?? [])]));
       const parts = splitGeneration(experience.batch, geometry, deriveSeed(args.seed, index, g, 0x5b1f));
       for (let iteration = 0; iteration < algorithm.numIterations; iteration++) microBatches.push(...parts);
     }
     const updates = toUpdates(microBatches, step);
     updates[0].numTokens = scored.flat().reduce((sum, { tokens }) => sum + tokens.length, 0);
     const logged = args.logCompletions || (step + 1) % args.loggingSteps === 0 || step === 0;
-    return { updates, metrics: { ...metrics, ...meanOf(experienceMetrics) }, samples: logged ? samplesOf(groups, scored, step) : [] };
+    return { updates, metrics: { ...metrics, ...meanOf(experienceMetrics) }, samples: logged ? samplesOf(groups, scored, advantages, step) : [] };
   }
 
   async function score(groups: readonly PromptCompletions[], step: number): Promise<{ scored: ScoredTrajectory[][]; metrics: Metrics }> {
@@ -118,6 +122,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
       const nulls = results.filter((result) => result[reward.name] === null).length;
       if (nulls > 0) metrics[`rewards/${reward.name}/unscorable`] = nulls;
     }
+    metrics['completions/repetition'] = samples.reduce((sum, { completionTokens }) => sum + repetition(completionTokens), 0) / samples.length;
     let next = 0;
     const scored = groups.map((group) => group.completions.map((completion): ScoredTrajectory => ({ ...completionTrajectory(group, completion), rewards: results[next++] })));
     return { scored, metrics };
@@ -134,7 +139,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     });
   }
 
-  function samplesOf(groups: readonly PromptCompletions[], scored: readonly (readonly ScoredTrajectory[])[], step: number): Json[] {
+  function samplesOf(groups: readonly PromptCompletions[], scored: readonly (readonly ScoredTrajectory[])[], advantages: readonly (readonly (number | null | undefined)[])[], step: number): Json[] {
     return groups.flatMap((group, g) =>
       group.completions.map((completion, k) => ({
         step: step + 1,
@@ -142,6 +147,8 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
         completion: completion.text,
         reward: weightedTotal(scored[g][k].rewards, rewardWeights),
         rewards: Object.fromEntries(Object.entries(scored[g][k].rewards).map(([name, reward]) => [name, reward === null ? null : rewardTotal(reward)])),
+        components: componentsOf(scored[g][k]),
+        advantage: advantages[g]?.[k],
         tokens: completion.tokens.length,
         finish_reason: completion.finishReason,
       })),
@@ -163,6 +170,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
       : undefined,
     bestMetric: 'eval_reward',
     callbacks: options.callbacks,
+    trackers: options.trackers,
     signal,
     source: {
       epoch: () => cursor.progress,
@@ -173,6 +181,12 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
       prepare,
     },
   });
+}
+
+/** The parts of rewards that have some, by function; undefined when none has. */
+function componentsOf({ rewards }: ScoredTrajectory): Json | undefined {
+  const parts = Object.entries(rewards).flatMap(([name, reward]) => (typeof reward === 'object' && reward?.components ? [[name, reward.components] as const] : []));
+  return parts.length > 0 ? Object.fromEntries(parts) : undefined;
 }
 
 function samplingOf(args: OnlineArguments, stop: readonly string[] | undefined): SamplingOptions {

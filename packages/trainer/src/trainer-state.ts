@@ -1,5 +1,7 @@
 import { EspalierError, type MetricSums } from '@espalier/spec';
 import { snakeCase } from './arguments';
+import type { PatienceState } from './early-stopping';
+import type { MonitorState } from './monitor';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined };
 
@@ -23,6 +25,10 @@ export interface TrainerState {
   offsets: { metrics: number; samples: number };
   /** An evaluation of this step was due and was interrupted. */
   pendingEvaluation?: boolean;
+  /** What the warnings have been told from. */
+  monitor?: MonitorState;
+  /** Evaluations without an improvement, when the run may stop early. */
+  patience?: PatienceState;
   /** State of an algorithm that has one (an adaptive KL coefficient). */
   algorithm?: Json;
   /** Configuration that the run was started with. */
@@ -33,6 +39,7 @@ export interface TrainerState {
 const changeable = new Set([
   'outputDir', 'overwriteOutputDir', 'runName', 'resumeFromCheckpoint', 'maxSteps', 'numTrainEpochs', 'loggingStrategy', 'loggingSteps', 'loggingFirstStep', 'evalStrategy', 'evalSteps',
   'evalOnStart', 'saveStrategy', 'saveSteps', 'saveTotalLimit', 'metricForBestModel', 'greaterIsBetter', 'loadBestModelAtEnd', 'perDeviceEvalBatchSize', 'logCompletions', 'numCompletionsToPrint',
+  'earlyStoppingPatience', 'earlyStoppingThreshold', 'reportTo', 'loggingDir',
 ]);
 
 /**

@@ -1,15 +1,18 @@
-import { EspalierError, isEspalierError, throwIfAborted, type Learner, type Metrics, type Objective, type TokenBatch } from '@espalier/spec';
+import { EspalierError, isEspalierError, throwIfAborted, type Learner, type Metrics, type Notice, type Objective, type TokenBatch, type Tracker } from '@espalier/spec';
 import { resolveWarmupSteps, type TrainingArguments } from './arguments';
 import type { TrainerCallback, TrainerControl, TrainerProgress } from './callbacks';
+import { nextPatience, type PatienceState } from './early-stopping';
 import { nextSequenceNumber } from './learner-calls';
 import { MetricsWindow } from './metrics-window';
+import { RunMonitor } from './monitor';
 import { openRun, type RunFolder } from './run-folder';
 import { learningRateSchedule } from './schedules';
+import { chooseTrackers } from './trackers/choose-trackers';
 import type { Json, TrainerState } from './trainer-state';
 
 /** What one optimiser step is computed from. The parts' `normalizer`s are of the whole step. */
 export interface Update {
-  parts: readonly { batch: TokenBatch; objective: Objective; temperature?: number; /** Put before the names of the metrics. */ prefix?: string }[];
+  parts: readonly { batch: TokenBatch; objective: Objective; temperature?: number; /** Put before the names of the metrics. */ prefix?: string; /** Noise on the embeddings (NEFTune), drawn from `seed`. */ neftuneNoiseAlpha?: number; seed?: number }[];
   /** Tokens trained on. */
   numTokens: number;
 }
@@ -47,6 +50,10 @@ export interface LoopOptions {
   /** Default of `metricForBestModel`. */
   bestMetric: string;
   callbacks?: readonly TrainerCallback[];
+  /** Where metrics go besides the run's folder; `reportTo` may name more. */
+  trackers?: readonly Tracker[];
+  /** What is to be said when the run begins: each name once. */
+  notices?: readonly Omit<Notice, 'step'>[];
   signal?: AbortSignal;
 }
 
@@ -78,9 +85,11 @@ const runtimeName = () => new Date().toISOString().slice(0, 19).replace(/[-:]/g,
  */
 export async function runTrainingLoop(options: LoopOptions): Promise<TrainResult> {
   const { args } = options;
+  checkBestModel(args, options.evaluate !== undefined);
+  const trackers = chooseTrackers(args.reportTo, options.trackers, args);
   const dir = args.outputDir ?? `runs/${args.runName ?? options.name}-${runtimeName()}`;
   const run = await openRun({ dir, config: options.config, resume: args.resumeFromCheckpoint, overwrite: args.overwriteOutputDir });
-  const loop = new TrainingLoop(options, run, dir);
+  const loop = new TrainingLoop(options, run, dir, trackers);
   let failure: unknown;
   try {
     return await loop.run();
@@ -91,8 +100,30 @@ export async function runTrainingLoop(options: LoopOptions): Promise<TrainResult
     try {
       for (const callback of options.callbacks ?? []) await callback.onEnd?.(loop.progress(), failure === undefined ? {} : { error: failure });
     } finally {
+      const ended = await Promise.allSettled(trackers.map(async (tracker) => tracker.end?.({ step: loop.progress().step, ...(failure === undefined ? {} : { error: failure }) })));
       await run.close();
+      const broken = ended.find((outcome) => outcome.status === 'rejected');
+      if (broken && failure === undefined) throw broken.reason;
     }
+  }
+}
+
+/**
+ * The best checkpoint is chosen among those that were evaluated: both must fall on the same steps.
+ * @throws EspalierError `bad_config` with values that would do
+ */
+function checkBestModel(args: TrainingArguments, evaluates: boolean): void {
+  const field = args.loadBestModelAtEnd ? '`load_best_model_at_end`' : args.earlyStoppingPatience !== undefined ? '`early_stopping_patience`' : args.saveStrategy === 'best' ? '`save_strategy` best' : null;
+  if (field === null) return;
+  const evalStrategy = args.evalStrategy ?? (args.evalSteps ? 'steps' : 'no');
+  if (!evaluates) throw new EspalierError('bad_config', `${field} needs an evaluation, and there is nothing to evaluate on`, { fix: 'give an `evalDataset`' });
+  if (evalStrategy === 'no') throw new EspalierError('bad_config', `${field} needs an evaluation, and \`eval_strategy\` is no`, { fix: 'set `eval_steps`, or `eval_strategy` epoch' });
+  if (!args.loadBestModelAtEnd || args.saveStrategy === 'best') return;
+  if (args.saveStrategy !== evalStrategy) throw new EspalierError('bad_config', `${field}: checkpoints are written by \`save_strategy\` ${args.saveStrategy} and evaluated by \`eval_strategy\` ${evalStrategy}`, { fix: `\`save_strategy\` ${evalStrategy}, or best` });
+  const evalSteps = args.evalSteps ?? args.loggingSteps;
+  if (evalStrategy === 'steps' && args.saveSteps % evalSteps !== 0) {
+    const below = Math.floor(args.saveSteps / evalSteps) * evalSteps;
+    throw new EspalierError('bad_config', `${field}: \`save_steps\` ${args.saveSteps} is not a multiple of \`eval_steps\` ${evalSteps}, so checkpoints would go without an evaluation`, { fix: `${below > 0 ? `${below} or ` : ''}${below + evalSteps} would be, or \`save_strategy\` best` });
   }
 }
 
@@ -110,6 +141,8 @@ class TrainingLoop {
   private evaluatedAt = -1;
   private pendingEvaluation = false;
   private asked = { stop: false, save: false, evaluate: false };
+  private monitor = new RunMonitor();
+  private patience: PatienceState = { best: null, count: 0 };
   /** Weights have left the boundary: what the learner holds cannot be saved under it. */
   private dirty = true;
   private readonly control: TrainerControl = {
@@ -119,16 +152,19 @@ class TrainingLoop {
   };
   private readonly schedule;
   private readonly bestMetric: string;
+  private readonly greaterIsBetter: boolean;
 
   constructor(
     private readonly options: LoopOptions,
     private readonly folder: RunFolder,
     private readonly dir: string,
+    private readonly trackers: readonly Tracker[],
   ) {
     const { args, totalSteps } = options;
     this.schedule = learningRateSchedule(args.lrSchedulerType, { learningRate: args.learningRate, warmupSteps: resolveWarmupSteps(args, totalSteps), totalSteps, kwargs: args.lrSchedulerKwargs });
     const metric = args.metricForBestModel ?? options.bestMetric;
     this.bestMetric = metric.startsWith('eval_') ? metric : `eval_${metric}`;
+    this.greaterIsBetter = args.greaterIsBetter ?? !this.bestMetric.endsWith('loss');
   }
 
   progress(): TrainerProgress {
@@ -152,18 +188,21 @@ class TrainingLoop {
       const start = performance.now();
       const round = await source.prepare({ index: this.round, step: this.step, signal });
       this.window.addAll(round.metrics);
-      if (round.samples) await this.folder.appendSamples(round.samples);
+      if (round.samples?.length) {
+        await this.folder.appendSamples(round.samples);
+        for (const tracker of this.trackers) await tracker.samples?.(this.step + 1, round.samples as readonly Record<string, unknown>[]);
+      }
       const preparing = performance.now() - start;
       let saveDue = false;
       const updates = round.updates.slice(0, totalSteps - this.step);
       for (const [i, update] of updates.entries()) {
         await this.update(update, round.metrics, preparing / updates.length, i === 0 ? signal : undefined);
         const epochEnded = i === updates.length - 1 && Math.floor(source.epoch() + 1e-9) > Math.floor(epochBefore + 1e-9);
-        const due = (strategy: 'no' | 'steps' | 'epoch', every: number) => (strategy === 'steps' ? this.step % every === 0 : strategy === 'epoch' && epochEnded);
+        const due = (strategy: TrainingArguments['saveStrategy'], every: number) => (strategy === 'steps' ? this.step % every === 0 : strategy === 'epoch' && epochEnded);
         const last = this.step === totalSteps || this.asked.stop;
         if (due(args.loggingStrategy, args.loggingSteps) || (args.loggingFirstStep && this.step === 1) || (last && args.loggingStrategy !== 'no')) await this.log();
         if (this.asked.evaluate || due(args.evalStrategy ?? (args.evalSteps ? 'steps' : 'no'), args.evalSteps ?? args.loggingSteps)) await this.evaluate();
-        saveDue ||= this.asked.save || due(args.saveStrategy, args.saveSteps);
+        saveDue ||= this.asked.save || due(args.saveStrategy, args.saveSteps) || (args.saveStrategy === 'best' && this.improved() !== undefined);
       }
       this.round++;
       this.markBoundary();
@@ -212,12 +251,18 @@ class TrainingLoop {
       this.round = state.round;
       this.numTokens = state.numTokens;
       this.best = state.best;
+      if (state.monitor) this.monitor = new RunMonitor(state.monitor);
+      if (state.patience) this.patience = state.patience;
       this.window = new MetricsWindow(structuredClone(state.window));
       this.checkpoint = resumed.path;
       source.restore(state.cursor);
       if (state.algorithm !== undefined) source.restoreAlgorithm?.(state.algorithm);
     }
-    await this.folder.log(resumed ? 'resume' : 'start', { step: this.step, totalSteps: this.options.totalSteps, backend: learner.capabilities.backend, precision: learner.capabilities.precision });
+    const { totalSteps, config, notices = [], args } = this.options;
+    if (this.ranOutOfPatience()) this.asked.stop = true;
+    await this.folder.log(resumed ? 'resume' : 'start', { step: this.step, totalSteps, backend: learner.capabilities.backend, precision: learner.capabilities.precision });
+    for (const tracker of this.trackers) await tracker.start?.({ name: args.runName ?? this.options.name, outputDir: this.folder.dir, config, totalSteps, step: this.step });
+    for (const notice of notices) if (!this.monitor.has(notice.name)) await this.tell(this.monitor.raise({ ...notice, step: this.step }));
     this.markBoundary();
   }
 
@@ -227,9 +272,9 @@ class TrainingLoop {
     const stepMetrics = new MetricsWindow();
     stepMetrics.addAll(roundMetrics);
     let loss = 0;
-    for (const { batch, objective, temperature, prefix = '' } of update.parts) {
+    for (const { batch, objective, temperature, prefix = '', neftuneNoiseAlpha, seed } of update.parts) {
       if (batch.actionIndex.length === 0) continue; // nothing in it is trained on
-      const result = await learner.forwardBackward(batch, objective, { seq: nextSequenceNumber(learner), signal, temperature });
+      const result = await learner.forwardBackward(batch, objective, { seq: nextSequenceNumber(learner), signal, temperature, ...(neftuneNoiseAlpha === undefined ? {} : { neftuneNoiseAlpha, seed }) });
       if (!Number.isFinite(result.loss)) throw new EspalierError('bad_config', `the loss became ${result.loss} at step ${this.step + 1}; the weights are those of step ${this.step}`, { fix: 'a smaller `learning_rate` may do' });
       loss += result.loss;
       stepMetrics.addSums(result.metrics, prefix);
@@ -237,8 +282,8 @@ class TrainingLoop {
     }
     this.dirty = true;
     const learningRate = this.schedule(this.step);
-    const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm } = args;
-    const optimiser = await learner.optimStep({ learningRate, maxGradNorm, adamBeta1, adamBeta2, adamEpsilon, weightDecay }, { seq: nextSequenceNumber(learner) });
+    const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm, parameterGroups: groups } = args;
+    const optimiser = await learner.optimStep({ learningRate, maxGradNorm, adamBeta1, adamBeta2, adamEpsilon, weightDecay, ...(groups ? { groups } : {}) }, { seq: nextSequenceNumber(learner) });
     this.step++;
     this.numTokens += update.numTokens;
     const own: Metrics = { loss, ...optimiser, learning_rate: learningRate, step_time: (performance.now() - start + preparing) / 1000 };
@@ -246,19 +291,29 @@ class TrainingLoop {
     stepMetrics.addAll(own);
     const metrics = stepMetrics.take();
     await this.emit((callback) => callback.onStep?.(this.progress(), metrics, this.control));
+    for (const notice of this.monitor.observe(this.step, metrics)) await this.tell(notice);
+  }
+
+  private async tell(notice: Notice): Promise<void> {
+    const { level, name, message, step } = notice;
+    await this.folder.log(level, { name, message, step });
+    for (const tracker of this.trackers) await tracker.notice?.(notice);
+    await this.emit((callback) => callback.onNotice?.(this.progress(), notice, this.control));
   }
 
   private async log(): Promise<void> {
     if (this.window.empty) return;
     // The rate is that of the step, not its mean over the window, as TRL logs it.
     this.metrics = { ...this.window.take(), learning_rate: this.schedule(this.step - 1), num_tokens: this.numTokens };
-    await this.record(this.metrics);
+    await this.record(this.metrics, 'train');
     await this.emit((callback) => callback.onLog?.(this.progress(), this.metrics, this.control));
   }
 
-  private async record(metrics: Metrics): Promise<void> {
+  private async record(metrics: Metrics, kind: 'train' | 'eval'): Promise<void> {
     const values = Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, Number.isFinite(value) ? value : null]));
-    await this.folder.appendMetrics({ step: this.step, epoch: this.options.source.epoch(), ...values });
+    const epoch = this.options.source.epoch();
+    await this.folder.appendMetrics({ step: this.step, epoch, ...values });
+    for (const tracker of this.trackers) await tracker.log({ step: this.step, epoch, kind, metrics });
   }
 
   private async evaluate(): Promise<void> {
@@ -276,10 +331,28 @@ class TrainingLoop {
     }
     this.evalMetrics = Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`eval_${name}`, value]));
     this.evaluatedAt = this.step;
-    await this.record({ ...this.evalMetrics, eval_runtime: (performance.now() - start) / 1000 });
+    await this.record({ ...this.evalMetrics, eval_runtime: (performance.now() - start) / 1000 }, 'eval');
     const value = this.evalMetrics[this.bestMetric];
     if (value === undefined && args.metricForBestModel) throw new EspalierError('bad_config', `\`metric_for_best_model\` ${args.metricForBestModel}: the evaluation has no such metric`, { fix: `it has ${Object.keys(this.evalMetrics).join(', ')}` });
     await this.emit((callback) => callback.onEvaluate?.(this.progress(), this.evalMetrics, this.control));
+    if (args.earlyStoppingPatience === undefined || this.step === 0) return;
+    if (value === undefined) throw new EspalierError('bad_config', `\`early_stopping_patience\`: the evaluation has no metric ${this.bestMetric}`, { fix: `\`metric_for_best_model\` one of ${Object.keys(this.evalMetrics).join(', ')}` });
+    this.patience = nextPatience(this.patience, value, { greaterIsBetter: this.greaterIsBetter, threshold: args.earlyStoppingThreshold });
+    if (!this.ranOutOfPatience()) return;
+    this.asked.stop = true;
+    await this.folder.log('early-stop', { step: this.step, metric: this.bestMetric, value, best: this.patience.best });
+  }
+
+  private ranOutOfPatience(): boolean {
+    const { earlyStoppingPatience } = this.options.args;
+    return earlyStoppingPatience !== undefined && this.patience.count >= earlyStoppingPatience;
+  }
+
+  /** The value of the evaluation of this step, when it is the best so far. */
+  private improved(step = this.step): number | undefined {
+    const value = this.evaluatedAt === step ? this.evalMetrics[this.bestMetric] : undefined;
+    if (value === undefined || !Number.isFinite(value)) return undefined;
+    return !this.best || (this.greaterIsBetter ? value > this.best.value : value < this.best.value) ? value : undefined;
   }
 
   /** Fixes the state between two rounds: what a checkpoint of this instant holds. */
@@ -297,6 +370,8 @@ class TrainingLoop {
       ...(this.best ? { best: this.best } : {}),
       offsets: this.folder.offsets(),
       ...(this.pendingEvaluation ? { pendingEvaluation: true } : {}),
+      monitor: this.monitor.state(),
+      ...(this.options.args.earlyStoppingPatience === undefined ? {} : { patience: this.patience }),
       ...(algorithm === undefined ? {} : { algorithm: structuredClone(algorithm) as Json }),
       config,
     };
@@ -309,16 +384,15 @@ class TrainingLoop {
     this.asked.save = false;
     const { step } = this.boundary;
     if (this.savedStep === step) return;
-    const value = this.evaluatedAt === step ? this.evalMetrics[this.bestMetric] : undefined;
-    const greater = args.greaterIsBetter ?? !this.bestMetric.endsWith('loss');
-    const improved = value !== undefined && Number.isFinite(value) && (!this.best || (greater ? value > this.best.value : value < this.best.value));
-    const best = improved ? { metric: this.bestMetric, value, step } : this.best;
+    const value = this.improved(step);
+    const best = value === undefined ? this.best : { metric: this.bestMetric, value, step };
     await this.folder.flush();
+    for (const tracker of this.trackers) await tracker.flush?.();
     this.checkpoint = await checkpoints.save(step, (dir) => learner.save(dir), { ...this.boundary, ...(best ? { best } : {}) });
     this.best = best;
     this.savedStep = step;
     await checkpoints.link('latest', step);
-    if (improved) await checkpoints.link('best', step);
+    if (value !== undefined) await checkpoints.link('best', step);
     if (args.saveTotalLimit) await checkpoints.prune(args.saveTotalLimit);
     const { checkpoint } = this;
     await this.folder.log('save', { step, checkpoint });

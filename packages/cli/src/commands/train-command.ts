@@ -124,6 +124,7 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
     },
     onStep: ({ step }, metrics) => progress?.update(step, briefly(metrics, spec.shown)),
     onEvaluate: ({ step }, metrics) => progress?.note(`step ${step} · ${briefly(metrics, Object.keys(metrics).filter((name) => !name.includes('completions/')))}`),
+    onNotice: (_, { name, level, message }) => (progress ? progress.note(`${level}: ${name}: ${message}`) : output.note(`${level}: ${name}: ${message}`)),
     onEnd: () => progress?.stop(),
   };
   const { trainer, evaluate } = await spec.create({ values, args, model: values['model'] as string, modelArgs, train: rows, evaluation, callbacks: [callback], signal });
