@@ -1,5 +1,5 @@
 import type { Objective } from './objective';
-import type { MetricSums, OutputName, Outputs, TokenBatch } from './token-batch';
+import type { MetricSums, OutputName, OutputOptions, Outputs, TokenBatch } from './token-batch';
 
 /** Numbers that a learner reports, by TRL's metric names. */
 export type Metrics = Record<string, number>;
@@ -42,7 +42,7 @@ export interface Learner {
   specVersion: 'v1';
   capabilities: LearnerCapabilities;
   /** The named numbers for `batch.actionIndex`, without a gradient. `precision` asks for products in fp32 where the learner's own are coarser. */
-  forward(batch: TokenBatch, needs: readonly OutputName[], options?: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32' }): Promise<Outputs>;
+  forward(batch: TokenBatch, needs: readonly OutputName[], options?: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32'; outputOptions?: OutputOptions }): Promise<Outputs>;
   /**
    * Adds the gradient of `objective` on `batch` to the accumulated one. Metrics: the objective's own, with `loss`. `neftuneNoiseAlpha` adds uniform noise to
    * the embeddings (2310.05914), drawn from `seed`.

@@ -1,4 +1,4 @@
-import type { MetricSums, OutputName, Outputs, TokenBatch } from './token-batch';
+import type { MetricSums, OutputName, OutputOptions, Outputs, TokenBatch } from './token-batch';
 
 /** What a micro-batch may not tear apart: nothing, a sequence, a pair of sequences, or the whole batch. */
 export type Coupling = 'token' | 'sequence' | 'pair' | 'batch';
@@ -16,6 +16,8 @@ export interface Objective {
   specVersion: 'v1';
   name: string;
   needs: readonly OutputName[];
+  /** How those are computed, where there is a choice. */
+  outputOptions?: OutputOptions;
   coupling: Coupling;
   evaluate(outputs: Outputs, batch: TokenBatch): Evaluation;
 }

@@ -1,6 +1,15 @@
 /** The numbers by name that a learner can give for every asked-for position, and an objective can differentiate. */
 export type OutputName = 'logps' | 'entropy' | 'values' | 'scores' | 'sumSquares' | 'teacherDivergence';
 
+/** How an output is computed that can be computed in several ways. An objective that needs it says so; without that, the defaults hold. */
+export interface OutputOptions {
+  /**
+   * `beta` from 0 (KL of the student from the teacher: forward) to 1 (reverse), default 0.5; `temperature` divides the logits of both, default: the temperature
+   * of the call.
+   */
+  teacherDivergence?: { beta?: number; temperature?: number };
+}
+
 /** One number an action (position asked for), in the order of `TokenBatch.actionIndex`. */
 export type Outputs = Partial<Record<OutputName, Float32Array>>;
 
