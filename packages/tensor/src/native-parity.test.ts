@@ -138,6 +138,8 @@ function expectClose(actual: ArrayLike<number>, expected: ArrayLike<number>, wha
   expect(worst, `${what}: worst error`).toBeLessThanOrEqual(tolerance * scale);
 }
 
+/** Random shapes an operation; `.ci/run` asks for 200. */
+const shapes = Number(process.env.ESPALIER_FUZZ_SHAPES ?? 24);
 const status = nativeStatus();
 if (!status.available) console.warn(`not checked here: the backend native is not available: ${status.reason}`);
 
@@ -151,8 +153,8 @@ describe.skipIf(!status.available)('native against the portable kernels', () => 
     return { portable, native: work() };
   }
 
-  it.each(Object.keys(operations))('%s: outputs and gradients of 24 random shapes', async (name) => {
-    for (let seed = 0; seed < 24; seed++) {
+  it.each(Object.keys(operations))(`%s: outputs and gradients of ${shapes} random shapes`, async (name) => {
+    for (let seed = 0; seed < shapes; seed++) {
       const { portable, native } = await both(() => evaluate(operations[name](chooser(seed))));
       expect(native.map((result) => result.name)).toEqual(portable.map((result) => result.name));
       native.forEach((result, i) => expectClose(result.values, portable[i].values, `${name}, seed ${seed}, ${result.name}`));
@@ -176,8 +178,8 @@ describe.skipIf(!status.available)('native against the portable kernels', () => 
     expect(different).toBeGreaterThan(0);
   });
 
-  it('cachedAttention and cacheWrite on 24 random shapes', async () => {
-    for (let seed = 0; seed < 24; seed++) {
+  it(`cachedAttention and cacheWrite on ${shapes} random shapes`, async () => {
+    for (let seed = 0; seed < shapes; seed++) {
       const { portable, native } = await both(() => {
         const pick = chooser(seed);
         const [batch, kvHeads, group, width, capacity] = [pick.int(1, 5), pick.int(1, 3), pick.int(1, 3), pick.int(1, 70), pick.int(8, 300)];
@@ -205,8 +207,8 @@ describe.skipIf(!status.available)('native against the portable kernels', () => 
     }
   });
 
-  it('adamW, addInPlace and globalNorm on 24 random shapes', async () => {
-    for (let seed = 0; seed < 24; seed++) {
+  it(`adamW, addInPlace and globalNorm on ${shapes} random shapes`, async () => {
+    for (let seed = 0; seed < shapes; seed++) {
       const { portable, native } = await both(() => {
         const pick = chooser(seed);
         const shape = [pick.int(1, 40), pick.int(1, 900)];

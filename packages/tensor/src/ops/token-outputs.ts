@@ -1,7 +1,7 @@
 import { EspalierTokenOutputs, EspalierTokenOutputsGrad } from '@espalier/native';
 import type { TokenOutputsAttrs, TokenOutputsGradInputs, TokenOutputsInputs } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
-import { add, concat, div, exp, gather, logSumExp, matMul, mul, reshape, slice, square, sub, sum, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
+import { add, concat, div, exp, gather, logSumExp, matMul, mul, neg, reshape, slice, square, sub, sum, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { check, dims, fusedGradient, portableKernel, run, sharedGradients } from './kernel';
 
@@ -73,11 +73,13 @@ portableKernel<TokenOutputsInputs, TokenOutputsAttrs>(EspalierTokenOutputs, ({ h
     const places = Int32Array.from({ length: n }, (_, i) => i * vocabSize + attrs.targets[start + i]);
     const flat = (x: Tensor) => reshape(x, [n]);
     parts[0].push(sub(gather(reshape(z, [-1]), tensor1d(places, 'int32')), flat(lse)));
-    const p = attrs.entropy || attrs.sumSquares ? exp(sub(z, lse)) : undefined;
-    if (p && attrs.entropy) parts[1].push(sub(flat(lse), sum(mul(p, z), -1)));
+    const logP = attrs.entropy || attrs.sumSquares ? sub(z, lse) : undefined;
+    const p = logP && exp(logP);
+    if (p && attrs.entropy) parts[1].push(neg(sum(mul(p, logP), -1))); // lse - Σ p z would lose the digits that large logits share
     if (p && attrs.sumSquares) parts[2].push(sum(square(p), -1));
     parts[3].push(flat(lse));
     p?.dispose();
+    logP?.dispose();
     z.dispose();
   }
   return parts.map((list) => (list.length > 0 ? concat(list, 0) : zeros([0])));
