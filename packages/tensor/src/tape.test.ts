@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { add, addN, concat, embedding, exp, grads, linear, log, matMul, mean, memory, mul, record, residualAdd, scalar, selectBackend, softmax, square, sub, sum, tensor1d, tensor2d, tidy, variable } from './index';
+import { add, addN, concat, embedding, exp, grads, linear, log, matMul, mean, memory, mul, offTape, record, residualAdd, scalar, selectBackend, softmax, square, sub, sum, tensor1d, tensor2d, tidy, variable } from './index';
 import type { Tensor, Variable } from './index';
 import { availableBackends, testNumbers } from './testing';
 
@@ -25,6 +25,15 @@ function gradientsOf(forward: () => Tensor): Map<Variable, number[]> {
 
 describe.each(await availableBackends('cpu', 'wasm', 'native'))('the tape on %s', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
+
+  it('takes what was computed off it as a constant', () => {
+    const w = parameter([2, 3], 1);
+    const before = memory().numTensors;
+    const gradient = gradientsOf(() => sum(mul(w, offTape(() => square(w))))).get(w);
+    expect(gradient).toEqual(Array.from(w.dataSync(), (v) => Math.fround(v * v)));
+    expect(memory().numTensors).toBe(before);
+    w.dispose();
+  });
 
   it("gives the gradients of tfjs's own walker on a net of its ops", () => {
     const parameters = [parameter([3, 4], 1), parameter([4, 4], 2), parameter([2, 4], 3)];

@@ -114,6 +114,18 @@ export function checkpoint(body: (x: Tensor) => Tensor, x: Tensor): Tensor {
   return y;
 }
 
+/** Runs `body` off the tape inside a recording: what it returns is a constant there, and nothing is kept for a backward pass. Elsewhere it is just `body()`. */
+export function offTape<T>(body: () => T): T {
+  const state = engine().state as unknown as RecordingState;
+  const depth = state.gradientDepth;
+  state.gradientDepth = 0;
+  try {
+    return body();
+  } finally {
+    state.gradientDepth = depth;
+  }
+}
+
 class RecordedTape implements Tape {
   constructor(
     private nodes: TapeNode[] | null,
