@@ -1,5 +1,6 @@
 export * from './advantages';
 export * from './aggregation';
+export * from './gae';
 export * from './importance';
 export * from './kl';
 export * from './nested';
