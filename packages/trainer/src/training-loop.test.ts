@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, readlink, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, readdir, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defineAlgorithm, defineReward, type ScoredTrajectory } from '@espalier/spec';
@@ -324,6 +324,17 @@ describe('steps', () => {
     expect(await checkpoints('run')).toEqual(['best', 'latest', 'step-000004', 'step-000008', 'step-000010']);
     expect(await readlink(join(dir, 'run/checkpoints/best'))).toBe('step-000004');
     expect(await readlink(join(dir, 'run/checkpoints/latest'))).toBe('step-000010');
+  });
+});
+
+describe('resuming a run that was killed after its last checkpoint', () => {
+  it('removes the checkpoints that are over the limit', async () => {
+    const args = { outputDir: join(dir, 'run'), maxSteps: 8, saveSteps: 2, saveTotalLimit: 2 };
+    await offline(new BigramPolicy(5), args);
+    const left = await checkpoints('run');
+    await cp(join(dir, 'run/checkpoints/step-000006'), join(dir, 'run/checkpoints/step-000004'), { recursive: true });
+    await offline(new BigramPolicy(5), { ...args, resumeFromCheckpoint: true });
+    expect(await checkpoints('run')).toEqual(left);
   });
 });
 
