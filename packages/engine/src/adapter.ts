@@ -1,12 +1,13 @@
 import { EspalierError } from '@espalier/spec';
-import { openAdapter, peftNames, saveAdapter, type Decoder, type FloatFormat } from '@espalier/models';
+import { openAdapter, peftNames, saveAdapter, scoreName, type Decoder, type FloatFormat } from '@espalier/models';
 import { tensor, type Variable } from '@espalier/tensor';
 import type { LoraOptions } from './protocol';
 
-/** Every matrix of the adapters by PEFT's name. */
+/** Every matrix of the adapters by PEFT's name, with the scalar head, which is trained whole. */
 function matrices(decoder: Decoder): Map<string, Variable> {
   const all = new Map<string, Variable>();
   for (const [projection, { a, b }] of decoder.adapters) all.set(peftNames(projection).a, a).set(peftNames(projection).b, b);
+  if (decoder.config.scalarHead) all.set(`base_model.model.${scoreName}`, decoder.scalarHead().weight);
   return all;
 }
 
@@ -16,7 +17,7 @@ export function writeAdapter(dir: string, decoder: Decoder, lora: LoraOptions, b
   const projections = [...decoder.adapters.keys()];
   const rank = decoder.adapters.get(projections[0])!.a.shape[0];
   saveAdapter(dir, {
-    config: { rank, alpha: lora.alpha ?? 8, rslora: lora.rslora, targets: [...new Set(projections.map((name) => name.slice(name.lastIndexOf('.') + 1)))], baseModel },
+    config: { rank, alpha: lora.alpha ?? 8, rslora: lora.rslora, targets: [...new Set(projections.map((name) => name.slice(name.lastIndexOf('.') + 1)))], baseModel, ...(decoder.config.scalarHead && { modulesToSave: ['score'] }) },
     weights: {
       tensors: new Map([...all].map(([name, { shape }]) => [name, { name, shape, dtype: 'float32' }])),
       read: (name) => Float32Array.from(all.get(name)!.dataSync()),

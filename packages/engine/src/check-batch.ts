@@ -4,9 +4,10 @@ const bad = (message: string, fix?: string) => new EspalierError('bad_data', `to
 
 /**
  * Refuses a batch that contradicts itself or the model, before anything is computed.
+ * @param limits.firstTokens - whether the first token of a sequence may be asked for: it has a score, but no log-prob. Default false
  * @throws EspalierError `bad_data`
  */
-export function checkBatch(batch: TokenBatch, limits: { vocabSize: number; maxPositions: number }): void {
+export function checkBatch(batch: TokenBatch, limits: { vocabSize: number; maxPositions: number; firstTokens?: boolean }): void {
   const { tokens, offsets, prefixOf, actionIndex, columns, pairs } = batch;
   const sequences = offsets.length - 1;
   if (sequences < 1) throw bad('it has no sequences');
@@ -27,7 +28,7 @@ export function checkBatch(batch: TokenBatch, limits: { vocabSize: number; maxPo
     if (t < 0 || t >= tokens.length) throw bad(`action ${a} points at token ${t} of ${tokens.length}`);
     if (a > 0 && t <= actionIndex[a - 1]) throw bad(`actionIndex does not ascend: ${actionIndex[a - 1]} is followed by ${t}`);
     while (offsets[s + 1] <= t) s++;
-    if (t === offsets[s] && (prefixOf ? prefixOf[s] : -1) < 0) throw bad(`action ${a} is the first token of sequence ${s}, which nothing precedes`);
+    if (!limits.firstTokens && t === offsets[s] && (prefixOf ? prefixOf[s] : -1) < 0) throw bad(`action ${a} is the first token of sequence ${s}, which nothing precedes`);
   }
   for (const [name, column] of Object.entries(columns)) if (column.length !== actionIndex.length) throw bad(`column "${name}" has ${column.length} entries for ${actionIndex.length} actions`);
   if (!pairs) return;

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { addLora, createDecoder, openCheckpoint, saveCheckpoint, type Checkpoint, type Decoder } from '@espalier/models';
+import { EspalierError } from '@espalier/spec';
+import { addLora, createDecoder, openCheckpoint, saveCheckpoint, withHeadOf, withScalarHead, type Checkpoint, type Decoder, type DecoderConfig, type WeightSource } from '@espalier/models';
 import { matmulPrecision, memory, selectBackend, setMatmulPrecision, type Variable } from '@espalier/tensor';
 import { readAdapter, writeAdapter } from './adapter';
 import { Decoding } from './decode/decoding';
@@ -7,6 +8,7 @@ import { fingerprint } from './fingerprint';
 import { openOptimizer, saveOptimizer } from './optimizer-file';
 import type { EngineInfo, EngineMemory, LoraOptions, OpenParams } from './protocol';
 import { loadWeights, mergedWeights } from './stored-weights';
+import { Teacher } from './teacher';
 import { Training, type WithReference } from './training';
 
 /** One model with everything that trains it and generates from it. It lives on the engine's thread. */
@@ -15,18 +17,23 @@ export class EngineModel {
   readonly training: Training;
   readonly decoding: Decoding;
   private readonly lora: LoraOptions | undefined;
+  private readonly limits: Pick<OpenParams, 'maxBatchSize' | 'maxCacheBytes' | 'prefillTokens'>;
+  private teacherDecoding: Decoding | null = null;
   private version = 0;
   private published: { version: number; digest: string } | null = null;
 
   private constructor(
     params: OpenParams,
     backend: string,
-    private readonly checkpoint: Checkpoint,
+    private readonly source: ModelSource,
     private readonly decoder: Decoder,
     private readonly frozen: Decoder | null,
+    private readonly teacher: Teacher | null,
   ) {
-    const { config } = checkpoint;
+    const { checkpoint } = source;
+    const { config } = decoder;
     this.lora = params.lora;
+    this.limits = params;
     this.info = {
       id: randomUUID(),
       backend,
@@ -36,8 +43,10 @@ export class EngineModel {
       trainableCount: count(decoder.trainable),
       eosTokenIds: config.eosTokenIds,
       maxPositions: config.maxPositions,
+      ...(teacher && { teacher: { parameterCount: count(teacher.decoder.parameters), maxPositions: teacher.decoder.config.maxPositions } }),
     };
-    this.training = new Training(decoder, referenceOf(decoder, frozen), () => this.version++);
+    decoder.gradientCheckpointing = params.gradientCheckpointing;
+    this.training = new Training(decoder, referenceOf(decoder, frozen), () => this.version++, teacher);
     this.decoding = new Decoding(decoder, checkpoint.tokenizer, { ...params, vocabSize: config.vocabSize, maxPositions: config.maxPositions, eosTokenIds: config.eosTokenIds, version: () => this.version });
   }
 
@@ -47,12 +56,15 @@ export class EngineModel {
     const checkpoint = await openCheckpoint(params.model);
     const made: Decoder[] = [];
     try {
-      const decoder = createDecoder(checkpoint.config, checkpoint);
+      const source = sourceOf(checkpoint, params);
+      const decoder = createDecoder(source.config, source.weights);
       made.push(decoder);
       if (params.lora) addLora(decoder, { ...params.lora, seed: params.seed });
-      const frozen = params.reference && !params.lora ? createDecoder(checkpoint.config, checkpoint, { trainable: false }) : null;
+      const frozen = params.reference && !params.lora ? createDecoder(source.config, source.weights, { trainable: false }) : null;
       if (frozen) made.push(frozen);
-      return new EngineModel(params, backend.name, checkpoint, decoder, frozen);
+      const teacher = params.teacher === undefined ? null : await Teacher.open(params.teacher, checkpoint);
+      if (teacher) made.push(teacher.decoder);
+      return new EngineModel(params, backend.name, source, decoder, frozen, teacher);
     } catch (error) {
       for (const decoder of made) decoder.dispose();
       throw error;
@@ -76,8 +88,10 @@ export class EngineModel {
 
   /** Weights for others to load: a model's folder, or with LoRA and without `merge` PEFT's adapter beside the tokenizer. */
   exportModel(dir: string, dtype: 'fp32' | 'bf16' | 'fp16', merge: boolean): null {
-    const { configJson, generationConfig, path } = this.checkpoint;
-    const tokenizer = this.checkpoint.hasTokenizer ? this.checkpoint.tokenizer : undefined;
+    const { checkpoint, config } = this.source;
+    const { generationConfig, path } = checkpoint;
+    const configJson = withHeadOf(checkpoint.configJson, config);
+    const tokenizer = checkpoint.hasTokenizer ? checkpoint.tokenizer : undefined;
     const format = ({ fp32: 'float32', bf16: 'bfloat16', fp16: 'float16' } as const)[dtype];
     if (this.lora && !merge) {
       writeAdapter(dir, this.decoder, this.lora, path, format);
@@ -115,12 +129,40 @@ export class EngineModel {
     return { numTensors, numBytes, rss, heapUsed };
   }
 
+  /**
+   * What generates: the model itself, or its teacher.
+   * @throws EspalierError `unsupported` without a teacher
+   */
+  decodingOf(teacher: boolean): Decoding {
+    if (!teacher) return this.decoding;
+    if (!this.teacher) throw new EspalierError('unsupported', 'this engine has no teacher to generate with', { fix: 'open it with `teacher`' });
+    const { decoder, tokenizer } = this.teacher;
+    const { vocabSize, maxPositions } = decoder.config;
+    // A completion ends where the student ends it: it is to learn that too.
+    return (this.teacherDecoding ??= new Decoding(decoder, tokenizer, { ...this.limits, vocabSize, maxPositions, eosTokenIds: this.info.eosTokenIds, version: () => 0 }));
+  }
+
   dispose(): void {
     this.decoding.dispose();
+    this.teacherDecoding?.dispose();
+    this.teacher?.decoder.dispose();
     this.training.resetOptimizer();
     this.decoder.dispose();
     this.frozen?.dispose();
   }
+}
+
+/** What the weights are read from: a checkpoint, with the heads that were asked for. */
+interface ModelSource {
+  checkpoint: Checkpoint;
+  config: DecoderConfig;
+  weights: WeightSource;
+}
+
+function sourceOf(checkpoint: Checkpoint, { scalarHead, seed }: OpenParams): ModelSource {
+  const { scalarHead: stored, ...config } = checkpoint.config;
+  if (scalarHead ?? stored) return { checkpoint, ...withScalarHead(config, checkpoint, seed) };
+  return { checkpoint, config, weights: checkpoint };
 }
 
 /** Without its adapters, a model under LoRA is its own reference; otherwise there is one if a copy was kept. */

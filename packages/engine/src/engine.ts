@@ -19,9 +19,21 @@ export interface EngineOptions {
   inline?: boolean;
   /** Train an adapter instead of the weights. */
   lora?: LoraOptions;
+  /**
+   * Give the model a scalar head (`score.weight`, one number a token) beside the language-model head: the learner then has the outputs `values` and `scores`.
+   * A checkpoint that has none gets one from the seed. Default: true where the checkpoint was saved with one.
+   */
+  scalarHead?: boolean;
   /** Keep a frozen copy of the first weights for `forward(…, { reference: true })`. With LoRA there is always one, at no cost. Default false. */
   reference?: boolean;
-  /** Of the adapter's first weights. Default 0. */
+  /**
+   * A second, frozen model of the same vocabulary on the same thread, named as `model` is: the learner then has the output `teacherDivergence`, and
+   * `generate(…, { teacher: true })` samples from it. Default: none.
+   */
+  teacher?: string;
+  /** Keep each block's input alone for the backward pass, which computes the block again: less memory, a third more arithmetic, the same gradient. Default false. */
+  gradientCheckpointing?: boolean;
+  /** Of the first weights of the adapter and of a new scalar head. Default 0. */
   seed?: number;
   /** Tokens computed at once in training and scoring, shared prefixes included: bounds the memory of activations. Default 1024. */
   maxTokensPerMicroBatch?: number;
@@ -42,10 +54,10 @@ export interface Engine {
   readonly learner: Learner;
   /**
    * Completions in the order in which they end, all requests batched together. When `signal` fires, what is under way comes back as `aborted` and the
-   * iteration ends; leaving the loop early aborts the rest.
+   * iteration ends; leaving the loop early aborts the rest. `teacher` samples from the teacher.
    * @throws EspalierError `bad_data` or `bad_config` for a request that cannot be served; `closed`
    */
-  generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal }): AsyncIterable<Completion>;
+  generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal; teacher?: boolean }): AsyncIterable<Completion>;
   /** Log-prob (nats, temperature 1) of each token given those before it; entry 0 of each is NaN. */
   score(sequences: readonly Int32Array[], options?: { signal?: AbortSignal }): Promise<Float32Array[]>;
   /** Writes a folder that `transformers` loads (with LoRA: a PEFT adapter, or with `merge` the whole model). No optimiser state; for that see `learner.save`. */
@@ -78,7 +90,10 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     backend: options.backend,
     precision: options.precision,
     lora: options.lora,
+    scalarHead: options.scalarHead,
     reference: options.reference ?? false,
+    teacher: options.teacher,
+    gradientCheckpointing: options.gradientCheckpointing ?? false,
     seed: options.seed ?? 0,
     maxBatchSize: options.maxBatchSize ?? 64,
     maxCacheBytes: options.maxCacheBytes ?? 2 ** 30,
@@ -100,7 +115,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     info,
     tokenizer,
     learner,
-    generate: (requests, { signal } = {}) => stream(connection, requests, signal),
+    generate: (requests, { signal, teacher } = {}) => stream(connection, requests, signal, teacher),
     score: (sequences, { signal } = {}) => sequenceLogps(learner, sequences, signal),
     save: async (dir, { dtype = 'fp32', merge = false } = {}) => void (await connection.call('exportModel', { dir, dtype, merge })),
     memory: () => connection.call('memory', null),
@@ -118,7 +133,7 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Pro
   });
 }
 
-async function* stream(connection: Connection, requests: readonly GenerateRequest[], signal: AbortSignal | undefined): AsyncGenerator<Completion> {
+async function* stream(connection: Connection, requests: readonly GenerateRequest[], signal: AbortSignal | undefined, teacher: boolean | undefined): AsyncGenerator<Completion> {
   const ready: Completion[] = [];
   let wake = () => {};
   let ended = false;
@@ -128,7 +143,7 @@ async function* stream(connection: Connection, requests: readonly GenerateReques
   if (signal?.aborted) forward();
   else signal?.addEventListener('abort', forward, { once: true });
   connection
-    .call('generate', { requests }, { signal: stop.signal, item: (item) => (ready.push(item), wake()) })
+    .call('generate', { requests, teacher }, { signal: stop.signal, item: (item) => (ready.push(item), wake()) })
     .catch((error: unknown) => (failure = error))
     .finally(() => {
       ended = true;

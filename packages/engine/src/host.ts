@@ -51,7 +51,7 @@ export function serveEngine(port: Port, afterStep: () => void = () => undefined)
       return opened().info;
     },
     forward: (params) => opened().training.forward(params),
-    tapeForward: (params) => opened().training.tapeForward(params.part, params.needs, params.temperature),
+    tapeForward: (params) => opened().training.tapeForward(params.part, params.needs, params.temperature, params.outputOptions),
     tapeBackward: (params) => opened().training.tapeBackward(params.tape, params.grads),
     tapeDispose: (params) => opened().training.tapeDispose(params.tape),
     addZero: () => opened().training.addZero(),
@@ -65,7 +65,7 @@ export function serveEngine(port: Port, afterStep: () => void = () => undefined)
     save: (params) => opened().save(params.dir),
     exportModel: (params) => opened().exportModel(params.dir, params.dtype, params.merge),
     load: (params) => opened().load(params.dir),
-    generate: (params, context) => opened().decoding.generate(params.requests, context),
+    generate: (params, context) => opened().decodingOf(params.teacher ?? false).generate(params.requests, context),
     memory: () => opened().memory(),
     close: () => {
       isClosed = true;

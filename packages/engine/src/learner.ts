@@ -8,6 +8,7 @@ import {
   type MetricSums,
   type Objective,
   type OutputName,
+  type OutputOptions,
   type Outputs,
   type TokenBatch,
 } from '@espalier/spec';
@@ -16,7 +17,10 @@ import type { Connection } from './connection';
 import { gather, microBatches, objectiveBatch, scatterOutputs, type MicroBatch } from './micro-batch';
 import { transferable, type EngineInfo } from './protocol';
 
-const outputNames: readonly OutputName[] = ['logps', 'entropy', 'sumSquares'];
+/** What a model with these heads can give. */
+function outputsOf({ config: { withoutLmHead, scalarHead }, teacher }: EngineInfo): OutputName[] {
+  return [...(withoutLmHead ? [] : (['logps', 'entropy', 'sumSquares'] as const)), ...(teacher && !withoutLmHead ? (['teacherDivergence'] as const) : []), ...(scalarHead ? (['values', 'scores'] as const) : [])];
+}
 
 export interface LearnerOptions {
   info: EngineInfo;
@@ -42,7 +46,7 @@ export class EngineLearner implements Learner {
     private readonly options: LearnerOptions,
   ) {
     const { backend, precision } = options.info;
-    this.capabilities = { outputs: outputNames, sharedPrefixes: true, precision, backend };
+    this.capabilities = { outputs: outputsOf(options.info), sharedPrefixes: true, precision, backend };
   }
 
   /**
@@ -173,10 +177,14 @@ export class EngineLearner implements Learner {
   }
 
   private check(batch: TokenBatch, needs: readonly OutputName[], temperature = 1): void {
-    const missing = needs.filter((name) => !outputNames.includes(name));
-    if (missing.length > 0) throw new EspalierError('unsupported', `the local learner has no output ${missing.map((name) => `"${name}"`).join(', ')}`, { fix: `it has ${outputNames.join(', ')}` });
+    const { outputs } = this.capabilities;
+    const missing = needs.filter((name) => !outputs.includes(name));
+    if (missing.length > 0) {
+      const scalar = missing.some((name) => name === 'values' || name === 'scores');
+      throw new EspalierError('unsupported', `the local learner has no output ${missing.map((name) => `"${name}"`).join(', ')}`, { fix: `it has ${outputs.join(', ')}${scalar ? '; values and scores come with `openEngine({ scalarHead: true })`' : ''}` });
+    }
     if (!(temperature > 0) || !Number.isFinite(temperature)) throw new EspalierError('bad_config', `temperature ${temperature} cannot divide logits`, { fix: 'a positive number would do' });
-    checkBatch(batch, { vocabSize: this.options.info.config.vocabSize, maxPositions: this.options.info.maxPositions });
+    checkBatch(batch, { vocabSize: this.options.info.config.vocabSize, maxPositions: this.options.info.maxPositions, firstTokens: needs.every((name) => name === 'scores') });
   }
 
   /** One call after another, in the order in which they were made. */

@@ -1,5 +1,5 @@
 import type { MessagePort, Worker } from 'node:worker_threads';
-import type { Completion, GenerateRequest, Metrics, OptimOptions, OutputName, Outputs } from '@espalier/spec';
+import type { Completion, GenerateRequest, Metrics, OptimOptions, OutputName, OutputOptions, Outputs } from '@espalier/spec';
 import type { DecoderConfig, LoraOptions as AdapterOptions } from '@espalier/models';
 import type { WireError } from './wire-error';
 
@@ -19,7 +19,10 @@ export interface OpenParams {
   backend?: string;
   precision?: 'bf16' | 'fp32';
   lora?: LoraOptions;
+  scalarHead?: boolean;
   reference: boolean;
+  teacher?: string;
+  gradientCheckpointing: boolean;
   seed: number;
   maxBatchSize: number;
   maxCacheBytes: number;
@@ -37,6 +40,8 @@ export interface EngineInfo {
   trainableCount: number;
   eosTokenIds: readonly number[];
   maxPositions: number;
+  /** The teacher, where there is one. */
+  teacher?: { parameterCount: number; maxPositions: number };
 }
 
 export interface EngineMemory {
@@ -52,8 +57,8 @@ export interface EngineMemory {
 /** Every call that crosses the border, with what goes in and what comes back. */
 export interface Calls {
   open: { params: OpenParams; result: EngineInfo };
-  forward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; reference: boolean; precision?: 'fp32' }; result: Outputs };
-  tapeForward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number }; result: { tape: number; outputs: Outputs } };
+  forward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; reference: boolean; precision?: 'fp32'; outputOptions?: OutputOptions }; result: Outputs };
+  tapeForward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; outputOptions?: OutputOptions }; result: { tape: number; outputs: Outputs } };
   tapeBackward: { params: { tape: number; grads: Outputs }; result: null };
   tapeDispose: { params: { tape: number }; result: null };
   /** Counts a contribution whose derivative is zero everywhere. */
@@ -66,7 +71,7 @@ export interface Calls {
   exportModel: { params: { dir: string; dtype: 'fp32' | 'bf16' | 'fp16'; merge: boolean }; result: null };
   load: { params: { dir: string }; result: null };
   /** Completions come as items; the result comes after the last. */
-  generate: { params: { requests: readonly GenerateRequest[] }; result: null };
+  generate: { params: { requests: readonly GenerateRequest[]; teacher?: boolean }; result: null };
   memory: { params: null; result: EngineMemory };
   close: { params: null; result: null };
 }

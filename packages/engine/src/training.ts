@@ -1,15 +1,18 @@
-import { EspalierError, type Metrics, type OptimOptions, type OutputName, type Outputs } from '@espalier/spec';
+import { EspalierError, type Metrics, type OptimOptions, type OutputName, type OutputOptions, type Outputs } from '@espalier/spec';
 import { attendCausally, type Decoder } from '@espalier/models';
-import { adamW, addInPlace, dispose, embedding, globalNorm, keep, record, tensor1d, tokenOutputs, zerosLike, variable, withMatmulPrecision, type Tape, type Tensor, type Variable } from '@espalier/tensor';
+import { adamW, addInPlace, dispose, embedding, globalNorm, keep, linear, record, tensor1d, tokenOutputs, zerosLike, variable, view, withMatmulPrecision, type Tape, type Tensor, type Variable } from '@espalier/tensor';
 import { positionsOf, predictorsOf } from './layout';
 import type { BatchPart, Calls } from './protocol';
 import { scoped } from './scoped';
+import type { Teacher } from './teacher';
 
 /** How to run a function on the frozen first weights. Null: there are none. */
 export type WithReference = (<T>(body: (decoder: Decoder) => T) => T) | null;
 
-const differentiable = ['logps', 'entropy', 'sumSquares'] as const;
-type Differentiable = (typeof differentiable)[number];
+/** Of the language-model head, and of the scalar head. */
+const headOutputs = ['logps', 'entropy', 'sumSquares'] as const;
+const scalarOutputs = ['values', 'scores'] as const;
+type Differentiable = (typeof headOutputs)[number] | (typeof scalarOutputs)[number] | 'teacherDivergence';
 
 /** Adam's moments of one parameter, float32, in the parameter's shape. */
 export interface Moments {
@@ -32,14 +35,15 @@ export class Training {
     private readonly decoder: Decoder,
     private readonly reference: WithReference,
     private readonly changed: () => void,
+    private readonly teacher: Teacher | null = null,
   ) {}
 
   /** The named numbers of the part's actions, without a gradient. */
-  forward({ part, needs, temperature, reference, precision }: Calls['forward']['params']): Outputs {
+  forward({ part, needs, temperature, reference, precision, outputOptions }: Calls['forward']['params']): Outputs {
     if (reference && !this.reference) throw new EspalierError('unsupported', 'this engine keeps no reference: the first weights are gone once training has begun', { fix: 'open it with `reference: true`, or with LoRA' });
     const run = (decoder: Decoder) =>
       scoped((): Outputs => {
-        const { names, tensors } = this.compute(decoder, part, needs, temperature);
+        const { names, tensors } = this.compute(decoder, part, needs, temperature, outputOptions);
         return Object.fromEntries(names.map((name, i) => [name, Float32Array.from(tensors[i].dataSync())]));
       });
     const compute = () => (reference ? this.reference!(run) : run(this.decoder));
@@ -47,10 +51,10 @@ export class Training {
   }
 
   /** The same with a tape that {@link tapeBackward} runs back over, or {@link tapeDispose} throws away. */
-  tapeForward(part: BatchPart, needs: readonly OutputName[], temperature: number): { tape: number; outputs: Outputs } {
+  tapeForward(part: BatchPart, needs: readonly OutputName[], temperature: number, outputOptions?: OutputOptions): { tape: number; outputs: Outputs } {
     let names: readonly Differentiable[] = [];
     const tape = record(() => {
-      const computed = this.compute(this.decoder, part, needs, temperature);
+      const computed = this.compute(this.decoder, part, needs, temperature, outputOptions);
       names = computed.names;
       return computed.tensors;
     });
@@ -156,14 +160,20 @@ export class Training {
     dispose([sum, grad]);
   }
 
-  private compute(decoder: Decoder, part: BatchPart, needs: readonly OutputName[], temperature: number): { names: readonly Differentiable[]; tensors: Tensor[] } {
-    const names = differentiable.filter((name) => needs.includes(name));
+  private compute(decoder: Decoder, part: BatchPart, needs: readonly OutputName[], temperature: number, outputOptions: OutputOptions = {}): { names: readonly Differentiable[]; tensors: Tensor[] } {
     const attend = attendCausally(decoder.config, { offsets: part.offsets, prefixOf: part.prefixOf });
     const hidden = decoder.hidden(part.tokens, positionsOf(part), attend); // [T, D]
-    const predicting = embedding(hidden, predictorsOf(part)); // [A, D]: the hidden states that predict the actions
-    const { weight } = decoder.lmHead();
-    const outputs = tokenOutputs(predicting, weight, Int32Array.from(part.actionIndex, (t) => part.tokens[t]), { temperature, needs: [...names] });
-    return { names, tensors: names.map((name) => outputs[name]!) };
+    const made = new Map<Differentiable, Tensor>(); // each [A]
+    const ofHead = headOutputs.filter((name) => needs.includes(name));
+    const predicting = ofHead.length > 0 || needs.includes('values') || needs.includes('teacherDivergence') ? embedding(hidden, predictorsOf(part)) : null; // [A, D]: the hidden states that predict the actions
+    if (ofHead.length > 0) {
+      const outputs = tokenOutputs(predicting!, decoder.lmHead().weight, Int32Array.from(part.actionIndex, (t) => part.tokens[t]), { temperature, needs: ofHead });
+      for (const name of ofHead) made.set(name, outputs[name]!);
+    }
+    if (needs.includes('teacherDivergence')) made.set('teacherDivergence', this.teacher!.divergence(part, predicting!, decoder.lmHead().weight, outputOptions.teacherDivergence, temperature));
+    if (needs.includes('values')) made.set('values', scalars(decoder, predicting!)); // V before the token
+    if (needs.includes('scores')) made.set('scores', scalars(decoder, embedding(hidden, part.actionIndex))); // after it
+    return { names: [...made.keys()], tensors: [...made.values()] };
   }
 
   private take(id: number): { tape: Tape; names: readonly Differentiable[] } {
@@ -172,6 +182,12 @@ export class Training {
     this.tapes.delete(id);
     return entry;
   }
+}
+
+/** The scalar head on hidden states: `[A, D]` → `[A]`. One row of a product costs nothing: it is not rounded to bf16. */
+function scalars(decoder: Decoder, hidden: Tensor): Tensor {
+  const { weight } = decoder.scalarHead();
+  return view(withMatmulPrecision('fp32', () => linear(hidden, weight)), [hidden.shape[0]]);
 }
 
 /** A variable that the optimiser writes and no tape differentiates. Takes the tensor over. */

@@ -19,6 +19,8 @@ export interface AdapterConfig {
   readonly rslora?: boolean;
   /** `base_model_name_or_path` */
   readonly baseModel?: string;
+  /** `modules_to_save`: layers that are trained and stored whole, under their own names. With `score` among them the task is sequence classification. */
+  readonly modulesToSave?: readonly string[];
 }
 
 /**
@@ -36,7 +38,7 @@ export function saveAdapter(folder: string, adapter: { config: AdapterConfig; we
   }
   const json = {
     peft_type: 'LORA',
-    task_type: 'CAUSAL_LM',
+    task_type: config.modulesToSave?.includes('score') ? 'SEQ_CLS' : 'CAUSAL_LM',
     base_model_name_or_path: config.baseModel ?? null,
     r: config.rank,
     lora_alpha: config.alpha,
@@ -47,7 +49,7 @@ export function saveAdapter(folder: string, adapter: { config: AdapterConfig; we
     bias: 'none',
     inference_mode: true,
     init_lora_weights: true,
-    modules_to_save: null,
+    modules_to_save: config.modulesToSave ?? null,
   };
   const file = new PendingFile(join(folder, 'adapter_config.json'));
   try {
