@@ -115,3 +115,6 @@ export function gather(input: VectorLike, index: ArrayLike<number>): Vector {
     for (let i = 0; i < index.length; i++) accumulate(into, index[i], grad[i]);
   });
 }
+
+/** log(1 − e^x) for x < 0, without cancellation (Mächler 2012): the log-probability of what has not the log-probability x. */
+export const log1mexp = (x: VectorLike): Vector => unary(x, (v) => (v < -Math.LN2 ? Math.log1p(-Math.exp(v)) : Math.log(-Math.expm1(v))), (v) => -1 / Math.expm1(-v));
