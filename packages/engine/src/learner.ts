@@ -53,7 +53,7 @@ export class EngineLearner implements Learner {
    * The named numbers for each action, without a gradient. `temperature` (default 1) divides the logits; `reference` asks the frozen first weights.
    * @throws EspalierError `bad_data` for a batch that contradicts itself, `unsupported` for an output that this learner does not have
    */
-  forward(batch: TokenBatch, needs: readonly OutputName[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32' } = {}): Promise<Outputs> {
+  forward(batch: TokenBatch, needs: readonly OutputName[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32'; outputOptions?: OutputOptions } = {}): Promise<Outputs> {
     return this.inTurn(async () => {
       this.check(batch, needs, options.temperature);
       return this.forwardParts(batch, needs, microBatches(batch, 'sequence', this.options.maxTokensPerMicroBatch), options);
@@ -82,6 +82,11 @@ export class EngineLearner implements Learner {
   /** Clips, steps AdamW and clears the gradient. Metrics: `grad_norm`, before clipping. @throws EspalierError `usage` when no gradient was accumulated, `bad_data` when it is not finite: weights stay as they are */
   optimStep(options: Parameters<Learner['optimStep']>[0], call: { seq?: number } = {}): ReturnType<Learner['optimStep']> {
     return this.once('optimStep', call.seq, () => this.connection.call('optimStep', options));
+  }
+
+  /** Forgets the accumulated gradient: the optimiser step is not taken. */
+  clearGradients(): Promise<void> {
+    return this.inTurn(async () => void (await this.connection.call('clearGradients', null)));
   }
 
   publish(): ReturnType<Learner['publish']> {
@@ -116,7 +121,7 @@ export class EngineLearner implements Learner {
         addMetrics(total.metrics, metrics);
         continue;
       }
-      const { tape, outputs } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1 });
+      const { tape, outputs } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1, outputOptions: objective.outputOptions });
       const evaluation = await this.evaluate(objective, outputs, objectiveBatch(batch, micro), tape);
       total.loss += evaluation.loss;
       addMetrics(total.metrics, evaluation.metrics);
@@ -127,7 +132,7 @@ export class EngineLearner implements Learner {
 
   /** One objective over everything: all outputs first, without a tape; then each part again, with the slice of the derivative that is its own. */
   private async trainWhole(batch: TokenBatch, objective: Objective, parts: readonly MicroBatch[], options: { signal?: AbortSignal; temperature?: number }): Promise<ForwardBackwardResult> {
-    const outputs = await this.forwardParts(batch, objective.needs, parts, options);
+    const outputs = await this.forwardParts(batch, objective.needs, parts, { ...options, outputOptions: objective.outputOptions });
     const { loss, grads, metrics } = await this.evaluate(objective, outputs, batch, null);
     for (const micro of parts) {
       const slice = Object.fromEntries(Object.entries(grads).map(([name, grad]) => [name, gather(grad, micro.actions)])) as Outputs;
@@ -136,19 +141,19 @@ export class EngineLearner implements Learner {
         continue;
       }
       throwIfAborted(options.signal);
-      const { tape } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1 });
+      const { tape } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1, outputOptions: objective.outputOptions });
       await this.backward(tape, slice);
     }
     return { loss, metrics };
   }
 
-  private async forwardParts(batch: TokenBatch, needs: readonly OutputName[], parts: readonly MicroBatch[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32' }): Promise<Outputs> {
+  private async forwardParts(batch: TokenBatch, needs: readonly OutputName[], parts: readonly MicroBatch[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32'; outputOptions?: OutputOptions }): Promise<Outputs> {
     const length = batch.actionIndex.length;
     const whole: Outputs = Object.fromEntries(needs.map((name) => [name, new Float32Array(length)]));
     for (const micro of parts) {
       throwIfAborted(options.signal);
       if (micro.actions.length === 0) continue;
-      const outputs = await this.connection.call('forward', { part: micro.part, needs, temperature: options.temperature ?? 1, reference: options.reference ?? false, precision: options.precision });
+      const outputs = await this.connection.call('forward', { part: micro.part, needs, temperature: options.temperature ?? 1, reference: options.reference ?? false, precision: options.precision, outputOptions: options.outputOptions });
       scatterOutputs(whole, outputs, micro.actions, length);
     }
     return whole;
@@ -181,10 +186,12 @@ export class EngineLearner implements Learner {
     const missing = needs.filter((name) => !outputs.includes(name));
     if (missing.length > 0) {
       const scalar = missing.some((name) => name === 'values' || name === 'scores');
-      throw new EspalierError('unsupported', `the local learner has no output ${missing.map((name) => `"${name}"`).join(', ')}`, { fix: `it has ${outputs.join(', ')}${scalar ? '; values and scores come with `openEngine({ scalarHead: true })`' : ''}` });
+      throw new EspalierError('unsupported', `the local learner has no output ${missing.map((name) => `"${name}"`).join(', ')}`, { fix: `it has ${outputs.join(', ')}${scalar ? '; values and scores come with `openEngine({ scalarHead: true })`' : ''}${missing.includes('teacherDivergence') ? '; teacherDivergence comes with `openEngine({ teacher })`' : ''}` });
     }
     if (!(temperature > 0) || !Number.isFinite(temperature)) throw new EspalierError('bad_config', `temperature ${temperature} cannot divide logits`, { fix: 'a positive number would do' });
-    checkBatch(batch, { vocabSize: this.options.info.config.vocabSize, maxPositions: this.options.info.maxPositions, firstTokens: needs.every((name) => name === 'scores') });
+    const { config, maxPositions, teacher } = this.options.info;
+    const positions = needs.includes('teacherDivergence') ? Math.min(maxPositions, teacher!.maxPositions) : maxPositions;
+    checkBatch(batch, { vocabSize: config.vocabSize, maxPositions: positions, firstTokens: needs.every((name) => name === 'scores') });
   }
 
   /** One call after another, in the order in which they were made. */
