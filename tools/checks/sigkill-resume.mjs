@@ -1,72 +1,59 @@
-// Kills a training run with SIGKILL at 20 random instants, half of them while a checkpoint is being written, resumes it each time, and compares the
-// end with that of a run that was left alone: weights, optimiser and samples byte for byte, metrics but for times.
+// Kills `espalier rpt` with SIGKILL at 20 random instants, half of them while a checkpoint is being written, resumes it each time with --resume, and
+// compares the end with that of a run that was left alone: weights, optimiser and samples byte for byte, metrics but for times.
 //
 //   node tools/checks/sigkill-resume.mjs [--kills 20] [--seed 1]        needs the built packages
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const steps = 24;
+const command = fileURLToPath(new URL('../../packages/cli/bin/espalier.js', import.meta.url));
 
 /** The run that is killed: a tiny model, GRPO with a KL term and a language-model loss, a checkpoint every second step. */
-async function child(base, name) {
-  const { RPTTrainer } = await import('@espalier/rpt');
-  const { grpo } = await import('@espalier/grpo');
-  const { arithmeticTask } = await import('@espalier/data');
-  const { numericReward, formatReward } = await import('@espalier/rewards');
-  const rows = arithmeticTask({ difficulty: 1, format: 'text', template: '{expression}=', size: 60, withCompletion: true });
-  const trainer = new RPTTrainer({
-    model: join(base, 'model'),
-    algorithm: grpo({ numGenerations: 4 }),
-    rewardFuncs: [numericReward(), formatReward({ pattern: '^\\d+$' })],
-    trainDataset: rows,
-    evalDataset: arithmeticTask({ difficulty: 1, format: 'text', template: '{expression}=', size: 12, seed: 5 }),
-    lmDataset: rows,
-    args: {
-      outputDir: join(base, name), maxSteps: steps, perDeviceTrainBatchSize: 8, gradientAccumulationSteps: 2, numGenerations: 4, maxCompletionLength: 5, learningRate: 3e-3,
-      saveSteps: 2, loggingSteps: 3, evalSteps: 5, saveTotalLimit: 3, logCompletions: true, klCoef: 0.05, klPlacement: 'reward', klTarget: 1, klHorizon: 100, lmLossCoef: 0.5, lmBatchSize: 4,
-    },
-    callbacks: [{ onTrainBegin: ({ step }) => console.log(`begin ${step}`), onStep: ({ step }) => console.log(`step ${step}`) }],
-  });
-  await trainer.train({ resume: true });
-  await trainer.close();
-}
+const flags = (base, name) => [
+  'rpt', '--resume', '--output-dir', join(base, name), '--model', join(base, 'model'), '--dataset', join(base, 'train.jsonl'), '--eval-dataset', join(base, 'held-out.jsonl'), '--lm-dataset', join(base, 'train.jsonl'),
+  '--reward', 'numeric', '--reward', 'exact=0.5', '--max-steps', steps, '--per-device-train-batch-size', 8, '--gradient-accumulation-steps', 2, '--num-generations', 4, '--max-completion-length', 5, '--learning-rate', 3e-3,
+  '--save-steps', 2, '--logging-steps', 3, '--eval-steps', 5, '--save-total-limit', 3, '--log-completions', '--kl-coef', 0.05, '--kl-placement', 'reward', '--kl-target', 1, '--kl-horizon', 100, '--lm-loss-coef', 0.5, '--lm-batch-size', 4,
+].map(String);
 
 async function prepare(base) {
   const { createModel, characterTokenizer } = await import('@espalier/models');
+  const { arithmeticTask } = await import('@espalier/data');
   await createModel(join(base, 'model'), { config: { hiddenSize: 48, numLayers: 2, numHeads: 2 }, tokenizer: characterTokenizer('0123456789+= '), seed: 1 });
+  const task = (options) => arithmeticTask({ difficulty: 1, format: 'text', template: '{expression}=', ...options });
+  const write = (file, rows) => writeFileSync(join(base, file), Array.from({ length: rows.size }, (_, i) => `${JSON.stringify(rows.row(i))}\n`).join(''));
+  write('train.jsonl', task({ size: 60, withCompletion: true }));
+  write('held-out.jsonl', task({ size: 12, seed: 5 }));
 }
 
 /**
- * Runs the child to its end, or until it is killed.
- * @param {((kill: () => void, event: string) => void) | undefined} onEvent told `begin`, `step` and `writing` as they happen
+ * Runs the command to its end, or until it is killed.
+ * @param {((kill: () => void, event: string) => void) | undefined} onEvent told `begin` and `writing` as they happen
  * @returns {Promise<boolean>} whether it was killed
  */
 function run(base, name, onEvent) {
   return new Promise((resolve, reject) => {
-    const process_ = spawn(process.execPath, [...process.execArgv, fileURLToPath(import.meta.url), 'child', base, name], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const process_ = spawn(process.execPath, [command, ...flags(base, name)], { stdio: ['ignore', 'ignore', 'pipe'] });
     let watcher;
+    let said = '';
     const kill = () => process_.kill('SIGKILL');
-    process_.stdout.on('data', (data) => {
-      for (const line of String(data).split('\n').filter(Boolean)) onEvent?.(kill, line);
-      if (!watcher && onEvent) {
-        try {
-          watcher = watch(join(base, name, 'checkpoints'), (_, file) => file?.startsWith('.writing-step') && onEvent(kill, 'writing'));
-        } catch {
-          // not there yet
-        }
-      }
+    process_.stderr.on('data', (data) => {
+      const had = /^(run|resuming at step \d+) in /m.test(said);
+      said += String(data);
+      if (had || !/^(run|resuming at step \d+) in /m.test(said) || !onEvent) return;
+      onEvent(kill, 'begin');
+      watcher = watch(join(base, name, 'checkpoints'), (_, file) => file?.startsWith('.writing-step') && onEvent(kill, 'writing'));
     });
     process_.on('error', reject);
     process_.on('close', (code, signal) => {
       watcher?.close();
       if (signal === 'SIGKILL') resolve(true);
       else if (code === 0) resolve(false);
-      else reject(new Error(`the run ended with status ${code}`));
+      else reject(new Error(`the run ended with status ${code}: ${said}`));
     });
   });
 }
@@ -102,9 +89,9 @@ async function main() {
   const began = Date.now();
   try {
     await prepare(base);
-    const stepTimes = [];
-    await run(base, 'straight', (_, event) => event.startsWith('step') && stepTimes.push(Date.now()));
-    const perStep = (stepTimes.at(-1) - stepTimes[0]) / (stepTimes.length - 1);
+    let started = 0;
+    await run(base, 'straight', () => (started ||= Date.now()));
+    const perStep = (Date.now() - started) / steps;
     const expected = outcome(base, 'straight');
 
     let kills = 0;
@@ -119,7 +106,7 @@ async function main() {
         const delay = onWrite ? random() * 5 : random() * perStep * 6;
         let armed = kills < wanted;
         alive = await run(base, name, (kill, event) => {
-          if (!armed || (onWrite ? event !== 'writing' || --writes > 0 : !event.startsWith('begin'))) return;
+          if (!armed || (onWrite ? event !== 'writing' || --writes > 0 : event !== 'begin')) return;
           armed = false;
           setTimeout(kill, delay);
         });
@@ -139,5 +126,4 @@ async function main() {
   }
 }
 
-if (process.argv[2] === 'child') await child(process.argv[3], process.argv[4]);
-else await main();
+await main();
