@@ -50,6 +50,8 @@ export interface Learner {
   forwardBackward(batch: TokenBatch, objective: Objective, options?: { seq?: number; signal?: AbortSignal; temperature?: number; neftuneNoiseAlpha?: number; seed?: number }): Promise<{ loss: number; metrics: MetricSums }>;
   /** Applies the accumulated gradient and clears it. Metrics: `grad_norm`. */
   optimStep(options: OptimOptions, call?: { seq?: number }): Promise<Metrics>;
+  /** Forgets the accumulated gradient: the optimiser step is not taken. */
+  clearGradients?(): Promise<void>;
   publish(): Promise<WeightsHandle>;
   /** Writes weights, tokenizer, configuration and optimiser state into an existing folder. */
   save(dir: string): Promise<void>;

@@ -13,6 +13,7 @@ export { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type Weighte
 export { collectCompletions, completionTrajectory, toRewardSample, type PromptCompletions } from './rollout';
 export { datasetDigest, openDataset, type DatasetInput } from './datasets';
 export * from './online-trainer';
+export { type OpenLearnersContext, type OwnedLearner, type OwnedLearners, type OwningAlgorithm, type StepContext } from './owned-learners';
 export * from './policy';
 export * from './schedules';
 export * from './seeds';

@@ -7,6 +7,7 @@ import { datasetDigest, openDataset, type DatasetInput } from './datasets';
 import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
 import { trainOnline, type AuxiliaryLoss, type StatefulAlgorithm } from './online';
 import { roundGeometry, type OnlineArguments } from './online-arguments';
+import type { OwnedLearners, OwningAlgorithm } from './owned-learners';
 import { openPolicy, type Policy } from './policy';
 import { allPrompts, promptSource } from './prompts';
 import { weightedRewards, type WeightedReward } from './rewards';
@@ -45,12 +46,19 @@ export interface OnlineTrainerParts {
   config?: () => Promise<Record<string, Json>>;
 }
 
+interface Opened {
+  policy: Policy;
+  owned: OwnedLearners | null;
+  train: Dataset;
+  evaluation: Dataset | null;
+}
+
 /**
  * A policy, its rewards and its rows, and an algorithm that joins them: what `GRPOTrainer` and `RPTTrainer` are. The model is opened by the first
  * call that needs it.
  */
 export class OnlineTrainer {
-  private opened: Promise<{ policy: Policy; train: Dataset; evaluation: Dataset | null }> | null = null;
+  private opened: Promise<Opened> | null = null;
   private closed = false;
   private readonly rewards: WeightedReward[];
 
@@ -69,7 +77,7 @@ export class OnlineTrainer {
    * @throws EspalierError as {@link trainOnline}
    */
   async train(call: { resume?: boolean | string; signal?: AbortSignal } = {}): Promise<TrainResult> {
-    const { policy, train, evaluation } = await this.open(call.signal);
+    const { policy, owned, train, evaluation } = await this.open(call.signal);
     const { name, algorithm, auxiliary, config } = this.parts;
     const args = { ...this.parts.args, rewardWeights: undefined, resumeFromCheckpoint: call.resume ?? this.parts.args.resumeFromCheckpoint };
     const maxTokens = policy.engine.info.maxPositions - args.maxCompletionLength;
@@ -77,6 +85,7 @@ export class OnlineTrainer {
     return trainOnline({
       name,
       learner: policy.learner,
+      learners: owned?.learners,
       rollouts: policy.rollouts,
       algorithm,
       rewards: this.rewards,
@@ -86,7 +95,7 @@ export class OnlineTrainer {
       auxiliary: await auxiliary?.(policy),
       args,
       stop: this.options.stop,
-      config: { name, model: policy.config, dataset: await datasetDigest(train), ...(await config?.()) },
+      config: { name, model: policy.config, dataset: await datasetDigest(train), ...(owned?.config === undefined ? {} : { learners: owned.config }), ...(await config?.()) },
       callbacks: this.options.callbacks,
       trackers: this.options.trackers,
       signal: call.signal ?? this.options.signal,
@@ -125,24 +134,35 @@ export class OnlineTrainer {
   async close(): Promise<void> {
     this.closed = true;
     const opened = await this.opened?.catch(() => null);
+    await opened?.owned?.close();
     await opened?.policy.close();
   }
 
-  private open(signal?: AbortSignal): Promise<{ policy: Policy; train: Dataset; evaluation: Dataset | null }> {
+  private open(signal?: AbortSignal): Promise<Opened> {
     if (this.closed) return Promise.reject(new EspalierError('closed', 'the trainer is closed'));
     const { options, parts } = this;
     return (this.opened ??= (async () => {
       const train = await openDataset(options.trainDataset, 'trainDataset');
       const evaluation = options.evalDataset === undefined ? null : await openDataset(options.evalDataset, 'evalDataset');
+      const algorithm: OwningAlgorithm = parts.algorithm;
+      const { modelArgs, inline } = options;
+      const { seed } = parts.args;
       const policy = await openPolicy(options.model, {
-        modelArgs: options.modelArgs,
+        modelArgs,
+        engine: algorithm.policyEngine,
         reference: parts.algorithm.needsReference,
-        seed: parts.args.seed,
-        inline: options.inline,
+        seed,
+        inline,
         rolloutEngine: options.rolloutEngine,
         signal: signal ?? options.signal,
       });
-      return { policy, train, evaluation };
+      try {
+        const owned = (await algorithm.openLearners?.({ policy, model: options.model, modelArgs, seed, inline, signal: signal ?? options.signal })) ?? null;
+        return { policy, owned, train, evaluation };
+      } catch (error) {
+        await policy.close();
+        throw error;
+      }
     })().catch((error: unknown) => {
       this.opened = null; // may be tried again
       throw error;

@@ -4,13 +4,14 @@ import type { TrainerCallback } from './callbacks';
 import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
 import { repetition } from './monitor';
 import { roundGeometry, type OnlineArguments, type RoundGeometry } from './online-arguments';
+import type { OwnedLearner, OwningAlgorithm } from './owned-learners';
 import type { EncodedPrompt, PromptSource } from './prompts';
 import { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
 import { collectCompletions, completionTrajectory, toRewardSample, type PromptCompletions } from './rollout';
 import { deriveSeed } from './seeds';
 import { asOneStep, ownSequences, selectSequences } from './split-batch';
 import type { Json } from './trainer-state';
-import { runTrainingLoop, type TrainResult, type Update } from './training-loop';
+import { runTrainingLoop, type TrainResult, type Update, type UpdatePart } from './training-loop';
 
 /** An algorithm that carries state from round to round (an adaptive coefficient), to be saved with a checkpoint. */
 export interface StatefulAlgorithm extends Algorithm {
@@ -30,6 +31,8 @@ export interface AuxiliaryLoss {
 export interface TrainOnlineOptions {
   name?: string;
   learner: Learner;
+  /** Learners that the algorithm owns and trains beside it. */
+  learners?: readonly OwnedLearner[];
   rollouts: RolloutEngine;
   algorithm: Algorithm | StatefulAlgorithm;
   rewards: readonly (RewardFunction | WeightedReward)[];
@@ -70,10 +73,14 @@ export function evaluationMetrics(evaluation: RewardEvaluation): Metrics {
  * @throws EspalierError `bad_config` for batch sizes that do not divide, or what a reward function threw, with its name; `aborted`
  */
 export async function trainOnline(options: TrainOnlineOptions): Promise<TrainResult> {
-  const { args, learner, rollouts, algorithm, prompts, signal } = options;
+  const { args, learner, rollouts, prompts, signal } = options;
+  const algorithm: OwningAlgorithm = options.algorithm;
   const rewards = weightedRewards(options.rewards, args.rewardWeights);
   const rewardWeights = Object.fromEntries(rewards.map(({ reward, weight }) => [reward.name, weight]));
   const geometry = roundGeometry(args, algorithm.numIterations);
+  if (algorithm.step && (geometry.updates > 1 || geometry.generations > 1)) {
+    throw new EspalierError('bad_config', `${algorithm.name} divides a generation into optimiser steps itself: \`steps_per_generation\` ${geometry.stepsPerGeneration} must be \`gradient_accumulation_steps\` ${args.gradientAccumulationSteps}`, { fix: 'leave `steps_per_generation` and `generation_batch_size` out' });
+  }
   if (!rollouts.sync && rollouts.capabilities.sync !== 'memory') throw new EspalierError('unsupported', `rollout engine "${rollouts.name}" cannot take new weights over: it would go on sampling from the first ones`, { fix: 'a rollout engine with `sync`' });
   const cursorOptions = { seed: args.dataSeed ?? args.seed, shuffle: args.shuffleDataset };
   let cursor = new ShuffledCursor(prompts.size, cursorOptions);
@@ -96,6 +103,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     });
     const { scored, metrics } = await score(groups, step);
     const microBatches: TokenBatch[] = [];
+    const ownUpdates: Omit<Update, 'numTokens'>[] = [];
     const experienceMetrics: Metrics[] = [];
     const advantages: (number | null | undefined)[][] = [];
     for (let g = 0; g < geometry.generations; g++) {
@@ -103,10 +111,14 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
       const experience = await algorithm.experience(generation, { step, learner, rewardWeights, maxCompletionLength: args.maxCompletionLength, temperature: args.temperature, signal });
       experienceMetrics.push(experience.metrics);
       generation.forEach((_, i) => advantages.push([...(experience.advantages?.[i] ?? [])]));
+      if (algorithm.step) {
+        ownUpdates.push(algorithm.step(experience.batch, { objective: algorithm.objective, temperature: args.temperature, microBatchSize: args.perDeviceTrainBatchSize, seed: deriveSeed(args.seed, index, g, 0x5b1f) }));
+        continue;
+      }
       const parts = splitGeneration(experience.batch, geometry, deriveSeed(args.seed, index, g, 0x5b1f));
       for (let iteration = 0; iteration < algorithm.numIterations; iteration++) microBatches.push(...parts);
     }
-    const updates = toUpdates(microBatches, step);
+    const updates = algorithm.step ? ownUpdates.map((update, u) => withAuxiliary(update, step + u)) : toUpdates(microBatches, step);
     updates[0].numTokens = scored.flat().reduce((sum, { tokens }) => sum + tokens.length, 0);
     const logged = args.logCompletions || (step + 1) % args.loggingSteps === 0 || step === 0;
     return { updates, metrics: { ...metrics, ...meanOf(experienceMetrics) }, samples: logged ? samplesOf(groups, scored, advantages, step) : [] };
@@ -133,10 +145,20 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     const size = microBatches.length / geometry.updates;
     return Array.from({ length: geometry.updates }, (_, u): Update => {
       const batches = microBatches.slice(u * size, (u + 1) * size);
-      const parts: Update['parts'][number][] = asOneStep(batches).map((batch) => ({ batch, objective: algorithm.objective, temperature: args.temperature }));
-      for (const { batch, objective, prefix } of options.auxiliary ?? []) parts.push({ batch: batch(step + u), objective, prefix });
-      return { parts, numTokens: 0 };
+      const parts = asOneStep(batches).map((batch) => ({ batch, objective: algorithm.objective, temperature: args.temperature }));
+      return { parts: [...parts, ...auxiliaryParts(step + u)], numTokens: 0 };
     });
+  }
+
+  /** The other losses in the `n`-th optimiser step of the run. */
+  function auxiliaryParts(n: number): UpdatePart[] {
+    return (options.auxiliary ?? []).map(({ batch, objective, prefix }) => ({ batch: batch(n), objective, prefix }));
+  }
+
+  /** An algorithm's own optimiser steps, all of them with the other losses. */
+  function withAuxiliary(update: Omit<Update, 'numTokens'>, step: number): Update {
+    const all = [update.parts, ...(update.further ?? [])].map((parts, i, { length }) => [...parts, ...auxiliaryParts(step * length + i)]);
+    return { ...update, parts: all[0], further: all.slice(1), numTokens: 0 };
   }
 
   function samplesOf(groups: readonly PromptCompletions[], scored: readonly (readonly ScoredTrajectory[])[], advantages: readonly (readonly (number | null | undefined)[])[], step: number): Json[] {
@@ -155,10 +177,11 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     );
   }
 
-  const stateful = 'state' in algorithm && 'restore' in algorithm ? algorithm : null;
+  const stateful = 'state' in algorithm && 'restore' in algorithm ? (algorithm as StatefulAlgorithm) : null;
   return runTrainingLoop({
     name: options.name ?? algorithm.name,
     learner,
+    learners: options.learners,
     args,
     totalSteps: onlineSteps(prompts.size, args, geometry),
     config: { ...options.config, algorithm: algorithm.name, rewards: rewardWeights, arguments: args as unknown as Json },

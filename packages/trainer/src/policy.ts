@@ -14,8 +14,19 @@ export interface Policy {
   close(): Promise<void>;
 }
 
+/** What an algorithm may want of the policy's engine beyond what the user says. */
+export interface PolicyEngineOptions {
+  /** One number a token beside the language-model head: outputs `values` and `scores`. */
+  scalarHead?: boolean;
+  /** The embedding and the lowest layers stay as they are; a reference shares them. */
+  freeze?: { layers: number };
+  /** A moving average of the weights, kept beside them. */
+  ema?: { decay: number };
+}
+
 export interface OpenPolicyOptions {
   modelArgs?: ModelArgumentsInput;
+  engine?: PolicyEngineOptions;
   /** Keep a frozen copy of the first weights. */
   reference?: boolean;
   /** Of an adapter's first weights. */
@@ -34,6 +45,7 @@ export async function openPolicy(model: string | Engine, options: OpenPolicyOpti
   // Loaded when a model is: the algorithms are usable without a tensor library.
   const engine = owned
     ? await (await import('@espalier/engine')).openEngine({
+        ...options.engine,
         model,
         backend: args.backend,
         precision: args.bf16 === undefined ? undefined : args.bf16 ? 'bf16' : 'fp32',

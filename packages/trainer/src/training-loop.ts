@@ -1,8 +1,9 @@
-import { EspalierError, isEspalierError, throwIfAborted, type Learner, type Metrics, type Notice, type Objective, type TokenBatch, type Tracker } from '@espalier/spec';
+import { EspalierError, isEspalierError, throwIfAborted, type Learner, type Metrics, type MetricSums, type Notice, type Objective, type TokenBatch, type Tracker } from '@espalier/spec';
 import { resolveWarmupSteps, type TrainingArguments } from './arguments';
 import type { TrainerCallback, TrainerControl, TrainerProgress } from './callbacks';
 import { nextPatience, type PatienceState } from './early-stopping';
 import { nextSequenceNumber } from './learner-calls';
+import { loadLearners, saveLearners, type OwnedLearner } from './owned-learners';
 import { MetricsWindow } from './metrics-window';
 import { RunMonitor } from './monitor';
 import { openRun, type RunFolder } from './run-folder';
@@ -10,9 +11,29 @@ import { learningRateSchedule } from './schedules';
 import { chooseTrackers } from './trackers/choose-trackers';
 import type { Json, TrainerState } from './trainer-state';
 
-/** What one optimiser step is computed from. The parts' `normalizer`s are of the whole step. */
+export interface UpdatePart {
+  batch: TokenBatch;
+  objective: Objective;
+  temperature?: number;
+  /** Put before the names of the metrics. */
+  prefix?: string;
+  /** Noise on the embeddings (NEFTune), drawn from `seed`. */
+  neftuneNoiseAlpha?: number;
+  seed?: number;
+  /** The name of an owned learner. Default: the policy. */
+  learner?: string;
+}
+
+/** What one step of the run is computed from: an optimiser step, or several that count as one. */
 export interface Update {
-  parts: readonly { batch: TokenBatch; objective: Objective; temperature?: number; /** Put before the names of the metrics. */ prefix?: string; /** Noise on the embeddings (NEFTune), drawn from `seed`. */ neftuneNoiseAlpha?: number; seed?: number }[];
+  /** The (first) optimiser step. The parts' `normalizer`s are of the whole of it. */
+  parts: readonly UpdatePart[];
+  /** Optimiser steps after the first one (epochs and minibatches of PPO), under the same learning rate. */
+  further?: readonly (readonly UpdatePart[])[];
+  /** Asked with the metrics of an optimiser step, before it is taken: true leaves out this one and those after it. */
+  enough?(metrics: MetricSums): boolean;
+  /** Metrics over the optimiser steps that were taken. */
+  summary?(steps: readonly MetricSums[]): Metrics;
   /** Tokens trained on. */
   numTokens: number;
 }
@@ -41,6 +62,8 @@ export interface LoopOptions {
   /** Names the folder of the run when `outputDir` is not given. */
   name: string;
   learner: Learner;
+  /** Learners that are trained beside it. */
+  learners?: readonly OwnedLearner[];
   source: RoundSource;
   args: TrainingArguments;
   totalSteps: number;
@@ -216,7 +239,7 @@ class TrainingLoop {
       await this.save();
       if (args.saveTotalLimit) await this.folder.checkpoints.prune(args.saveTotalLimit); // a run killed between its last checkpoint and the removal of older ones saves no more
     }
-    if (args.loadBestModelAtEnd && this.best && this.best.step !== this.step) await learner.load(this.folder.checkpoints.path(this.best.step));
+    if (args.loadBestModelAtEnd && this.best && this.best.step !== this.step) await loadLearners(this.folder.checkpoints.path(this.best.step), learner, this.options.learners ?? []);
     await this.folder.log('end', { step: this.step });
     const { metrics, evalMetrics, checkpoint } = this;
     return { outputDir: this.folder.dir, step: this.step, metrics, evalMetrics, checkpoint, best: this.best ?? null, stopped: this.asked.stop && this.step < totalSteps, trainSeconds: (performance.now() - began) / 1000 };
@@ -244,7 +267,7 @@ class TrainingLoop {
     const { learner, source } = this.options;
     const { resumed } = this.folder;
     if (resumed) {
-      await learner.load(resumed.path);
+      await loadLearners(resumed.path, learner, this.options.learners ?? []);
       const { state } = resumed;
       this.step = state.step;
       if (this.folder.resumedInside) this.savedStep = state.step;
@@ -267,31 +290,71 @@ class TrainingLoop {
   }
 
   private async update(update: Update, roundMetrics: Metrics, preparing: number, signal: AbortSignal | undefined): Promise<void> {
-    const { learner, args } = this.options;
     const start = performance.now();
     const stepMetrics = new MetricsWindow();
     stepMetrics.addAll(roundMetrics);
-    let loss = 0;
-    for (const { batch, objective, temperature, prefix = '', neftuneNoiseAlpha, seed } of update.parts) {
-      if (batch.actionIndex.length === 0) continue; // nothing in it is trained on
-      const result = await learner.forwardBackward(batch, objective, { seq: nextSequenceNumber(learner), signal, temperature, ...(neftuneNoiseAlpha === undefined ? {} : { neftuneNoiseAlpha, seed }) });
-      if (!Number.isFinite(result.loss)) throw new EspalierError('bad_config', `the loss became ${result.loss} at step ${this.step + 1}; the weights are those of step ${this.step}`, { fix: 'a smaller `learning_rate` may do' });
-      loss += result.loss;
-      stepMetrics.addSums(result.metrics, prefix);
-      this.window.addSums(result.metrics, prefix);
-    }
-    this.dirty = true;
     const learningRate = this.schedule(this.step);
-    const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm, parameterGroups: groups } = args;
-    const optimiser = await learner.optimStep({ learningRate, maxGradNorm, adamBeta1, adamBeta2, adamEpsilon, weightDecay, ...(groups ? { groups } : {}) }, { seq: nextSequenceNumber(learner) });
+    const taken: MetricSums[] = [];
+    for (const [i, parts] of [update.parts, ...(update.further ?? [])].entries()) {
+      const { loss, sums, learners } = await this.accumulate(parts, i === 0 ? signal : undefined);
+      const enough = update.enough?.(sums) ?? false;
+      if (enough && learners.every(({ learner }) => learner.clearGradients)) {
+        for (const { learner } of learners) await learner.clearGradients!();
+        break;
+      }
+      this.dirty = true;
+      const own: Metrics = { loss };
+      for (const owned of learners) Object.assign(own, await this.optimise(owned, learningRate));
+      for (const window of [this.window, stepMetrics]) {
+        window.addSums(sums);
+        window.addAll(own);
+      }
+      taken.push(sums);
+      if (enough) break;
+    }
     this.step++;
     this.numTokens += update.numTokens;
-    const own: Metrics = { loss, ...optimiser, learning_rate: learningRate, step_time: (performance.now() - start + preparing) / 1000 };
+    const own: Metrics = { ...update.summary?.(taken), learning_rate: learningRate, step_time: (performance.now() - start + preparing) / 1000 };
     this.window.addAll(own);
     stepMetrics.addAll(own);
     const metrics = stepMetrics.take();
     await this.emit((callback) => callback.onStep?.(this.progress(), metrics, this.control));
     for (const notice of this.monitor.observe(this.step, metrics)) await this.tell(notice);
+  }
+
+  /** Forward and backward passes of one optimiser step: its loss, its metrics, and the learners that have a gradient now. */
+  private async accumulate(parts: readonly UpdatePart[], signal: AbortSignal | undefined): Promise<{ loss: number; sums: MetricSums; learners: OwnedLearner[] }> {
+    const policy: OwnedLearner = { name: '', learner: this.options.learner };
+    const learners = new Set<OwnedLearner>();
+    const sums: MetricSums = {};
+    let loss = 0;
+    for (const { batch, objective, temperature, prefix = '', neftuneNoiseAlpha, seed, learner: name } of parts) {
+      if (batch.actionIndex.length === 0) continue; // nothing in it is trained on
+      const owner = name === undefined ? policy : this.options.learners?.find((owned) => owned.name === name);
+      if (!owner) throw new EspalierError('internal', `there is no learner named "${name}"`);
+      const { learner } = owner;
+      learners.add(owner);
+      const call = learner.forwardBackward(batch, objective, { seq: nextSequenceNumber(learner), signal, temperature, ...(neftuneNoiseAlpha === undefined ? {} : { neftuneNoiseAlpha, seed }) });
+      const result = await call.catch(async (error: unknown) => {
+        for (const { learner: other } of learners) if (other !== learner) await other.clearGradients?.().catch(() => undefined); // its own is gone already
+        throw error;
+      });
+      if (!Number.isFinite(result.loss)) throw new EspalierError('bad_config', `the loss became ${result.loss} at step ${this.step + 1}; the weights are those of step ${this.step}`, { fix: 'a smaller `learning_rate` may do' });
+      loss += result.loss;
+      for (const [metric, { sum, weight }] of Object.entries(result.metrics)) {
+        const entry = (sums[prefix + metric] ??= { sum: 0, weight: 0 });
+        entry.sum += sum;
+        entry.weight += weight;
+      }
+    }
+    return { loss, sums, learners: parts.length > 0 && learners.size === 0 ? [policy] : [...learners] };
+  }
+
+  private async optimise({ name, learner, learningRateScale = 1 }: OwnedLearner, scheduled: number): Promise<Metrics> {
+    const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm, parameterGroups: groups } = this.options.args;
+    const learningRate = scheduled * learningRateScale;
+    const metrics = await learner.optimStep({ learningRate, maxGradNorm, adamBeta1, adamBeta2, adamEpsilon, weightDecay, ...(groups ? { groups } : {}) }, { seq: nextSequenceNumber(learner) });
+    return name === '' ? metrics : Object.fromEntries(Object.entries(metrics).map(([metric, value]) => [`${name}/${metric}`, value]));
   }
 
   private async tell(notice: Notice): Promise<void> {
@@ -388,7 +451,7 @@ class TrainingLoop {
     const best = value === undefined ? this.best : { metric: this.bestMetric, value, step };
     await this.folder.flush();
     for (const tracker of this.trackers) await tracker.flush?.();
-    this.checkpoint = await checkpoints.save(step, (dir) => learner.save(dir), { ...this.boundary, ...(best ? { best } : {}) });
+    this.checkpoint = await checkpoints.save(step, (dir) => saveLearners(dir, learner, this.options.learners ?? []), { ...this.boundary, ...(best ? { best } : {}) });
     this.best = best;
     this.savedStep = step;
     await checkpoints.link('latest', step);
