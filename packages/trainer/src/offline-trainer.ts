@@ -4,7 +4,7 @@ import { EspalierError, throwIfAborted, type Metrics, type Notice, type Objectiv
 import type { ModelArgumentsInput, TrainingArguments } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { datasetDigest, openDataset, type DatasetInput } from './datasets';
-import { evaluateLoss, trainOffline } from './offline';
+import { evaluateLoss, trainOffline, type CompleteBatch } from './offline';
 import { openPolicy, type Policy } from './policy';
 import type { Json } from './trainer-state';
 import type { TrainResult } from './training-loop';
@@ -34,9 +34,18 @@ export interface OfflineTrainerParts<Example> {
   shuffle?: boolean;
   /** Keep a frozen copy of the first weights. */
   needsReference?: boolean;
-  /** A row as the loss takes it; null: nothing of it is trained on, it is left out. */
-  prepare: (row: Row, policy: Policy, origin: RowOrigin) => Example | null;
+  /** A row as the loss takes it, or the several examples that it holds; null: nothing of it is trained on, it is left out. */
+  prepare: (row: Row, policy: Policy, origin: RowOrigin) => Example | readonly Example[] | null;
+  /** All examples of a set, once they are prepared: for what one needs of its neighbours. */
+  arrange?: (examples: Example[]) => Example[];
   collate: (examples: readonly Example[]) => TokenBatch;
+  complete?: CompleteBatch<Example>;
+  /** Before every training and evaluation: what must be there first (log-probs of the first weights). */
+  ready?: (context: { policy: Policy; examples: readonly Example[]; evalExamples: readonly Example[]; resume: boolean | string; signal?: AbortSignal }) => Promise<void>;
+  /** Called before the user's own. */
+  callbacks?: (policy: Policy) => readonly TrainerCallback[];
+  /** What else a resumed run must have again. */
+  config?: (policy: Policy) => Promise<Record<string, Json>> | Record<string, Json>;
   /** What is to be said when the run begins, once the model is known. */
   notices?: (policy: Policy) => readonly Omit<Notice, 'step'>[];
   /** Metrics that follow from others, such as a perplexity from a loss. */
@@ -66,21 +75,24 @@ export class OfflineTrainer<Example> {
    */
   async train(call: { resume?: boolean | string; signal?: AbortSignal } = {}): Promise<TrainResult> {
     const { policy, train, examples, evalExamples } = await this.open(call.signal);
-    const { name, objective, collate, shuffle, derived } = this.parts;
+    const { name, objective, collate, complete, shuffle, derived } = this.parts;
     const { computeMetrics } = this.options;
+    const resume = call.resume ?? this.parts.args.resumeFromCheckpoint;
+    await this.parts.ready?.({ policy, examples, evalExamples, resume, signal: call.signal ?? this.options.signal });
     return trainOffline({
       name,
       learner: policy.learner,
       objective,
       examples,
       collate,
+      complete,
       shuffle,
       evalExamples,
       derived,
       evaluate: computeMetrics && ((context) => computeMetrics({ policy, ...context })),
-      args: { ...this.parts.args, resumeFromCheckpoint: call.resume ?? this.parts.args.resumeFromCheckpoint },
-      config: { name, model: policy.config, dataset: await datasetDigest(train) } satisfies Record<string, Json>,
-      callbacks: this.options.callbacks,
+      args: { ...this.parts.args, resumeFromCheckpoint: resume },
+      config: { name, model: policy.config, dataset: await datasetDigest(train), ...(await this.parts.config?.(policy)) } satisfies Record<string, Json>,
+      callbacks: [...(this.parts.callbacks?.(policy) ?? []), ...(this.options.callbacks ?? [])],
       trackers: this.options.trackers,
       notices: this.parts.notices?.(policy),
       signal: call.signal ?? this.options.signal,
@@ -92,10 +104,11 @@ export class OfflineTrainer<Example> {
    * @throws EspalierError `bad_config` without rows to evaluate on
    */
   async evaluate(call: { signal?: AbortSignal } = {}): Promise<Metrics> {
-    const { policy, evalExamples } = await this.open(call.signal);
-    const { objective, collate, args, derived } = this.parts;
+    const { policy, examples, evalExamples } = await this.open(call.signal);
+    const { objective, collate, complete, args, derived } = this.parts;
     if (evalExamples.length === 0) throw new EspalierError('bad_config', 'there is no `evalDataset`', { fix: 'give one to the trainer' });
-    const metrics = await evaluateLoss({ learner: policy.learner, objective, examples: evalExamples, collate, batchSize: args.perDeviceEvalBatchSize, signal: call.signal ?? this.options.signal });
+    await this.parts.ready?.({ policy, examples, evalExamples, resume: false, signal: call.signal ?? this.options.signal });
+    const metrics = await evaluateLoss({ learner: policy.learner, objective, examples: evalExamples, collate, complete, batchSize: args.perDeviceEvalBatchSize, signal: call.signal ?? this.options.signal });
     return { ...metrics, ...derived?.(metrics) };
   }
 
@@ -135,13 +148,14 @@ export class OfflineTrainer<Example> {
     const examples: Example[] = [];
     for (let i = 0; i < dataset.size; i++) {
       const example = this.parts.prepare(dataset.row(i), policy, dataset.origin(i));
-      if (example !== null) examples.push(example);
+      if (Array.isArray(example)) examples.push(...(example as readonly Example[]));
+      else if (example !== null) examples.push(example as Example);
       if (i % 256 === 255) {
         await new Promise((resolve) => setImmediate(resolve)); // the caller's event loop stays free
         throwIfAborted(signal);
       }
     }
     if (examples.length === 0) throw new EspalierError('bad_data', `no row of ${dataset.name} has anything to train on`, { fix: 'rows whose completion fits `max_length`' });
-    return examples;
+    return this.parts.arrange?.(examples) ?? examples;
   }
 }

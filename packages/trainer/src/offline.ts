@@ -7,6 +7,9 @@ import { asOneStep } from './split-batch';
 import type { Json } from './trainer-state';
 import { runTrainingLoop, type TrainResult } from './training-loop';
 
+/** Adds to a collated batch what must be computed for it with the weights of the step: log-probs of the reference, a KL estimate. Changes no weights. */
+export type CompleteBatch<Example> = (batch: TokenBatch, examples: readonly Example[], context: { learner: Learner; signal?: AbortSignal }) => Promise<TokenBatch>;
+
 export interface TrainOfflineOptions<Example> {
   name?: string;
   learner: Learner;
@@ -15,6 +18,8 @@ export interface TrainOfflineOptions<Example> {
   examples: readonly Example[];
   /** Puts examples together as one micro-batch, with its own normalizer. */
   collate: (examples: readonly Example[]) => TokenBatch;
+  /** Called for every micro-batch, of training and of evaluation. */
+  complete?: CompleteBatch<Example>;
   evalExamples?: readonly Example[];
   args: TrainingArguments;
   /** What the run computes besides the arguments (model, rows …): a resumed run must have the same. */
@@ -57,7 +62,7 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
 
   function evaluation() {
     return async (context: { step: number; signal?: AbortSignal }): Promise<Metrics> => {
-      const onRows = evalExamples?.length ? await evaluateLoss({ learner, objective, examples: evalExamples, collate, batchSize: args.perDeviceEvalBatchSize, signal: context.signal }) : {};
+      const onRows = evalExamples?.length ? await evaluateLoss({ learner, objective, examples: evalExamples, collate, complete: options.complete, batchSize: args.perDeviceEvalBatchSize, signal: context.signal }) : {};
       return { ...onRows, ...options.derived?.(onRows), ...(await options.evaluate?.(context)) };
     };
   }
@@ -78,11 +83,13 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
       epoch: () => cursor.progress,
       state: () => ({ ...cursor.state() }),
       restore: (state) => (cursor = ShuffledCursor.restore(examples.length, state as unknown as CursorState, { shuffle })),
-      async prepare() {
+      async prepare(round) {
         const batches: TokenBatch[] = [];
         do {
           const left = cursor.remaining || examples.length;
-          batches.push(collate(cursor.take(Math.min(size, left)).map((i) => examples[i])));
+          const chosen = cursor.take(Math.min(size, left)).map((i) => examples[i]);
+          const batch = collate(chosen);
+          batches.push(options.complete ? await options.complete(batch, chosen, { learner, signal: round.signal }) : batch);
           if (args.dataloaderDropLast && cursor.remaining < size) cursor.take(cursor.remaining);
         } while (batches.length < accumulation && cursor.remaining > 0);
         const numTokens = batches.reduce((sum, batch) => sum + batch.tokens.length, 0);
@@ -93,8 +100,8 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
 }
 
 /** The objective on rows that are not trained on, as one step over all of them: `loss`, and the objective's own metrics. */
-export async function evaluateLoss<Example>(options: { learner: Learner; objective: Objective; examples: readonly Example[]; collate: (examples: readonly Example[]) => TokenBatch; batchSize: number; signal?: AbortSignal }): Promise<Metrics> {
-  const { learner, objective, examples, collate, batchSize, signal } = options;
+export async function evaluateLoss<Example>(options: { learner: Learner; objective: Objective; examples: readonly Example[]; collate: (examples: readonly Example[]) => TokenBatch; complete?: CompleteBatch<Example>; batchSize: number; signal?: AbortSignal }): Promise<Metrics> {
+  const { learner, objective, examples, collate, complete, batchSize, signal } = options;
   const chunks = Array.from({ length: Math.ceil(examples.length / batchSize) }, (_, i) => examples.slice(i * batchSize, (i + 1) * batchSize));
   const normalizer = { tokens: 0, sequences: 0 };
   for (const chunk of chunks) {
@@ -106,8 +113,9 @@ export async function evaluateLoss<Example>(options: { learner: Learner; objecti
   let loss = 0;
   for (const chunk of chunks) {
     throwIfAborted(signal);
-    const batch = { ...collate(chunk), normalizer };
+    let batch = { ...collate(chunk), normalizer };
     if (batch.actionIndex.length === 0) continue;
+    if (complete) batch = await complete(batch, chunk, { learner, signal });
     const evaluated = objective.evaluate(await learner.forward(batch, objective.needs, { signal }), batch);
     loss += evaluated.loss;
     window.addSums(evaluated.metrics);
