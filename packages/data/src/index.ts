@@ -1,7 +1,11 @@
 export * from './arithmetic';
 export * from './dataset';
 export * from './dataset-by-ref';
-export * from './jsonl';
+export { readJsonl, type ReadJsonlOptions } from './jsonl';
+export * from './mixture';
+export * from './packing';
 export * from './random';
+export * from './row-stream';
 export * from './rows';
 export * from './shuffled-cursor';
+export * from './stream-files';

@@ -51,7 +51,7 @@ export async function* readJsonl(path: string, options: ReadJsonlOptions = {}): 
   }
 }
 
-function parseRow(text: string, file: string, line: number, options: ReadJsonlOptions): Row {
+export function parseRow(text: string, file: string, line: number, options: ReadJsonlOptions): Row {
   let value: unknown;
   try {
     value = JSON.parse(text);
