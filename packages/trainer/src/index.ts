@@ -23,3 +23,4 @@ export { builtinTrackers, chooseTrackers } from './trackers/choose-trackers';
 export { tensorboardTag, tensorboardTracker } from './trackers/tensorboard';
 export { readTrainerState } from './checkpoints';
 export type { Json, TrainerState } from './trainer-state';
+export * from './lm-loss';
