@@ -73,6 +73,12 @@ export const trainingArguments = z.strictObject({
   /** 0: not clipped. */
   maxGradNorm: z.number().min(0).default(1),
 
+  /**
+   * Compute each of the model's blocks again in the backward pass in place of keeping it: less memory, a third more arithmetic, the same numbers. (TRL turns it
+   * on by default, Espalier does not.)
+   */
+  gradientCheckpointing: z.boolean().default(false),
+
   loggingStrategy: strategy.default('steps'),
   loggingSteps: count.default(10),
   loggingFirstStep: z.boolean().default(false),

@@ -4,8 +4,8 @@ import { EspalierError, throwIfAborted, type Metrics, type Notice, type Objectiv
 import type { ModelArgumentsInput, TrainingArguments } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { datasetDigest, openDataset, type DatasetInput } from './datasets';
-import { evaluateLoss, trainOffline, type CompleteBatch } from './offline';
-import { openPolicy, type Policy } from './policy';
+import { evaluateLoss, trainOffline, type CompleteBatch, type GenerateBatch } from './offline';
+import { openPolicy, type Policy, type PolicyEngineOptions } from './policy';
 import type { Json } from './trainer-state';
 import type { TrainResult } from './training-loop';
 
@@ -40,6 +40,10 @@ export interface OfflineTrainerParts<Example> {
   arrange?: (examples: Example[]) => Example[];
   collate: (examples: readonly Example[]) => TokenBatch;
   complete?: CompleteBatch<Example>;
+  /** Makes what {@link GenerateBatch} says, once the model is known. */
+  generate?: (policy: Policy) => GenerateBatch<Example>;
+  /** What is wanted of the policy's engine. */
+  engine?: PolicyEngineOptions;
   /** Before every training and evaluation: what must be there first (log-probs of the first weights). */
   ready?: (context: { policy: Policy; examples: readonly Example[]; evalExamples: readonly Example[]; resume: boolean | string; signal?: AbortSignal }) => Promise<void>;
   /** Called before the user's own. */
@@ -75,7 +79,7 @@ export class OfflineTrainer<Example> {
    */
   async train(call: { resume?: boolean | string; signal?: AbortSignal } = {}): Promise<TrainResult> {
     const { policy, train, examples, evalExamples } = await this.open(call.signal);
-    const { name, objective, collate, complete, shuffle, derived } = this.parts;
+    const { name, objective, collate, complete, generate, shuffle, derived } = this.parts;
     const { computeMetrics } = this.options;
     const resume = call.resume ?? this.parts.args.resumeFromCheckpoint;
     await this.parts.ready?.({ policy, examples, evalExamples, resume, signal: call.signal ?? this.options.signal });
@@ -86,6 +90,7 @@ export class OfflineTrainer<Example> {
       examples,
       collate,
       complete,
+      generate: generate?.(policy),
       shuffle,
       evalExamples,
       derived,
@@ -105,10 +110,10 @@ export class OfflineTrainer<Example> {
    */
   async evaluate(call: { signal?: AbortSignal } = {}): Promise<Metrics> {
     const { policy, examples, evalExamples } = await this.open(call.signal);
-    const { objective, collate, complete, args, derived } = this.parts;
+    const { objective, collate, complete, generate, args, derived } = this.parts;
     if (evalExamples.length === 0) throw new EspalierError('bad_config', 'there is no `evalDataset`', { fix: 'give one to the trainer' });
     await this.parts.ready?.({ policy, examples, evalExamples, resume: false, signal: call.signal ?? this.options.signal });
-    const metrics = await evaluateLoss({ learner: policy.learner, objective, examples: evalExamples, collate, complete, batchSize: args.perDeviceEvalBatchSize, signal: call.signal ?? this.options.signal });
+    const metrics = await evaluateLoss({ learner: policy.learner, objective, examples: evalExamples, collate, complete, generate: generate?.(policy), batchSize: args.perDeviceEvalBatchSize, signal: call.signal ?? this.options.signal });
     return { ...metrics, ...derived?.(metrics) };
   }
 
@@ -130,7 +135,7 @@ export class OfflineTrainer<Example> {
     return (this.opened ??= (async () => {
       const train = await openDataset(options.trainDataset, 'trainDataset');
       const evaluation = options.evalDataset === undefined ? null : await openDataset(options.evalDataset, 'evalDataset');
-      const policy = await openPolicy(options.model, { modelArgs: options.modelArgs, reference: parts.needsReference, seed: parts.args.seed, inline: options.inline, signal });
+      const policy = await openPolicy(options.model, { modelArgs: options.modelArgs, engine: { ...parts.engine, gradientCheckpointing: parts.args.gradientCheckpointing }, reference: parts.needsReference, seed: parts.args.seed, inline: options.inline, signal });
       try {
         return { policy, train, examples: await this.prepareAll(train, policy, signal), evalExamples: evaluation ? await this.prepareAll(evaluation, policy, signal) : [] };
       } catch (error) {

@@ -10,6 +10,20 @@ import { runTrainingLoop, type TrainResult } from './training-loop';
 /** Adds to a collated batch what must be computed for it with the weights of the step: log-probs of the reference, a KL estimate. Changes no weights. */
 export type CompleteBatch<Example> = (batch: TokenBatch, examples: readonly Example[], context: { learner: Learner; signal?: AbortSignal }) => Promise<TokenBatch>;
 
+/** What a model said where rows would have: a micro-batch with its own normalizer, and what to log of it. */
+export interface GeneratedBatch {
+  batch: TokenBatch;
+  metrics: Metrics;
+  /** For `samples.jsonl`, without `step`. */
+  samples?: readonly Record<string, Json>[];
+}
+
+/**
+ * A micro-batch of completions sampled for some examples in place of what stands in their rows; null: the rows as they are. Everything random in it derives from
+ * `round` (null in an evaluation) and `position`, that of its first example in the round: so it is the same after a resume, and however a step is divided.
+ */
+export type GenerateBatch<Example> = (examples: readonly Example[], context: { round: number | null; position: number; learner: Learner; signal?: AbortSignal }) => Promise<GeneratedBatch | null>;
+
 export interface TrainOfflineOptions<Example> {
   name?: string;
   learner: Learner;
@@ -18,6 +32,8 @@ export interface TrainOfflineOptions<Example> {
   examples: readonly Example[];
   /** Puts examples together as one micro-batch, with its own normalizer. */
   collate: (examples: readonly Example[]) => TokenBatch;
+  /** Called for every micro-batch, of training and of evaluation, in place of `collate` where it gives one. */
+  generate?: GenerateBatch<Example>;
   /** Called for every micro-batch, of training and of evaluation. */
   complete?: CompleteBatch<Example>;
   evalExamples?: readonly Example[];
@@ -62,7 +78,7 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
 
   function evaluation() {
     return async (context: { step: number; signal?: AbortSignal }): Promise<Metrics> => {
-      const onRows = evalExamples?.length ? await evaluateLoss({ learner, objective, examples: evalExamples, collate, complete: options.complete, batchSize: args.perDeviceEvalBatchSize, signal: context.signal }) : {};
+      const onRows = evalExamples?.length ? await evaluateLoss({ learner, objective, examples: evalExamples, collate, generate: options.generate, complete: options.complete, batchSize: args.perDeviceEvalBatchSize, signal: context.signal }) : {};
       return { ...onRows, ...options.derived?.(onRows), ...(await options.evaluate?.(context)) };
     };
   }
@@ -85,38 +101,56 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
       restore: (state) => (cursor = ShuffledCursor.restore(examples.length, state as unknown as CursorState, { shuffle })),
       async prepare(round) {
         const batches: TokenBatch[] = [];
+        const generated: GeneratedBatch[] = [];
+        let position = 0;
         do {
           const left = cursor.remaining || examples.length;
           const chosen = cursor.take(Math.min(size, left)).map((i) => examples[i]);
-          const batch = collate(chosen);
+          const made = (await options.generate?.(chosen, { round: round.index, position, learner, signal: round.signal })) ?? null;
+          if (made) generated.push(made);
+          position += chosen.length;
+          const batch = made?.batch ?? collate(chosen);
           batches.push(options.complete ? await options.complete(batch, chosen, { learner, signal: round.signal }) : batch);
           if (args.dataloaderDropLast && cursor.remaining < size) cursor.take(cursor.remaining);
         } while (batches.length < accumulation && cursor.remaining > 0);
         const numTokens = batches.reduce((sum, batch) => sum + batch.tokens.length, 0);
-        return { updates: [{ parts: asOneStep(batches).map((batch) => ({ batch, objective })), numTokens }], metrics: {} };
+        const logged = (round.step + 1) % args.loggingSteps === 0 || round.step === 0;
+        const samples = logged ? generated.flatMap(({ samples = [] }) => samples.map((sample) => ({ step: round.step + 1, ...sample }))) : [];
+        return { updates: [{ parts: asOneStep(batches).map((batch) => ({ batch, objective })), numTokens }], metrics: meanMetrics(generated), samples };
       },
     },
   });
 }
 
+/** Each metric over the micro-batches that have it. */
+function meanMetrics(generated: readonly GeneratedBatch[]): Metrics {
+  const window = new MetricsWindow();
+  for (const { metrics } of generated) window.addAll(metrics);
+  return window.take();
+}
+
 /** The objective on rows that are not trained on, as one step over all of them: `loss`, and the objective's own metrics. */
-export async function evaluateLoss<Example>(options: { learner: Learner; objective: Objective; examples: readonly Example[]; collate: (examples: readonly Example[]) => TokenBatch; complete?: CompleteBatch<Example>; batchSize: number; signal?: AbortSignal }): Promise<Metrics> {
+export async function evaluateLoss<Example>(options: { learner: Learner; objective: Objective; examples: readonly Example[]; collate: (examples: readonly Example[]) => TokenBatch; generate?: GenerateBatch<Example>; complete?: CompleteBatch<Example>; batchSize: number; signal?: AbortSignal }): Promise<Metrics> {
   const { learner, objective, examples, collate, complete, batchSize, signal } = options;
   const chunks = Array.from({ length: Math.ceil(examples.length / batchSize) }, (_, i) => examples.slice(i * batchSize, (i + 1) * batchSize));
   const normalizer = { tokens: 0, sequences: 0 };
-  for (const chunk of chunks) {
-    const batch = collate(chunk);
+  const batches: TokenBatch[] = [];
+  const window = new MetricsWindow();
+  for (const [i, chunk] of chunks.entries()) {
+    const made = await options.generate?.(chunk, { round: null, position: i * batchSize, learner, signal });
+    if (made) window.addAll(made.metrics);
+    const batch = made?.batch ?? collate(chunk);
+    batches.push(batch);
     normalizer.tokens += batch.normalizer.tokens;
     normalizer.sequences += batch.normalizer.sequences;
   }
-  const window = new MetricsWindow();
   let loss = 0;
-  for (const chunk of chunks) {
+  for (const [i, chunk] of chunks.entries()) {
     throwIfAborted(signal);
-    let batch = { ...collate(chunk), normalizer };
+    let batch = { ...batches[i], normalizer };
     if (batch.actionIndex.length === 0) continue;
     if (complete) batch = await complete(batch, chunk, { learner, signal });
-    const evaluated = objective.evaluate(await learner.forward(batch, objective.needs, { signal }), batch);
+    const evaluated = objective.evaluate(await learner.forward(batch, objective.needs, { signal, outputOptions: objective.outputOptions }), batch);
     loss += evaluated.loss;
     window.addSums(evaluated.metrics);
   }

@@ -149,7 +149,7 @@ export class OnlineTrainer {
       const { seed } = parts.args;
       const policy = await openPolicy(options.model, {
         modelArgs,
-        engine: algorithm.policyEngine,
+        engine: { ...algorithm.policyEngine, gradientCheckpointing: parts.args.gradientCheckpointing },
         reference: parts.algorithm.needsReference,
         seed,
         inline,

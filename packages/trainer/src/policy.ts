@@ -1,6 +1,6 @@
 import type { Engine } from '@espalier/engine';
 import { localRolloutEngine } from '@espalier/engine/local';
-import type { Learner, RolloutEngine } from '@espalier/spec';
+import { EspalierError, type Learner, type RolloutEngine } from '@espalier/spec';
 import { modelArguments, parseArguments, type ModelArgumentsInput } from './arguments';
 import type { Json } from './trainer-state';
 
@@ -20,6 +20,10 @@ export interface PolicyEngineOptions {
   scalarHead?: boolean;
   /** The embedding and the lowest layers stay as they are; a reference shares them. */
   freeze?: { layers: number };
+  /** A frozen model of the same vocabulary beside the policy: output `teacherDivergence`. */
+  teacher?: string;
+  /** Keep each block's input alone for the backward pass, which computes the block again. */
+  gradientCheckpointing?: boolean;
   /** A moving average of the weights, kept beside them. */
   ema?: { decay: number };
 }
@@ -42,6 +46,7 @@ export async function openPolicy(model: string | Engine, options: OpenPolicyOpti
   const args = parseArguments(modelArguments, options.modelArgs, 'model arguments');
   const lora = args.usePeft ? { rank: args.loraR, alpha: args.loraAlpha, targets: args.loraTargetModules } : undefined;
   const owned = typeof model === 'string';
+  if (!owned && options.engine?.gradientCheckpointing) throw new EspalierError('bad_config', '`gradient_checkpointing` was asked of an engine that is open already', { fix: 'open that engine with `gradientCheckpointing: true`, and leave it out here' });
   // Loaded when a model is: the algorithms are usable without a tensor library.
   const engine = owned
     ? await (await import('@espalier/engine')).openEngine({

@@ -39,7 +39,7 @@ export interface TrainerState {
 const changeable = new Set([
   'outputDir', 'overwriteOutputDir', 'runName', 'resumeFromCheckpoint', 'maxSteps', 'numTrainEpochs', 'loggingStrategy', 'loggingSteps', 'loggingFirstStep', 'evalStrategy', 'evalSteps',
   'evalOnStart', 'saveStrategy', 'saveSteps', 'saveTotalLimit', 'metricForBestModel', 'greaterIsBetter', 'loadBestModelAtEnd', 'perDeviceEvalBatchSize', 'logCompletions', 'numCompletionsToPrint',
-  'earlyStoppingPatience', 'earlyStoppingThreshold', 'reportTo', 'loggingDir',
+  'earlyStoppingPatience', 'earlyStoppingThreshold', 'reportTo', 'loggingDir', 'gradientCheckpointing',
 ]);
 
 /**
