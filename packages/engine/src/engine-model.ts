@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { EspalierError } from '@espalier/spec';
-import { addLora, createDecoder, openCheckpoint, saveCheckpoint, withHeadOf, withScalarHead, type Checkpoint, type Decoder, type DecoderConfig, type WeightSource } from '@espalier/models';
+import { addLora, createDecoder, freezeLayers, openCheckpoint, parameterSpecs, readParameter, saveCheckpoint, withHeadOf, withScalarHead, type Checkpoint, type Decoder, type DecoderConfig, type WeightSource } from '@espalier/models';
 import { matmulPrecision, memory, selectBackend, setMatmulPrecision, type Variable } from '@espalier/tensor';
 import { readAdapter, writeAdapter } from './adapter';
 import { Decoding } from './decode/decoding';
+import { Ema } from './ema';
 import { fingerprint } from './fingerprint';
 import { openOptimizer, saveOptimizer } from './optimizer-file';
 import type { EngineInfo, EngineMemory, LoraOptions, OpenParams } from './protocol';
+import { assign, mixReference, openReference, saveReference } from './reference-file';
 import { loadWeights, mergedWeights } from './stored-weights';
 import { Teacher } from './teacher';
 import { Training, type WithReference } from './training';
@@ -17,6 +19,8 @@ export class EngineModel {
   readonly training: Training;
   readonly decoding: Decoding;
   private readonly lora: LoraOptions | undefined;
+  private readonly ema: Ema | null;
+  private referenceMoved = false;
   private readonly limits: Pick<OpenParams, 'maxBatchSize' | 'maxCacheBytes' | 'prefillTokens'>;
   private teacherDecoding: Decoding | null = null;
   private version = 0;
@@ -33,6 +37,7 @@ export class EngineModel {
     const { checkpoint } = source;
     const { config } = decoder;
     this.lora = params.lora;
+    this.ema = params.ema ? new Ema(decoder, params.ema.decay) : null;
     this.limits = params;
     this.info = {
       id: randomUUID(),
@@ -46,7 +51,7 @@ export class EngineModel {
       ...(teacher && { teacher: { parameterCount: count(teacher.decoder.parameters), maxPositions: teacher.decoder.config.maxPositions } }),
     };
     decoder.gradientCheckpointing = params.gradientCheckpointing;
-    this.training = new Training(decoder, referenceOf(decoder, frozen), () => this.version++, teacher);
+    this.training = new Training(decoder, referenceOf(decoder, frozen), () => this.stepped(), teacher);
     this.decoding = new Decoding(decoder, checkpoint.tokenizer, { ...params, vocabSize: config.vocabSize, maxPositions: config.maxPositions, eosTokenIds: config.eosTokenIds, version: () => this.version });
   }
 
@@ -60,7 +65,8 @@ export class EngineModel {
       const decoder = createDecoder(source.config, source.weights);
       made.push(decoder);
       if (params.lora) addLora(decoder, { ...params.lora, seed: params.seed });
-      const frozen = params.reference && !params.lora ? createDecoder(source.config, source.weights, { trainable: false }) : null;
+      const shared = params.freeze && freezeLayers(decoder, params.freeze.layers);
+      const frozen = params.reference && !params.lora ? createDecoder(source.config, source.weights, { trainable: false, shared }) : null;
       if (frozen) made.push(frozen);
       const teacher = params.teacher === undefined ? null : await Teacher.open(params.teacher, checkpoint);
       if (teacher) made.push(teacher.decoder);
@@ -81,8 +87,16 @@ export class EngineModel {
 
   /** Weights in fp32, configuration, tokenizer and optimiser state: what {@link load} resumes from to the byte. */
   save(dir: string): null {
-    this.exportModel(dir, 'fp32', false);
-    saveOptimizer(dir, this.training);
+    const averaged = this.ema?.inUse ?? false;
+    this.ema?.use(false);
+    try {
+      this.exportModel(dir, 'fp32', false);
+      saveOptimizer(dir, this.training);
+      this.ema?.save(dir);
+      if (this.frozen && this.referenceMoved) saveReference(dir, this.frozen, this.decoder);
+    } finally {
+      this.ema?.use(averaged);
+    }
     return null;
   }
 
@@ -100,13 +114,19 @@ export class EngineModel {
     return null;
   }
 
-  /** Replaces weights (with LoRA: the adapter) and optimiser state, after they were checked. The accumulated gradient is forgotten. */
+  /** Replaces weights (with LoRA: the adapter), optimiser state, average and reference, after they were checked. The accumulated gradient is forgotten. */
   async load(dir: string): Promise<null> {
     const optimizer = openOptimizer(dir, this.decoder.trainable);
     try {
+      const average = this.ema?.open(dir);
+      const reference = this.frozen && (openReference(dir, this.frozen, this.decoder) ?? (this.referenceMoved ? await this.firstReference() : null));
+      this.useEma(false);
       if (this.lora) readAdapter(dir, this.decoder);
       else await this.loadModel(dir);
       optimizer.restore(this.training);
+      average?.restore();
+      reference?.restore();
+      if (reference) this.referenceMoved = reference.moved;
     } finally {
       optimizer.close();
     }
@@ -129,6 +149,47 @@ export class EngineModel {
     return { numTensors, numBytes, rss, heapUsed };
   }
 
+  /** @throws EspalierError `unsupported` without a copy, `bad_config`, `usage` while the average is in use */
+  mixReference(alpha: number): null {
+    if (!this.frozen) throw new EspalierError('unsupported', this.lora ? 'with LoRA the reference is the model without its adapter: it cannot move' : 'this engine keeps no reference that could move', { fix: this.lora ? 'train the weights themselves, with `reference: true`' : 'open it with `reference: true`' });
+    if (!(alpha >= 0 && alpha <= 1)) throw new EspalierError('bad_config', `\`ref_model_mixup_alpha\` is ${alpha}`, { fix: 'a number from 0 to 1; 0.6 is TRL\'s' });
+    if (this.ema?.inUse) throw new EspalierError('usage', 'the averaged weights are in use', { fix: 'call `useEma(false)` first' });
+    mixReference(this.frozen, this.decoder, alpha);
+    this.referenceMoved = true;
+    return null;
+  }
+
+  /** @throws EspalierError `unsupported` without an average */
+  useEma(on: boolean): null {
+    if (!this.ema) {
+      if (!on) return null;
+      throw new EspalierError('unsupported', 'this engine keeps no average of its weights', { fix: 'open it with `ema: { decay: 0.999 }`' });
+    }
+    if (this.ema.inUse === on) return null;
+    this.ema.use(on);
+    this.training.paused = on;
+    this.version++;
+    return null;
+  }
+
+  private stepped(): void {
+    this.version++;
+    this.ema?.update();
+  }
+
+  /** The reference as it was before it moved, read again. */
+  private async firstReference(): Promise<{ restore(): void; moved: boolean }> {
+    const checkpoint = await openCheckpoint(this.source.params.model);
+    try {
+      const { config, weights } = sourceOf(checkpoint, this.source.params);
+      const own = parameterSpecs(config).filter(({ name }) => this.frozen!.parameters.get(name) !== this.decoder.parameters.get(name));
+      const values = own.map((spec) => ({ name: spec.name, data: readParameter(weights, spec) }));
+      return { moved: false, restore: () => values.forEach(({ name, data }) => assign(this.frozen!, name, data)) };
+    } finally {
+      checkpoint.close();
+    }
+  }
+
   /**
    * What generates: the model itself, or its teacher.
    * @throws EspalierError `unsupported` without a teacher
@@ -149,20 +210,23 @@ export class EngineModel {
     this.training.resetOptimizer();
     this.decoder.dispose();
     this.frozen?.dispose();
+    this.ema?.dispose();
   }
 }
 
 /** What the weights are read from: a checkpoint, with the heads that were asked for. */
 interface ModelSource {
+  params: OpenParams;
   checkpoint: Checkpoint;
   config: DecoderConfig;
   weights: WeightSource;
 }
 
-function sourceOf(checkpoint: Checkpoint, { scalarHead, seed }: OpenParams): ModelSource {
+function sourceOf(checkpoint: Checkpoint, params: OpenParams): ModelSource {
+  const { scalarHead, seed } = params;
   const { scalarHead: stored, ...config } = checkpoint.config;
-  if (scalarHead ?? stored) return { checkpoint, ...withScalarHead(config, checkpoint, seed) };
-  return { checkpoint, config, weights: checkpoint };
+  if (scalarHead ?? stored) return { params, checkpoint, ...withScalarHead(config, checkpoint, seed) };
+  return { params, checkpoint, config, weights: checkpoint };
 }
 
 /** Without its adapters, a model under LoRA is its own reference; otherwise there is one if a copy was kept. */

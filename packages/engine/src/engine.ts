@@ -24,6 +24,10 @@ export interface EngineOptions {
    * A checkpoint that has none gets one from the seed. Default: true where the checkpoint was saved with one.
    */
   scalarHead?: boolean;
+  /** The lowest `layers` layers and the embedding (with it a tied head) are not trained: no gradient, no optimiser state, and the reference shares them. Not beside LoRA. */
+  freeze?: { layers: number };
+  /** Keep an exponential moving average of the trained weights: see `useEma`. It is saved with checkpoints. */
+  ema?: { decay: number };
   /** Keep a frozen copy of the first weights for `forward(…, { reference: true })`. With LoRA there is always one, at no cost. Default false. */
   reference?: boolean;
   /**
@@ -62,6 +66,12 @@ export interface Engine {
   score(sequences: readonly Int32Array[], options?: { signal?: AbortSignal }): Promise<Float32Array[]>;
   /** Writes a folder that `transformers` loads (with LoRA: a PEFT adapter, or with `merge` the whole model). No optimiser state; for that see `learner.save`. */
   save(dir: string, options?: { dtype?: 'fp32' | 'bf16' | 'fp16'; merge?: boolean }): Promise<void>;
+  /**
+   * Generates, scores and saves with the average of the weights (`openEngine({ ema })`) instead of the weights, until it is called with `false`; training waits till then.
+   * `learner.save` writes both all the same.
+   * @throws EspalierError `unsupported` without `ema`
+   */
+  useEma(on: boolean): Promise<void>;
   memory(): Promise<EngineMemory>;
   /** Ends the thread and frees its memory. What is pending is rejected with `closed`. Harmless when repeated. */
   close(): Promise<void>;
@@ -91,6 +101,8 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     precision: options.precision,
     lora: options.lora,
     scalarHead: options.scalarHead,
+    freeze: options.freeze,
+    ema: options.ema,
     reference: options.reference ?? false,
     teacher: options.teacher,
     gradientCheckpointing: options.gradientCheckpointing ?? false,
@@ -118,6 +130,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     generate: (requests, { signal, teacher } = {}) => stream(connection, requests, signal, teacher),
     score: (sequences, { signal } = {}) => sequenceLogps(learner, sequences, signal),
     save: async (dir, { dtype = 'fp32', merge = false } = {}) => void (await connection.call('exportModel', { dir, dtype, merge })),
+    useEma: async (on) => void (await connection.call('useEma', { on })),
     memory: () => connection.call('memory', null),
     close,
   };

@@ -19,6 +19,8 @@ const turns: Readonly<Record<Method, 'shared' | 'exclusive' | 'none'>> = {
   addZero: 'none',
   clearGradients: 'none',
   optimStep: 'exclusive',
+  mixReference: 'exclusive',
+  useEma: 'exclusive',
   publish: 'shared',
   save: 'shared',
   exportModel: 'shared',
@@ -51,7 +53,7 @@ export function serveEngine(port: Port, afterStep: () => void = () => undefined)
       return opened().info;
     },
     forward: (params) => opened().training.forward(params),
-    tapeForward: (params) => opened().training.tapeForward(params.part, params.needs, params.temperature, params.outputOptions),
+    tapeForward: (params) => opened().training.tapeForward(params.part, params.needs, params.temperature, params.outputOptions, params.noise),
     tapeBackward: (params) => opened().training.tapeBackward(params.tape, params.grads),
     tapeDispose: (params) => opened().training.tapeDispose(params.tape),
     addZero: () => opened().training.addZero(),
@@ -61,6 +63,8 @@ export function serveEngine(port: Port, afterStep: () => void = () => undefined)
       afterStep();
       return metrics;
     },
+    mixReference: (params) => opened().mixReference(params.alpha),
+    useEma: (params) => opened().useEma(params.on),
     publish: () => opened().publish(),
     save: (params) => opened().save(params.dir),
     exportModel: (params) => opened().exportModel(params.dir, params.dtype, params.merge),

@@ -14,6 +14,7 @@ import {
 } from '@espalier/spec';
 import { checkBatch } from './check-batch';
 import type { Connection } from './connection';
+import { noiseOf } from './embedding-noise';
 import { gather, microBatches, objectiveBatch, scatterOutputs, type MicroBatch } from './micro-batch';
 import { transferable, type EngineInfo } from './protocol';
 
@@ -27,6 +28,14 @@ export interface LearnerOptions {
   /** Tokens computed at once in training and scoring, shared prefixes included. */
   maxTokensPerMicroBatch: number;
   close(): Promise<void>;
+}
+
+interface TrainOptions {
+  signal?: AbortSignal;
+  temperature?: number;
+  neftuneNoiseAlpha?: number;
+  /** Of the noise. */
+  seed?: number;
 }
 
 type ForwardBackwardResult = { loss: number; metrics: MetricSums };
@@ -64,7 +73,7 @@ export class EngineLearner implements Learner {
    * Adds the gradient of the objective to the accumulated one. When it fails or is aborted, the whole accumulated gradient is forgotten: the step starts over.
    * @throws EspalierError `bad_data` when the batch, the loss or a derivative is not usable; `unsupported` for an output that this learner does not have
    */
-  forwardBackward(batch: TokenBatch, objective: Objective, options: { seq?: number; signal?: AbortSignal; temperature?: number } = {}): Promise<ForwardBackwardResult> {
+  forwardBackward(batch: TokenBatch, objective: Objective, options: { seq?: number } & TrainOptions = {}): Promise<ForwardBackwardResult> {
     return this.once('forwardBackward', options.seq, async () => {
       assertSpecVersion(objective, 'objective');
       this.check(batch, objective.needs, options.temperature);
@@ -82,6 +91,14 @@ export class EngineLearner implements Learner {
   /** Clips, steps AdamW and clears the gradient. Metrics: `grad_norm`, before clipping. @throws EspalierError `usage` when no gradient was accumulated, `bad_data` when it is not finite: weights stay as they are */
   optimStep(options: Parameters<Learner['optimStep']>[0], call: { seq?: number } = {}): ReturnType<Learner['optimStep']> {
     return this.once('optimStep', call.seq, () => this.connection.call('optimStep', options));
+  }
+
+  /**
+   * Moves the reference towards the weights: `ref ← alpha · θ + (1 - alpha) · ref`. From then on it is saved with checkpoints.
+   * @throws EspalierError `unsupported` when the engine keeps no copy, `bad_config` for an alpha outside 0 … 1
+   */
+  mixReference(alpha: number): Promise<void> {
+    return this.inTurn(async () => void (await this.connection.call('mixReference', { alpha })));
   }
 
   /** Forgets the accumulated gradient: the optimiser step is not taken. */
@@ -109,7 +126,7 @@ export class EngineLearner implements Learner {
   }
 
   /** Parts one after another: forward with a tape, objective, backward. Metrics and losses add up. */
-  private async trainParts(batch: TokenBatch, objective: Objective, parts: readonly MicroBatch[], options: { signal?: AbortSignal; temperature?: number }): Promise<ForwardBackwardResult> {
+  private async trainParts(batch: TokenBatch, objective: Objective, parts: readonly MicroBatch[], options: TrainOptions): Promise<ForwardBackwardResult> {
     const total: ForwardBackwardResult = { loss: 0, metrics: {} };
     for (const micro of parts) {
       throwIfAborted(options.signal);
@@ -121,7 +138,7 @@ export class EngineLearner implements Learner {
         addMetrics(total.metrics, metrics);
         continue;
       }
-      const { tape, outputs } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1, outputOptions: objective.outputOptions });
+      const { tape, outputs } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1, outputOptions: objective.outputOptions, noise: noiseOf(batch, micro, options) });
       const evaluation = await this.evaluate(objective, outputs, objectiveBatch(batch, micro), tape);
       total.loss += evaluation.loss;
       addMetrics(total.metrics, evaluation.metrics);
@@ -131,7 +148,7 @@ export class EngineLearner implements Learner {
   }
 
   /** One objective over everything: all outputs first, without a tape; then each part again, with the slice of the derivative that is its own. */
-  private async trainWhole(batch: TokenBatch, objective: Objective, parts: readonly MicroBatch[], options: { signal?: AbortSignal; temperature?: number }): Promise<ForwardBackwardResult> {
+  private async trainWhole(batch: TokenBatch, objective: Objective, parts: readonly MicroBatch[], options: TrainOptions): Promise<ForwardBackwardResult> {
     const outputs = await this.forwardParts(batch, objective.needs, parts, { ...options, outputOptions: objective.outputOptions });
     const { loss, grads, metrics } = await this.evaluate(objective, outputs, batch, null);
     for (const micro of parts) {
@@ -141,19 +158,19 @@ export class EngineLearner implements Learner {
         continue;
       }
       throwIfAborted(options.signal);
-      const { tape } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1, outputOptions: objective.outputOptions });
+      const { tape } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1, outputOptions: objective.outputOptions, noise: noiseOf(batch, micro, options) });
       await this.backward(tape, slice);
     }
     return { loss, metrics };
   }
 
-  private async forwardParts(batch: TokenBatch, needs: readonly OutputName[], parts: readonly MicroBatch[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32'; outputOptions?: OutputOptions }): Promise<Outputs> {
+  private async forwardParts(batch: TokenBatch, needs: readonly OutputName[], parts: readonly MicroBatch[], options: { signal?: AbortSignal; temperature?: number; reference?: boolean; precision?: 'fp32'; outputOptions?: OutputOptions } & TrainOptions): Promise<Outputs> {
     const length = batch.actionIndex.length;
     const whole: Outputs = Object.fromEntries(needs.map((name) => [name, new Float32Array(length)]));
     for (const micro of parts) {
       throwIfAborted(options.signal);
       if (micro.actions.length === 0) continue;
-      const outputs = await this.connection.call('forward', { part: micro.part, needs, temperature: options.temperature ?? 1, reference: options.reference ?? false, precision: options.precision, outputOptions: options.outputOptions });
+      const outputs = await this.connection.call('forward', { part: micro.part, needs, temperature: options.temperature ?? 1, reference: options.reference ?? false, precision: options.precision, outputOptions: options.outputOptions, noise: noiseOf(batch, micro, options) });
       scatterOutputs(whole, outputs, micro.actions, length);
     }
     return whole;

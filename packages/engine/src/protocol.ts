@@ -11,6 +11,16 @@ export interface BatchPart {
   actionIndex: Int32Array; // [A]
 }
 
+/** NEFTune's noise on the embeddings of a part. */
+export interface EmbeddingNoise {
+  alpha: number;
+  seed: number;
+  /** Sequence of the whole batch that each sequence of the part is. */
+  sequences: Int32Array; // [S]
+  /** Of each sequence, its prefix included. */
+  lengths: Int32Array; // [S]
+}
+
 /** Which adapter to train instead of the whole model: rank, alpha, targets, in PEFT's terms and with its defaults. */
 export type LoraOptions = Omit<AdapterOptions, 'seed'>;
 
@@ -20,6 +30,8 @@ export interface OpenParams {
   precision?: 'bf16' | 'fp32';
   lora?: LoraOptions;
   scalarHead?: boolean;
+  freeze?: { layers: number };
+  ema?: { decay: number };
   reference: boolean;
   teacher?: string;
   gradientCheckpointing: boolean;
@@ -57,8 +69,8 @@ export interface EngineMemory {
 /** Every call that crosses the border, with what goes in and what comes back. */
 export interface Calls {
   open: { params: OpenParams; result: EngineInfo };
-  forward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; reference: boolean; precision?: 'fp32'; outputOptions?: OutputOptions }; result: Outputs };
-  tapeForward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; outputOptions?: OutputOptions }; result: { tape: number; outputs: Outputs } };
+  forward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; reference: boolean; precision?: 'fp32'; outputOptions?: OutputOptions; noise?: EmbeddingNoise }; result: Outputs };
+  tapeForward: { params: { part: BatchPart; needs: readonly OutputName[]; temperature: number; outputOptions?: OutputOptions; noise?: EmbeddingNoise }; result: { tape: number; outputs: Outputs } };
   tapeBackward: { params: { tape: number; grads: Outputs }; result: null };
   tapeDispose: { params: { tape: number }; result: null };
   /** Counts a contribution whose derivative is zero everywhere. */
@@ -66,6 +78,8 @@ export interface Calls {
   /** Forgets the accumulated gradient. */
   clearGradients: { params: null; result: null };
   optimStep: { params: OptimOptions; result: Metrics };
+  mixReference: { params: { alpha: number }; result: null };
+  useEma: { params: { on: boolean }; result: null };
   publish: { params: null; result: { version: number; digest: string; id: string } };
   save: { params: { dir: string }; result: null };
   exportModel: { params: { dir: string; dtype: 'fp32' | 'bf16' | 'fp16'; merge: boolean }; result: null };

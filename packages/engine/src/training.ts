@@ -1,18 +1,19 @@
 import { EspalierError, type Metrics, type OptimOptions, type OutputName, type OutputOptions, type Outputs } from '@espalier/spec';
 import { attendCausally, type Decoder } from '@espalier/models';
-import { adamW, addInPlace, dispose, embedding, globalNorm, keep, linear, record, tensor1d, tokenOutputs, zerosLike, variable, view, withMatmulPrecision, type Tape, type Tensor, type Variable } from '@espalier/tensor';
+import { adamW, addInPlace, dispose, embedding, globalNorm, keep, linear, record, tensor, tensor1d, tokenOutputs, zerosLike, variable, view, withMatmulPrecision, type Tape, type Tensor, type Variable } from '@espalier/tensor';
+import { drawNoise } from './embedding-noise';
 import { positionsOf, predictorsOf } from './layout';
-import type { BatchPart, Calls } from './protocol';
+import { stepSettings } from './parameter-groups';
+import type { BatchPart, Calls, EmbeddingNoise } from './protocol';
 import { scoped } from './scoped';
 import type { Teacher } from './teacher';
 
 /** How to run a function on the frozen first weights. Null: there are none. */
 export type WithReference = (<T>(body: (decoder: Decoder) => T) => T) | null;
 
-/** Of the language-model head, and of the scalar head. */
+/** Of the language-model head. */
 const headOutputs = ['logps', 'entropy', 'sumSquares'] as const;
-const scalarOutputs = ['values', 'scores'] as const;
-type Differentiable = (typeof headOutputs)[number] | (typeof scalarOutputs)[number] | 'teacherDivergence';
+type Differentiable = OutputName;
 
 /** Adam's moments of one parameter, float32, in the parameter's shape. */
 export interface Moments {
@@ -27,6 +28,8 @@ export class Training {
   readonly moments = new Map<string, Moments>();
   /** The accumulated gradient, by parameter. */
   readonly gradients = new Map<string, Tensor>();
+  /** While the decoder holds other weights than those that are trained. */
+  paused = false;
   private contributions = 0;
   private readonly tapes = new Map<number, { tape: Tape; names: readonly Differentiable[] }>();
   private nextTape = 1;
@@ -39,11 +42,11 @@ export class Training {
   ) {}
 
   /** The named numbers of the part's actions, without a gradient. */
-  forward({ part, needs, temperature, reference, precision, outputOptions }: Calls['forward']['params']): Outputs {
+  forward({ part, needs, temperature, reference, precision, outputOptions, noise }: Calls['forward']['params']): Outputs {
     if (reference && !this.reference) throw new EspalierError('unsupported', 'this engine keeps no reference: the first weights are gone once training has begun', { fix: 'open it with `reference: true`, or with LoRA' });
     const run = (decoder: Decoder) =>
       scoped((): Outputs => {
-        const { names, tensors } = this.compute(decoder, part, needs, temperature, outputOptions);
+        const { names, tensors } = this.compute(decoder, part, needs, temperature, outputOptions, noise);
         return Object.fromEntries(names.map((name, i) => [name, Float32Array.from(tensors[i].dataSync())]));
       });
     const compute = () => (reference ? this.reference!(run) : run(this.decoder));
@@ -51,10 +54,11 @@ export class Training {
   }
 
   /** The same with a tape that {@link tapeBackward} runs back over, or {@link tapeDispose} throws away. */
-  tapeForward(part: BatchPart, needs: readonly OutputName[], temperature: number, outputOptions?: OutputOptions): { tape: number; outputs: Outputs } {
+  tapeForward(part: BatchPart, needs: readonly OutputName[], temperature: number, outputOptions?: OutputOptions, noise?: EmbeddingNoise): { tape: number; outputs: Outputs } {
+    this.refuseWhilePaused();
     let names: readonly Differentiable[] = [];
     const tape = record(() => {
-      const computed = this.compute(this.decoder, part, needs, temperature, outputOptions);
+      const computed = this.compute(this.decoder, part, needs, temperature, outputOptions, noise);
       names = computed.names;
       return computed.tensors;
     });
@@ -101,9 +105,14 @@ export class Training {
 
   /** Clips by the global norm, steps AdamW, forgets the gradient. */
   optimStep(options: OptimOptions): Metrics {
-    const { learningRate, maxGradNorm = 0, adamBeta1 = 0.9, adamBeta2 = 0.999, adamEpsilon = 1e-8, weightDecay = 0 } = options;
+    this.refuseWhilePaused();
+    const { learningRate, maxGradNorm = 0, adamBeta1 = 0.9, adamBeta2 = 0.999, adamEpsilon = 1e-8 } = options;
     if (!(learningRate >= 0) || !Number.isFinite(learningRate)) throw new EspalierError('bad_config', `learning rate ${learningRate} is not usable`, { fix: 'zero or a positive number would do' });
     if (this.contributions === 0) throw new EspalierError('usage', 'there is no gradient to step on', { fix: 'call forwardBackward first' });
+    const trainable = this.decoder.trainable;
+    const names = [...trainable.keys()];
+    const params = [...trainable.values()];
+    const settings = stepSettings(names, params.map(({ rank }) => rank), options); // prettier-ignore
     const gradNorm = globalNorm([...this.gradients.values()]);
     if (!Number.isFinite(gradNorm)) {
       this.clearGradients();
@@ -111,9 +120,6 @@ export class Training {
     }
     const scale = maxGradNorm > 0 && Number.isFinite(maxGradNorm) && gradNorm > maxGradNorm ? maxGradNorm / (gradNorm + 1e-6) : 1;
     this.step++;
-    const trainable = this.decoder.trainable;
-    const names = [...trainable.keys()];
-    const params = [...trainable.values()];
     const moments = names.map((name, i) => this.momentsOf(name, params[i]));
     const absent: Tensor[] = []; // a parameter that nothing depended on
     const grads = names.map((name, i) => this.gradients.get(name) ?? absent[absent.push(zerosLike(params[i])) - 1]);
@@ -122,11 +128,11 @@ export class Training {
       grads,
       m: moments.map(({ m }) => m),
       v: moments.map(({ v }) => v),
-      learningRate,
+      learningRate: settings.map(({ learningRate }) => learningRate),
       beta1: adamBeta1,
       beta2: adamBeta2,
       eps: adamEpsilon,
-      weightDecay: params.map((param) => (param.rank > 1 ? weightDecay : 0)), // norms and biases are vectors: not decayed
+      weightDecay: settings.map(({ weightDecay }) => weightDecay),
       step: this.step,
       gradScale: scale,
     });
@@ -142,6 +148,10 @@ export class Training {
     for (const { m, v } of this.moments.values()) dispose([m, v]);
     this.moments.clear();
     this.step = 0;
+  }
+
+  private refuseWhilePaused(): void {
+    if (this.paused) throw new EspalierError('usage', 'the averaged weights are in use: training goes on from the others', { fix: 'call `useEma(false)` first' });
   }
 
   private momentsOf(name: string, param: Tensor): Moments {
@@ -160,9 +170,9 @@ export class Training {
     dispose([sum, grad]);
   }
 
-  private compute(decoder: Decoder, part: BatchPart, needs: readonly OutputName[], temperature: number, outputOptions: OutputOptions = {}): { names: readonly Differentiable[]; tensors: Tensor[] } {
+  private compute(decoder: Decoder, part: BatchPart, needs: readonly OutputName[], temperature: number, outputOptions: OutputOptions = {}, noise?: EmbeddingNoise): { names: readonly Differentiable[]; tensors: Tensor[] } {
     const attend = attendCausally(decoder.config, { offsets: part.offsets, prefixOf: part.prefixOf });
-    const hidden = decoder.hidden(part.tokens, positionsOf(part), attend); // [T, D]
+    const hidden = decoder.hidden(part.tokens, positionsOf(part), attend, noise && noiseTensor(part, decoder.config.hiddenSize, noise)); // [T, D]
     const made = new Map<Differentiable, Tensor>(); // each [A]
     const ofHead = headOutputs.filter((name) => needs.includes(name));
     const predicting = ofHead.length > 0 || needs.includes('values') || needs.includes('teacherDivergence') ? embedding(hidden, predictorsOf(part)) : null; // [A, D]: the hidden states that predict the actions
@@ -183,6 +193,8 @@ export class Training {
     return entry;
   }
 }
+
+const noiseTensor = (part: BatchPart, width: number, noise: EmbeddingNoise) => tensor(drawNoise(part, width, noise), [part.tokens.length, width]);
 
 /** The scalar head on hidden states: `[A, D]` → `[A]`. One row of a product costs nothing: it is not rounded to bf16. */
 function scalars(decoder: Decoder, hidden: Tensor): Tensor {

@@ -1,5 +1,5 @@
 import { EspalierError } from '@espalier/spec';
-import { checkpoint, linear, residualAdd, tidy } from '@espalier/tensor';
+import { checkpoint, linear, offTape, residualAdd, tidy } from '@espalier/tensor';
 import type { Tensor, Variable } from '@espalier/tensor';
 import type { DecoderConfig } from './config';
 import type { Adapter, Attend, Decoder } from './decoder';
@@ -17,14 +17,16 @@ export interface Projection {
 export abstract class BaseDecoder implements Decoder {
   readonly adapters = new Map<string, Adapter>();
   useAdapters = true;
+  frozenLayers = 0;
   gradientCheckpointing = false;
 
   constructor(
     readonly config: DecoderConfig,
     readonly parameters: ReadonlyMap<string, Variable>,
+    private readonly shared: ReadonlyMap<string, Variable>,
   ) {}
 
-  abstract hidden(tokens: Int32Array, positions: Int32Array, attend: Attend): Tensor;
+  abstract hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor;
   protected abstract readonly embeddingName: string;
 
   get trainable(): ReadonlyMap<string, Variable> {
@@ -59,7 +61,7 @@ export abstract class BaseDecoder implements Decoder {
   }
 
   dispose(): void {
-    for (const parameter of this.parameters.values()) parameter.dispose();
+    for (const [name, parameter] of this.parameters) if (!this.shared.has(name)) parameter.dispose();
     for (const { a, b } of this.adapters.values()) {
       a.dispose();
       b.dispose();
@@ -89,7 +91,10 @@ export abstract class BaseDecoder implements Decoder {
   protected blocks(first: Tensor, block: (x: Tensor, layer: number) => Tensor): Tensor {
     let x = first; // [T, D]
     for (let layer = 0; layer < this.config.numLayers; layer++) {
-      const next = tidy(() => (this.gradientCheckpointing ? checkpoint((residual) => block(residual, layer), x) : block(x, layer)));
+      const next = tidy(() => {
+        if (layer < this.frozenLayers) return offTape(() => block(x, layer));
+        return this.gradientCheckpointing ? checkpoint((residual) => block(residual, layer), x) : block(x, layer);
+      });
       x.dispose();
       x = next;
     }

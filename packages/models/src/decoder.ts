@@ -30,16 +30,19 @@ export interface Decoder {
   useAdapters: boolean;
   /** Whether a tape keeps each block's input alone and computes the block again on its way back: memory for a third more arithmetic. Default false. */
   gradientCheckpointing: boolean;
+  /** The lowest layers that run off the tape: see {@link freezeLayers}. Default 0. */
+  frozenLayers: number;
   /** What gets gradients: all parameters, or the adapters' `….lora_A.weight` and `….lora_B.weight`. */
   readonly trainable: ReadonlyMap<string, Variable>;
   /**
    * The hidden states after the final norm.
    * @param tokens `[T]`
    * @param positions `[T]`, counted from the start of each sequence's prefix
+   * @param noise `[T, D]`, added to the input embeddings
    * @returns `[T, D]`
    * @throws EspalierError `bad_data` for a token outside the vocabulary or a position that the model has not
    */
-  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend): Tensor;
+  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor;
   /** `[V, D]`; a tied head gives the embedding itself. @throws EspalierError `unsupported` when the model has none */
   lmHead(): { weight: Variable };
   /** `[1, D]`: its product with a hidden state is that token's score. */
@@ -52,24 +55,31 @@ export interface Decoder {
 /**
  * Builds a decoder from a checkpoint's tensors.
  * @param options.trainable whether the parameters get gradients. Default true
+ * @param options.shared parameters of another decoder that this one uses too: they are neither read nor disposed with it
  * @throws EspalierError `bad_checkpoint` when a tensor is missing or has another shape than `config` says
  * @example
  * const decoder = createDecoder(checkpoint.config, checkpoint.tensors);
  * const hidden = decoder.hidden(tokens, positions, attendCausally(decoder.config, layout)); // [T, D]
  */
-export function createDecoder(config: DecoderConfig, weights: WeightSource, options: { trainable?: boolean } = {}): Decoder {
+export function createDecoder(config: DecoderConfig, weights: WeightSource, options: { trainable?: boolean; shared?: ReadonlyMap<string, Variable> } = {}): Decoder {
+  const { trainable = true, shared = new Map<string, Variable>() } = options;
   const parameters = new Map<string, Variable>();
   try {
     for (const spec of parameterSpecs(config)) {
+      const borrowed = shared.get(spec.name);
+      if (borrowed) {
+        parameters.set(spec.name, borrowed);
+        continue;
+      }
       const initial = tensor(readParameter(weights, spec), [...spec.shape], 'float32');
-      parameters.set(spec.name, variable(initial, options.trainable ?? true));
+      parameters.set(spec.name, variable(initial, trainable));
       initial.dispose();
     }
   } catch (error) {
-    for (const parameter of parameters.values()) parameter.dispose();
+    for (const [name, parameter] of parameters) if (!shared.has(name)) parameter.dispose();
     throw error;
   }
-  return config.architecture === 'gpt2' ? new Gpt2Decoder(config, parameters) : new LlamaDecoder(config, parameters);
+  return config.architecture === 'gpt2' ? new Gpt2Decoder(config, parameters, shared) : new LlamaDecoder(config, parameters, shared);
 }
 
 /** Scale and window of a layer's attention. */

@@ -18,12 +18,13 @@ export class Gpt2Decoder extends BaseDecoder {
     };
   });
 
-  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend): Tensor {
+  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor {
     this.checkPositions(tokens, positions);
     const { numHeads, headDim, hiddenSize } = this.config;
     const rows = tokens.length;
     return tidy(() => {
-      const start = residualAdd(embedding(this.parameter(this.embeddingName), tokens), embedding(this.parameter('transformer.wpe.weight'), positions));
+      const embedded = embedding(this.parameter(this.embeddingName), tokens);
+      const start = residualAdd(noise ? residualAdd(embedded, noise) : embedded, embedding(this.parameter('transformer.wpe.weight'), positions));
       const x = this.blocks(start, (residual, layer) => {
         const l = this.layers[layer];
         const qkv = split(this.project(this.norm(residual, l.attentionNorm), l.qkv), 3, 1); // 3 × [T, D]

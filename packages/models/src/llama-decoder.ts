@@ -26,13 +26,14 @@ export class LlamaDecoder extends BaseDecoder {
     };
   });
 
-  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend): Tensor {
+  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor {
     this.checkPositions(tokens, positions);
     const { numHeads, numKvHeads, headDim, normEps } = this.config;
     const { invFreq, scaling } = this.rope;
     const rows = tokens.length;
     return tidy(() => {
-      const x = this.blocks(embedding(this.parameter(this.embeddingName), tokens), (residual, layer) => {
+      const embedded = embedding(this.parameter(this.embeddingName), tokens);
+      const x = this.blocks(noise ? residualAdd(embedded, noise) : embedded, (residual, layer) => {
         const l = this.layers[layer];
         const heads = (h: Tensor, projection: Projection, n: number) => view(this.project(h, projection), [rows, n, headDim]);
         const turned = (h: Tensor, norm: Variable | undefined) => rotary(norm ? rmsNorm(h, norm, normEps) : h, positions, invFreq, scaling);

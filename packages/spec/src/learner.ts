@@ -52,6 +52,8 @@ export interface Learner {
   optimStep(options: OptimOptions, call?: { seq?: number }): Promise<Metrics>;
   /** Forgets the accumulated gradient: the optimiser step is not taken. */
   clearGradients?(): Promise<void>;
+  /** Moves the reference towards the weights, `ref ← alpha · θ + (1 - alpha) · ref` (TRL: `ref_model_mixup_alpha`). Absent where the learner keeps no copy that could move. */
+  mixReference?(alpha: number): Promise<void>;
   publish(): Promise<WeightsHandle>;
   /** Writes weights, tokenizer, configuration and optimiser state into an existing folder. */
   save(dir: string): Promise<void>;

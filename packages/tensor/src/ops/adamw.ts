@@ -12,7 +12,8 @@ export interface AdamWOptions {
   m: readonly Variable[];
   /** Second moments, zeros before the first step. */
   v: readonly Variable[];
-  learningRate: number;
+  /** One for all, or one a parameter. */
+  learningRate: number | readonly number[];
   /** Default 0.9. */
   beta1?: number;
   /** Default 0.999. */
@@ -38,7 +39,8 @@ export function adamW(options: AdamWOptions): void {
   params.forEach((param, i) => {
     check(param.shape.join() === grads[i].shape.join(), 'adamW', () => `parameter ${i} is [${param.shape}], its gradient [${grads[i].shape}]`);
     const decay = typeof weightDecay === 'number' ? weightDecay : weightDecay[i];
-    const attrs: AdamWAttrs = { learningRate, beta1, beta2, eps, weightDecay: decay, step, gradScale };
+    const rate = typeof learningRate === 'number' ? learningRate : learningRate[i];
+    const attrs: AdamWAttrs = { learningRate: rate, beta1, beta2, eps, weightDecay: decay, step, gradScale };
     const updated = run<Tensor[]>(EspalierAdamW, { param, grad: grads[i], m: m[i], v: v[i] }, attrs);
     [param, m[i], v[i]].forEach((target, j) => {
       target.assign(updated[j]);
