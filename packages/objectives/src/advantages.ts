@@ -28,8 +28,8 @@ function readTable(rewards: RewardTable): Float64Array[] {
   return table;
 }
 
-/** Start and end of every group. */
-function groupRanges(total: number, sizes: GroupSizes): [number, number][] {
+/** Start and end of every group. @internal */
+export function groupRanges(total: number, sizes: GroupSizes): [number, number][] {
   const lengths = 'groupSizes' in sizes ? sizes.groupSizes : Array.from({ length: Math.ceil(total / sizes.numGenerations) }, () => sizes.numGenerations);
   let start = 0;
   const ranges = lengths.map((length): [number, number] => [start, (start += length)]);
@@ -136,17 +136,37 @@ export function groupAdvantages(
   return { advantages, rewards, fracRewardZeroStd: advantages.length > 0 ? zero / advantages.length : 0, unscorable };
 }
 
+export interface LeaveOneOutOptions {
+  /** (A − mean) / (std + 1e-4) over the batch. Default false. */
+  normalizeAdvantages?: boolean;
+  /** Rewards are limited to [low, high] before the penalty comes off. Default: not. */
+  rewardClipRange?: readonly [number, number] | null;
+  /** Weight of `kl`. Default 0. */
+  beta?: number;
+}
+
 /**
- * Leave-one-out advantages (REINFORCE leave-one-out): each reward minus the mean of the other scored rewards of its group. A completion without
- * a reward, or alone in its group, gets 0. With `normalizeAdvantages`, (A − mean) / (std + 1e-4) over the batch.
+ * Leave-one-out advantages (REINFORCE leave-one-out): each reward minus the mean of the other scored rewards of its group, where the reward of a completion is
+ * clip(r) − β·kl. A completion without a reward, or alone in its group, gets 0.
  *
+ * @param inputs.rewards one a completion; null and NaN: nothing could score it [B]
+ * @param inputs.kl KL of each completion from the reference, summed over its tokens (k1: Σ log π_old − log π_ref) [B]
+ * @throws EspalierError `bad_data` when groups are not whole, lengths differ or a number is infinite; `bad_config` for a range that is none
  * Source: Ahmadian et al. (2402.14740) eq. 8; TRL `RLOOTrainer`.
  *
  * @example
  * leaveOneOutAdvantages({ rewards: [1, 2, 3, 6] }, { numGenerations: 4 }); // [-2.666…, -1.333…, 0, 4]
  */
-export function leaveOneOutAdvantages(inputs: { rewards: readonly (number | null)[] }, options: GroupSizes & { normalizeAdvantages?: boolean }): Float64Array {
-  const rewards = Float64Array.from(readTable(inputs.rewards), (row) => row[0]);
+export function leaveOneOutAdvantages(inputs: { rewards: readonly (number | null)[]; kl?: ArrayLike<number> }, options: GroupSizes & LeaveOneOutOptions): Float64Array {
+  const { beta = 0, rewardClipRange: range } = options;
+  const { kl } = inputs;
+  if (range && !(range[0] <= range[1])) throw new EspalierError('bad_config', `\`reward_clip_range\` is [${range.join(', ')}]`, { fix: 'the lower bound first' });
+  if (kl && kl.length !== inputs.rewards.length) throw new EspalierError('bad_data', `\`kl\` has ${kl.length} numbers for ${inputs.rewards.length} rewards`, { fix: 'one a completion' });
+  const rewards = Float64Array.from(readTable(inputs.rewards), ([reward], i) => {
+    const penalty = beta === 0 || !kl ? 0 : beta * kl[i];
+    if (!Number.isFinite(penalty)) throw new EspalierError('bad_data', `\`kl\`[${i}] is ${kl![i]}`, { fix: 'a finite number' });
+    return (range ? Math.min(Math.max(reward, range[0]), range[1]) : reward) - penalty;
+  });
   const advantages = new Float64Array(rewards.length).fill(NaN);
   for (const [start, end] of groupRanges(rewards.length, options)) {
     const scored = rewards.subarray(start, end).filter((v) => !Number.isNaN(v));
