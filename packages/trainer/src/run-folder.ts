@@ -3,6 +3,7 @@ import { dirname, join, resolve, sep } from 'node:path';
 import { EspalierError, isEspalierError } from '@espalier/spec';
 import { openCheckpoints, readTrainerState, type Checkpoints } from './checkpoints';
 import { diskError, exists, writeFileDurably } from './durable-files';
+import { lockRun } from './run-lock';
 import { assertSameConfig, type Json, type TrainerState } from './trainer-state';
 
 export interface OpenRunOptions {
@@ -37,10 +38,25 @@ export interface RunFolder {
  * back to the checkpoint; what comes after it is computed, and written, again.
  *
  * @throws EspalierError `bad_config` when the folder holds a run and neither `resume` nor `overwrite` is asked for, or when the configuration
- * changed; `bad_checkpoint`, `not_found`, `no_space`, `io`
+ * changed, or another process writes the run; `bad_checkpoint`, `not_found`, `no_space`, `io`
  */
 export async function openRun(options: OpenRunOptions): Promise<RunFolder> {
   const dir = resolve(options.dir);
+  const unlock = await mkdir(dir, { recursive: true }).then(
+    () => lockRun(dir),
+    (error: unknown) => {
+      throw diskError(error, `opening the run in ${dir}`, 'nothing that was there is changed');
+    },
+  );
+  try {
+    return await openLocked(options, dir, unlock);
+  } catch (error) {
+    await unlock();
+    throw error;
+  }
+}
+
+async function openLocked(options: OpenRunOptions, dir: string, unlock: () => Promise<void>): Promise<RunFolder> {
   const path = (name: string) => join(dir, name);
   const files = ['config.json', 'metrics.jsonl', 'samples.jsonl', 'log.jsonl'];
   const holdsRun = (await Promise.all(files.slice(0, 2).map((name) => exists(path(name))))).some(Boolean);
@@ -51,7 +67,6 @@ export async function openRun(options: OpenRunOptions): Promise<RunFolder> {
     for (const name of [...files, 'report.html', 'checkpoints']) await rm(path(name), { recursive: true, force: true });
   }
   try {
-    await mkdir(dir, { recursive: true });
     const checkpoints = await openCheckpoints(path('checkpoints'));
     const resumed = await findResume(options, dir, checkpoints);
     if (resumed) assertSameConfig(resumed.state.config, options.config, options.dir);
@@ -81,6 +96,7 @@ export async function openRun(options: OpenRunOptions): Promise<RunFolder> {
       },
       async close() {
         await Promise.all([metrics.close(), samples.close(), log.close()]);
+        await unlock();
       },
     };
   } catch (error) {
