@@ -184,6 +184,8 @@ export interface TokenOutputsAttrs {
   temperature: number;
   entropy: boolean;
   sumSquares: boolean;
+  /** Nobody asks for the weight's gradient: `dWeight` is `[0]`. */
+  frozenWeight?: boolean;
 }
 
 /**

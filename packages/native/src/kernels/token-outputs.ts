@@ -22,7 +22,7 @@ export const tokenOutputKernels = [
     const [a, d] = hidden.shape;
     const v = weight.shape[0];
     const dHidden = backend.output([a, d]);
-    const dWeight = backend.output([v, d]);
+    const dWeight = backend.output(attrs.frozenWeight ? [0] : [v, d]);
     const dBias = bias ? backend.output([v]) : null;
     const w = backend.floats(weight);
     const packed = backend.packed(weight, v, d);
@@ -30,7 +30,7 @@ export const tokenOutputKernels = [
       backend.floats(hidden), w, packed, bias ? backend.floats(bias) : null, attrs.targets, a, v, d, attrs.temperature, backend.precision,
       backend.floats(inputs.lse), attrs.entropy ? backend.floats(inputs.entropy) : null, attrs.sumSquares ? backend.floats(inputs.sumSquares) : null,
       backend.floats(inputs.dLogps), attrs.entropy ? backend.floats(inputs.dEntropy) : null, attrs.sumSquares ? backend.floats(inputs.dSumSquares) : null,
-      dHidden.values, dWeight.values, dBias?.values ?? null, false,
+      dHidden.values, attrs.frozenWeight ? null : dWeight.values, dBias?.values ?? null, false,
     );
     return dBias ? [dHidden.info, dWeight.info, dBias.info] : [dHidden.info, dWeight.info];
   }),

@@ -1,7 +1,7 @@
 import { EspalierTokenOutputs, EspalierTokenOutputsGrad } from '@espalier/native';
 import type { TokenOutputsAttrs, TokenOutputsGradInputs, TokenOutputsInputs } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
-import { add, concat, div, exp, gather, logSumExp, matMul, mul, neg, reshape, slice, square, sub, sum, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
+import { Variable, add, concat, div, exp, gather, logSumExp, matMul, mul, neg, reshape, slice, square, sub, sum, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { check, dims, fusedGradient, portableKernel, run, sharedGradients } from './kernel';
 
@@ -30,7 +30,7 @@ export function tokenOutputs(hidden: Tensor, weight: Tensor, targets: Int32Array
   check(hidden.shape[0] === targets.length && hidden.shape[1] === weight.shape[1], 'tokenOutputs', () => `hidden [${hidden.shape}], weight [${weight.shape}] and ${targets.length} targets do not fit`);
   if (!(temperature > 0)) throw new EspalierError('bad_config', `the temperature of log-probs is ${temperature}`, { fix: 'a number above 0' });
   for (const id of targets) if (id < 0 || id >= weight.shape[0]) throw new EspalierError('bad_data', `token ${id} is outside the vocabulary of ${weight.shape[0]}`);
-  const attrs: TokenOutputsAttrs = { targets, temperature, entropy: needs.includes('entropy'), sumSquares: needs.includes('sumSquares') };
+  const attrs: TokenOutputsAttrs = { targets, temperature, entropy: needs.includes('entropy'), sumSquares: needs.includes('sumSquares'), frozenWeight: weight instanceof Variable && !weight.trainable };
   const [logps, entropy, sumSquares, lse] = run<Tensor[]>(EspalierTokenOutputs, { hidden, weight }, attrs);
   lse.dispose(); // the tape keeps its own
   if (!attrs.entropy) entropy.dispose();
@@ -89,7 +89,7 @@ portableKernel<TokenOutputsGradInputs, TokenOutputsAttrs>(EspalierTokenOutputsGr
   const { dLogps, dEntropy, dSumSquares, hidden, weight, bias, entropy, sumSquares, lse } = inputs;
   const vocabSize = weight.shape[0];
   const dHiddens: Tensor[] = [];
-  let dWeight: Tensor = zeros([vocabSize, dims(hidden)[1]]);
+  let dWeight: Tensor = attrs.frozenWeight ? zeros([0]) : zeros([vocabSize, dims(hidden)[1]]);
   let dBias: Tensor = zeros([bias ? vocabSize : 0]);
   for (const { start, n, hidden: h, z } of chunks(hidden, weight, bias, attrs.temperature)) {
     const column = (x: Tensor) => reshape(slice(x, [start], [n]), [n, 1]);
@@ -101,7 +101,7 @@ portableKernel<TokenOutputsGradInputs, TokenOutputsAttrs>(EspalierTokenOutputsGr
     if (attrs.sumSquares) dz = add(dz, mul(column(dSumSquares), mul(2, mul(p, sub(p, column(sumSquares)))))); // ∂Σp²/∂z = 2 p (p - Σp²)
     const dLogits = div(dz, attrs.temperature);
     dHiddens.push(matMul(dLogits, weight));
-    dWeight = add(dWeight, matMul(dLogits, h, true, false));
+    if (!attrs.frozenWeight) dWeight = add(dWeight, matMul(dLogits, h, true, false));
     if (bias) dBias = add(dBias, sum(dLogits, 0));
   }
   const dHidden = dHiddens.length > 0 ? concat(dHiddens, 0) : tensor2d([], [0, dims(hidden)[1]]);
