@@ -16,6 +16,11 @@ export interface ExperienceContext {
   rewardWeights: Readonly<Record<string, number>>;
   maxCompletionLength: number;
   temperature: number;
+  /**
+   * Who sampled: whether with the learner's own weights (then there is nothing to take over, and nothing to lag behind), and the version of the weights that the
+   * learner has published last.
+   */
+  sampler?: { sharesWeights: boolean; version: number };
   signal?: AbortSignal;
 }
 

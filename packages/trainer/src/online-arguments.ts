@@ -21,6 +21,13 @@ export const generationFields = {
   minP: optional(z.number().min(0).max(1)),
   repetitionPenalty: z.number().positive().default(1),
   shuffleDataset: z.boolean().default(true),
+  /**
+   * DAPO's dynamic sampling (2503.14476 §3.2): a group whose completions all earned the same teaches nothing, and other prompts are sampled in its place, up to
+   * `maxResamples` times. What is flat then stays in.
+   */
+  dynamicSampling: z.boolean().default(false),
+  /** Generations beyond the first in a round, with `dynamicSampling`. */
+  maxResamples: count.default(3),
   /** Write completions to `samples.jsonl` at every step rather than at the logged ones. */
   logCompletions: z.boolean().default(false),
   /** One a reward function, in their order. Default: all 1. */
@@ -31,6 +38,17 @@ export const generationFields = {
 export const onlineArguments = trainingArguments.extend({ ...generationFields, learningRate: z.number().min(0).default(1e-6) });
 export type OnlineArguments = z.output<typeof onlineArguments>;
 export type OnlineArgumentsInput = z.input<typeof onlineArguments>;
+
+/**
+ * Refuses filters of the sampler's distribution, for algorithms whose loss takes the log-probs of what was sampled: the learner's are those of the whole
+ * distribution (the temperature is applied on both sides), so a ratio or a KL against a truncated one would be wrong without a sign of it.
+ * @throws EspalierError `bad_config`
+ */
+export function assertWholeDistribution(args: Pick<OnlineArguments, 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>): void {
+  const found = args.topP < 1 ? `\`top_p\` ${args.topP}` : args.topK > 0 ? `\`top_k\` ${args.topK}` : (args.minP ?? 0) > 0 ? `\`min_p\` ${args.minP}` : args.repetitionPenalty !== 1 ? `\`repetition_penalty\` ${args.repetitionPenalty}` : null;
+  if (found === null) return;
+  throw new EspalierError('bad_config', `${found} would sample from another distribution than the one whose log-probs are trained on`, { fix: 'leave it out and set `temperature`, which counts on both sides' });
+}
 
 /** How completions are divided among generations, micro-batches and optimiser steps. */
 export interface RoundGeometry {

@@ -78,6 +78,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
   const rewards = weightedRewards(options.rewards, args.rewardWeights);
   const rewardWeights = Object.fromEntries(rewards.map(({ reward, weight }) => [reward.name, weight]));
   const geometry = roundGeometry(args, algorithm.numIterations);
+  if (args.dynamicSampling && args.numGenerations < 2) throw new EspalierError('bad_config', '`dynamic_sampling` looks for groups whose completions differ, and `num_generations` is 1', { fix: 'a `num_generations` of at least 2' });
   if (algorithm.step && (geometry.updates > 1 || geometry.generations > 1)) {
     throw new EspalierError('bad_config', `${algorithm.name} divides a generation into optimiser steps itself: \`steps_per_generation\` ${geometry.stepsPerGeneration} must be \`gradient_accumulation_steps\` ${args.gradientAccumulationSteps}`, { fix: 'leave `steps_per_generation` and `generation_batch_size` out' });
   }
@@ -87,28 +88,58 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
   const sampling = samplingOf(args, options.stop);
   const { evalPrompts } = options;
 
-  async function sync(): Promise<void> {
-    await rollouts.sync?.(await learner.publish());
+  async function sync(): Promise<number> {
+    const weights = await learner.publish();
+    await rollouts.sync?.(weights);
+    return weights.version;
   }
 
-  async function prepare({ index, step }: { index: number; step: number }) {
-    await sync();
-    const rows = cursor.take(geometry.prompts);
+  /** Completions of the next `count` prompts with their rewards; `attempt` tells the draws of a round apart. */
+  async function sample(count: number, index: number, step: number, attempt: number) {
+    const rows = cursor.take(count);
     const groups = await collectCompletions(rollouts, rows.map((row) => prompts.at(row)), {
       n: args.numGenerations,
       sampling,
       signal,
-      seed: (i) => deriveSeed(args.seed, index, i),
-      id: (i) => `${index}-${i}`,
+      seed: (i) => (attempt === 0 ? deriveSeed(args.seed, index, i) : deriveSeed(args.seed, index, i, attempt)),
+      id: (i) => (attempt === 0 ? `${index}-${i}` : `${index}-${i}-${attempt}`),
     });
-    const { scored, metrics } = await score(groups, step);
+    return { groups, ...(await score(groups, step)) };
+  }
+
+  /** Puts groups of other prompts in the place of those without variance. The metrics of the first draw stand: they are those of all prompts. */
+  async function resample(groups: PromptCompletions[], scored: ScoredTrajectory[][], index: number, step: number): Promise<Metrics> {
+    const isFlat = (group: readonly ScoredTrajectory[]) => new Set(group.map((trajectory) => weightedTotal(trajectory.rewards, rewardWeights)).filter((total) => total !== null)).size < 2;
+    const first = scored.flat().map((trajectory) => weightedTotal(trajectory.rewards, rewardWeights)).filter((total) => total !== null);
+    let drawn = 0;
+    for (let attempt = 1; attempt <= args.maxResamples; attempt++) {
+      const flat = scored.flatMap((group, i) => (isFlat(group) ? [i] : []));
+      if (flat.length === 0) break;
+      const other = await sample(flat.length, index, step, attempt);
+      drawn += flat.length;
+      const lively = other.scored.flatMap((group, i) => (isFlat(group) ? [] : [i]));
+      lively.forEach((from, k) => {
+        groups[flat[k]] = other.groups[from];
+        scored[flat[k]] = other.scored[from];
+      });
+    }
+    const metrics: Metrics = { 'dynamic_sampling/resampled_groups': drawn, 'dynamic_sampling/flat_groups': scored.filter(isFlat).length };
+    if (first.length > 0) metrics['dynamic_sampling/reward_before'] = first.reduce((a, b) => a + b, 0) / first.length;
+    return metrics;
+  }
+
+  async function prepare({ index, step }: { index: number; step: number }) {
+    const version = await sync();
+    const { groups, scored, metrics } = await sample(geometry.prompts, index, step, 0);
+    if (args.dynamicSampling) Object.assign(metrics, await resample(groups, scored, index, step));
+    const sampler = { sharesWeights: rollouts.capabilities.sync === 'memory', version };
     const microBatches: TokenBatch[] = [];
     const ownUpdates: Omit<Update, 'numTokens'>[] = [];
     const experienceMetrics: Metrics[] = [];
     const advantages: (number | null | undefined)[][] = [];
     for (let g = 0; g < geometry.generations; g++) {
       const generation = scored.slice(g * geometry.promptsPerGeneration, (g + 1) * geometry.promptsPerGeneration);
-      const experience = await algorithm.experience(generation, { step, learner, rewardWeights, maxCompletionLength: args.maxCompletionLength, temperature: args.temperature, signal });
+      const experience = await algorithm.experience(generation, { step, learner, rewardWeights, maxCompletionLength: args.maxCompletionLength, temperature: args.temperature, sampler, signal });
       experienceMetrics.push(experience.metrics);
       generation.forEach((_, i) => advantages.push([...(experience.advantages?.[i] ?? [])]));
       if (algorithm.step) {
