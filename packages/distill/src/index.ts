@@ -1,1 +1,6 @@
-export {};
+export * from './config';
+export { generateCompletions } from './generate';
+export * from './loss';
+export * from './objective';
+export { packSequences, prepareRow, type DistillRow, type PrepareRowOptions, type RowTokenizer } from './rows';
+export * from './trainer';
