@@ -147,3 +147,37 @@ export function extractPrompt<T extends { chosen: string | readonly Message[]; r
   if (typeof chosen === 'string' && same < Math.min(chosen.length, rejected.length) && same > 0 && chosen[same - 1] === ' ') same--;
   return { ...row, prompt: chosen.slice(0, same), chosen: chosen.slice(same), rejected: rejected.slice(same) };
 }
+
+const chatmlRoles: Readonly<Record<string, string>> = { human: 'user', user: 'user', gpt: 'assistant', assistant: 'assistant', system: 'system', tool: 'tool', function_call: 'assistant', observation: 'tool' };
+
+/**
+ * A row whose messages are written as `{ from, value }` (in `conversations`, `prompt`, `completion`, `chosen`, `rejected` or `messages`) with `{ role, content }`
+ * in their place; any other row as it is (TRL: `maybe_convert_to_chatml`, where roles are kept; here `human` and `gpt` become `user` and `assistant`).
+ */
+export function toChatml(row: Row): Row {
+  const columns = ['conversations', ...contentColumns].filter((name) => isFromValue(row[name]));
+  if (columns.length === 0) return row;
+  const converted = Object.fromEntries(
+    columns.map((name) => [
+      name === 'conversations' ? 'messages' : name,
+      (row[name] as { from: string; value: unknown }[]).map(({ from, value, ...rest }) => ({ ...rest, role: chatmlRoles[from] ?? from, content: value })),
+    ]),
+  );
+  return { ...Object.fromEntries(Object.entries(row).filter(([name]) => name !== 'conversations')), ...converted };
+}
+
+const isFromValue = (value: unknown): boolean => Array.isArray(value) && typeof value[0] === 'object' && value[0] !== null && 'from' in value[0] && 'value' in value[0];
+
+/**
+ * A preference as two rows with a label, the chosen first (TRL: `unpair_preference_dataset`).
+ * @throws EspalierError `bad_data` for a row that is no preference
+ */
+export function unpairPreference(row: Row, origin: RowOrigin = {}): [chosen: Row, rejected: Row] {
+  checkRow(row, ['preference'], origin);
+  const whole = row.prompt === undefined || row.prompt === null ? extractPrompt(row as unknown as { chosen: string | Message[]; rejected: string | Message[] }) : row;
+  const { chosen, rejected, ...rest } = whole as Row;
+  return [
+    { ...rest, completion: chosen, label: true },
+    { ...rest, completion: rejected, label: false },
+  ];
+}

@@ -1,9 +1,10 @@
-import type { Dataset, Row, RowOrigin } from '@espalier/data';
+import { isRowStream, type Dataset, type Row, type RowOrigin, type RowStream } from '@espalier/data';
 import type { Engine } from '@espalier/engine';
 import { EspalierError, throwIfAborted, type Metrics, type Notice, type Objective, type TokenBatch, type Tracker } from '@espalier/spec';
 import type { ModelArgumentsInput, TrainingArguments } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { datasetDigest, openDataset, type DatasetInput } from './datasets';
+import { streamedExamples, type ExampleSource } from './example-source';
 import { evaluateLoss, trainOffline, type CompleteBatch, type GenerateBatch } from './offline';
 import { openPolicy, type Policy, type PolicyEngineOptions } from './policy';
 import type { Json } from './trainer-state';
@@ -13,8 +14,8 @@ import type { TrainResult } from './training-loop';
 export interface OfflineTrainerOptions {
   /** A folder, a `.gguf` or `.safetensors` file, a hub id; or an engine, which stays open on `close()`. */
   model: string | Engine;
-  /** A `.jsonl` file, a task's name, a dataset, or rows. */
-  trainDataset: DatasetInput;
+  /** A `.jsonl` file, a task's name, a dataset, or rows; a stream (`streamFiles`) for what does not fit memory, with `maxSteps`. */
+  trainDataset: DatasetInput | RowStream;
   evalDataset?: DatasetInput;
   /** Metrics besides the loss on `evalDataset`, such as a held-out reward. */
   computeMetrics?: (context: { policy: Policy; step: number; signal?: AbortSignal }) => Promise<Metrics>;
@@ -35,9 +36,13 @@ export interface OfflineTrainerParts<Example> {
   /** Keep a frozen copy of the first weights. */
   needsReference?: boolean;
   /** A row as the loss takes it, or the several examples that it holds; null: nothing of it is trained on, it is left out. */
-  prepare: (row: Row, policy: Policy, origin: RowOrigin) => Example | readonly Example[] | null;
-  /** All examples of a set, once they are prepared: for what one needs of its neighbours. */
-  arrange?: (examples: Example[]) => Example[];
+  prepare: (row: Row, policy: Policy, origin: RowOrigin, set: 'train' | 'eval') => Example | readonly Example[] | null;
+  /** All examples of a set, once they are prepared: for what one needs of its neighbours. Of a stream, those of 1000 rows at a time. */
+  arrange?: (examples: Example[], context: { set: 'train' | 'eval'; policy: Policy }) => Example[];
+  /** Noise on the embeddings in training. */
+  neftuneNoiseAlpha?: number;
+  /** What has come up since it was asked last. */
+  roundNotices?: () => readonly Omit<Notice, 'step'>[];
   collate: (examples: readonly Example[]) => TokenBatch;
   complete?: CompleteBatch<Example>;
   /** Makes what {@link GenerateBatch} says, once the model is known. */
@@ -56,9 +61,13 @@ export interface OfflineTrainerParts<Example> {
   derived?: (metrics: Metrics) => Metrics;
 }
 
+/** Rows of a stream that are arranged together. */
+const streamWindow = 1000;
+
 interface Opened<Example> {
   policy: Policy;
-  train: Dataset;
+  train: Dataset | RowStream;
+  /** None of a stream. */
   examples: Example[];
   evalExamples: Example[];
 }
@@ -87,16 +96,18 @@ export class OfflineTrainer<Example> {
       name,
       learner: policy.learner,
       objective,
-      examples,
+      examples: isRowStream(train) ? this.streamed(train, policy) : examples,
       collate,
       complete,
       generate: generate?.(policy),
       shuffle,
+      neftuneNoiseAlpha: this.parts.neftuneNoiseAlpha,
+      roundNotices: this.parts.roundNotices,
       evalExamples,
       derived,
       evaluate: computeMetrics && ((context) => computeMetrics({ policy, ...context })),
       args: { ...this.parts.args, resumeFromCheckpoint: resume },
-      config: { name, model: policy.config, dataset: await datasetDigest(train), ...(await this.parts.config?.(policy)) } satisfies Record<string, Json>,
+      config: { name, model: policy.config, dataset: isRowStream(train) ? ((await train.digest()) as Json) : await datasetDigest(train), ...(await this.parts.config?.(policy)) } satisfies Record<string, Json>,
       callbacks: [...(this.parts.callbacks?.(policy) ?? []), ...(this.options.callbacks ?? [])],
       trackers: this.options.trackers,
       notices: this.parts.notices?.(policy),
@@ -133,11 +144,11 @@ export class OfflineTrainer<Example> {
     if (this.closed) return Promise.reject(new EspalierError('closed', 'the trainer is closed'));
     const { options, parts } = this;
     return (this.opened ??= (async () => {
-      const train = await openDataset(options.trainDataset, 'trainDataset');
+      const train = isRowStream(options.trainDataset) ? options.trainDataset : await openDataset(options.trainDataset, 'trainDataset');
       const evaluation = options.evalDataset === undefined ? null : await openDataset(options.evalDataset, 'evalDataset');
       const policy = await openPolicy(options.model, { modelArgs: options.modelArgs, engine: { ...parts.engine, gradientCheckpointing: parts.args.gradientCheckpointing }, reference: parts.needsReference, seed: parts.args.seed, inline: options.inline, signal });
       try {
-        return { policy, train, examples: await this.prepareAll(train, policy, signal), evalExamples: evaluation ? await this.prepareAll(evaluation, policy, signal) : [] };
+        return { policy, train, examples: isRowStream(train) ? [] : await this.prepareAll(train, policy, 'train', signal), evalExamples: evaluation ? await this.prepareAll(evaluation, policy, 'eval', signal) : [] };
       } catch (error) {
         await policy.close();
         throw error;
@@ -148,11 +159,21 @@ export class OfflineTrainer<Example> {
     }));
   }
 
-  private async prepareAll(dataset: Dataset, policy: Policy, signal: AbortSignal | undefined): Promise<Example[]> {
+  /** Examples of a stream, made as they are needed. */
+  private streamed(rows: RowStream, policy: Policy): ExampleSource<Example> {
+    const { prepare, arrange, args } = this.parts;
+    return streamedExamples(rows, {
+      prepare: ({ row, origin }) => prepare(row, policy, origin, 'train'),
+      ...(arrange ? { windowRows: streamWindow, arrange: (examples: Example[]) => arrange(examples, { set: 'train', policy }) } : {}),
+      dropLast: args.dataloaderDropLast ? args.perDeviceTrainBatchSize : 0,
+    });
+  }
+
+  private async prepareAll(dataset: Dataset, policy: Policy, set: 'train' | 'eval', signal: AbortSignal | undefined): Promise<Example[]> {
     if (!Number.isFinite(dataset.size)) throw new EspalierError('bad_config', `${dataset.name} has no end`, { fix: 'give the task a `size`' });
     const examples: Example[] = [];
     for (let i = 0; i < dataset.size; i++) {
-      const example = this.parts.prepare(dataset.row(i), policy, dataset.origin(i));
+      const example = this.parts.prepare(dataset.row(i), policy, dataset.origin(i), set);
       if (Array.isArray(example)) examples.push(...(example as readonly Example[]));
       else if (example !== null) examples.push(example as Example);
       if (i % 256 === 255) {
@@ -161,6 +182,6 @@ export class OfflineTrainer<Example> {
       }
     }
     if (examples.length === 0) throw new EspalierError('bad_data', `no row of ${dataset.name} has anything to train on`, { fix: 'rows whose completion fits `max_length`' });
-    return this.parts.arrange?.(examples) ?? examples;
+    return this.parts.arrange?.(examples, { set, policy }) ?? examples;
   }
 }

@@ -1,8 +1,9 @@
-import { ShuffledCursor, type CursorState } from '@espalier/data';
 import { EspalierError, throwIfAborted, type Learner, type Metrics, type Notice, type Objective, type TokenBatch, type Tracker } from '@espalier/spec';
 import type { TrainingArguments } from './arguments';
 import type { TrainerCallback } from './callbacks';
+import { examplesInMemory, type ExampleSource } from './example-source';
 import { MetricsWindow } from './metrics-window';
+import { deriveSeed } from './seeds';
 import { asOneStep } from './split-batch';
 import type { Json } from './trainer-state';
 import { runTrainingLoop, type TrainResult } from './training-loop';
@@ -28,8 +29,8 @@ export interface TrainOfflineOptions<Example> {
   name?: string;
   learner: Learner;
   objective: Objective;
-  /** What the rows became: tokenised, checked, ready to be put together. */
-  examples: readonly Example[];
+  /** What the rows became: tokenised, checked, ready to be put together. Or where they come from, when they do not fit memory: `maxSteps` says when to end. */
+  examples: readonly Example[] | ExampleSource<Example>;
   /** Puts examples together as one micro-batch, with its own normalizer. */
   collate: (examples: readonly Example[]) => TokenBatch;
   /** Called for every micro-batch, of training and of evaluation, in place of `collate` where it gives one. */
@@ -44,8 +45,12 @@ export interface TrainOfflineOptions<Example> {
   evaluate?: (context: { step: number; signal?: AbortSignal }) => Promise<Metrics>;
   /** Metrics that follow from those on `evalExamples`, such as a perplexity. */
   derived?: (metrics: Metrics) => Metrics;
-  /** Go through the rows in a random order. Default true. */
+  /** Go through the rows in a random order. Default true; a source has an order of its own. */
   shuffle?: boolean;
+  /** Noise on the embeddings in training (NEFTune, 2310.05914). */
+  neftuneNoiseAlpha?: number;
+  /** Asked before every step for what has come up: see `Round.notices`. */
+  roundNotices?: () => readonly Omit<Notice, 'step'>[];
   callbacks?: readonly TrainerCallback[];
   trackers?: readonly Tracker[];
   /** What is to be said when the run begins. */
@@ -71,9 +76,10 @@ export function offlineSteps(rows: number, args: Pick<TrainingArguments, 'perDev
 export async function trainOffline<Example>(options: TrainOfflineOptions<Example>): Promise<TrainResult> {
   const { args, examples, collate, objective, learner, evalExamples } = options;
   const { perDeviceTrainBatchSize: size, gradientAccumulationSteps: accumulation } = args;
-  if (args.dataloaderDropLast && examples.length < size) throw new EspalierError('bad_data', `${examples.length} rows do not fill one batch of \`per_device_train_batch_size\` ${size}`, { fix: 'more rows, a smaller batch, or no `dataloader_drop_last`' });
-  const shuffle = options.shuffle ?? true;
-  let cursor = new ShuffledCursor(examples.length, { seed: args.dataSeed ?? args.seed, shuffle });
+  const inMemory = Array.isArray(examples) ? (examples as readonly Example[]) : null;
+  if (inMemory && args.dataloaderDropLast && inMemory.length < size) throw new EspalierError('bad_data', `${inMemory.length} rows do not fill one batch of \`per_device_train_batch_size\` ${size}`, { fix: 'more rows, a smaller batch, or no `dataloader_drop_last`' });
+  if (!inMemory && args.maxSteps <= 0) throw new EspalierError('bad_config', 'rows come as a stream, and `max_steps` is not set', { fix: 'set `max_steps`: the length of a stream is not known' });
+  const source = inMemory ? examplesInMemory(inMemory, { seed: args.dataSeed ?? args.seed, shuffle: options.shuffle ?? true, dropLast: args.dataloaderDropLast ? size : 0 }) : (examples as ExampleSource<Example>);
   const evaluate = evalExamples?.length || options.evaluate ? evaluation() : undefined;
 
   function evaluation() {
@@ -83,11 +89,14 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
     };
   }
 
+  /** Drawn anew for every micro-batch. */
+  const noise = (round: number, part: number) => (options.neftuneNoiseAlpha ? { neftuneNoiseAlpha: options.neftuneNoiseAlpha, seed: deriveSeed(args.seed, round, part, 0x4e) } : {});
+
   return runTrainingLoop({
     name: options.name ?? objective.name,
     learner,
     args,
-    totalSteps: offlineSteps(examples.length, args),
+    totalSteps: offlineSteps(inMemory?.length ?? Infinity, args),
     config: { ...options.config, arguments: args as unknown as Json },
     evaluate,
     bestMetric: 'eval_loss',
@@ -96,27 +105,27 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
     notices: options.notices,
     signal: options.signal,
     source: {
-      epoch: () => cursor.progress,
-      state: () => ({ ...cursor.state() }),
-      restore: (state) => (cursor = ShuffledCursor.restore(examples.length, state as unknown as CursorState, { shuffle })),
+      epoch: () => source.epoch(),
+      state: () => source.state(),
+      restore: (state) => source.restore(state),
       async prepare(round) {
         const batches: TokenBatch[] = [];
         const generated: GeneratedBatch[] = [];
         let position = 0;
-        do {
-          const left = cursor.remaining || examples.length;
-          const chosen = cursor.take(Math.min(size, left)).map((i) => examples[i]);
+        for (let more = true; more && batches.length < accumulation; ) {
+          const taken = await source.take(size, round.signal);
+          const chosen = taken.examples;
+          more = taken.more;
           const made = (await options.generate?.(chosen, { round: round.index, position, learner, signal: round.signal })) ?? null;
           if (made) generated.push(made);
           position += chosen.length;
           const batch = made?.batch ?? collate(chosen);
           batches.push(options.complete ? await options.complete(batch, chosen, { learner, signal: round.signal }) : batch);
-          if (args.dataloaderDropLast && cursor.remaining < size) cursor.take(cursor.remaining);
-        } while (batches.length < accumulation && cursor.remaining > 0);
+        }
         const numTokens = batches.reduce((sum, batch) => sum + batch.tokens.length, 0);
         const logged = (round.step + 1) % args.loggingSteps === 0 || round.step === 0;
         const samples = logged ? generated.flatMap(({ samples = [] }) => samples.map((sample) => ({ step: round.step + 1, ...sample }))) : [];
-        return { updates: [{ parts: asOneStep(batches).map((batch) => ({ batch, objective })), numTokens }], metrics: meanMetrics(generated), samples };
+        return { updates: [{ parts: asOneStep(batches).map((batch, p) => ({ batch, objective, ...noise(round.index, p) })), numTokens }], metrics: meanMetrics(generated), samples, notices: options.roundNotices?.() };
       },
     },
   });

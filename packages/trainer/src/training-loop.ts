@@ -43,6 +43,8 @@ export interface Round {
   updates: readonly Update[];
   metrics: Metrics;
   samples?: readonly Json[];
+  /** What has come up: each name is told once a run. */
+  notices?: readonly Omit<Notice, 'step'>[];
 }
 
 /** Where the rounds come from: rows (offline) or generation (online). */
@@ -215,6 +217,7 @@ class TrainingLoop {
         await this.folder.appendSamples(round.samples);
         for (const tracker of this.trackers) await tracker.samples?.(this.step + 1, round.samples as readonly Record<string, unknown>[]);
       }
+      await this.tellOnce(round.notices ?? []);
       const preparing = performance.now() - start;
       let saveDue = false;
       const updates = round.updates.slice(0, totalSteps - this.step);
@@ -285,7 +288,7 @@ class TrainingLoop {
     if (this.ranOutOfPatience()) this.asked.stop = true;
     await this.folder.log(resumed ? 'resume' : 'start', { step: this.step, totalSteps, backend: learner.capabilities.backend, precision: learner.capabilities.precision });
     for (const tracker of this.trackers) await tracker.start?.({ name: args.runName ?? this.options.name, outputDir: this.folder.dir, config, totalSteps, step: this.step });
-    for (const notice of notices) if (!this.monitor.has(notice.name)) await this.tell(this.monitor.raise({ ...notice, step: this.step }));
+    await this.tellOnce(notices);
     this.markBoundary();
   }
 
@@ -355,6 +358,10 @@ class TrainingLoop {
     const learningRate = scheduled * learningRateScale;
     const metrics = await learner.optimStep({ learningRate, maxGradNorm, adamBeta1, adamBeta2, adamEpsilon, weightDecay, ...(groups ? { groups } : {}) }, { seq: nextSequenceNumber(learner) });
     return name === '' ? metrics : Object.fromEntries(Object.entries(metrics).map(([metric, value]) => [`${name}/${metric}`, value]));
+  }
+
+  private async tellOnce(notices: readonly Omit<Notice, 'step'>[]): Promise<void> {
+    for (const notice of notices) if (!this.monitor.has(notice.name)) await this.tell(this.monitor.raise({ ...notice, step: this.step }));
   }
 
   private async tell(notice: Notice): Promise<void> {
