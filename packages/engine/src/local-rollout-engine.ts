@@ -1,4 +1,5 @@
 import { EspalierError, type RolloutEngine } from '@espalier/spec';
+import { continuationLogps } from './continuation-logps';
 import type { Engine } from './engine';
 
 /**
@@ -22,6 +23,7 @@ export function localRolloutEngine(engine: Engine): RolloutEngine {
     capabilities: { tokenIds: true, logps: true, sync: 'memory' },
     generate: (requests, options) => open().generate(requests, options),
     score: async (sequences) => open().score(sequences),
+    scoreContinuations: async (questions, { signal } = {}) => continuationLogps(open().learner, questions, signal),
     sync: async (weights) => {
       if (weights.kind !== 'memory' || weights.id !== open().info.id) {
         throw new EspalierError('unsupported', `the local rollout engine samples with its own learner's weights and cannot take over ${weights.kind === 'memory' ? "another engine's" : `weights from ${weights.uri}`}`, {

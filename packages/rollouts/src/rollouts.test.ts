@@ -79,6 +79,17 @@ describe('textModel', () => {
     expect(textModel(echo(), tokenizer).optionLogps).toBeUndefined();
   });
 
+  it('asks for continuations at once where the engine scores them, and takes a seed a prompt', async () => {
+    const asked: unknown[] = [];
+    const engine = echo({ scoreContinuations: async (questions) => questions.map(({ prompt, continuations }) => continuations.map((option) => asked.push([tokenizer.decode(prompt.slice(1)), tokenizer.decode(option)]))) });
+    const model = textModel(engine, tokenizer);
+    await expect(model.optionLogpsAll!([{ prompt: 'a', options: ['x', 'y'] }, { prompt: 'b', options: ['z'] }])).resolves.toEqual([[1, 2], [3]]);
+    expect(asked).toEqual([['a', 'x'], ['a', 'y'], ['b', 'z']]);
+    await model.complete(['a', 'b'], { seed: 1, seeds: [40, 7] });
+    expect(engine.requests.map(({ seed }) => seed)).toEqual([40, 7]);
+    await expect(model.complete(['a', 'b'], { seeds: [1] })).rejects.toMatchObject({ code: 'bad_config' });
+  });
+
   it('refuses an empty prompt', () => {
     const bare = { ...tokenizer, encode: () => new Int32Array(0) } as unknown as Tokenizer;
     expect(() => encodePrompt(bare, '')).toThrow(EspalierError);

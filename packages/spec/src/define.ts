@@ -1,4 +1,5 @@
 import type { Algorithm } from './algorithm';
+import type { Judge } from './judge';
 import type { Objective } from './objective';
 import type { Plugin } from './plugin';
 import type { RewardFunction } from './reward';
@@ -22,6 +23,11 @@ export function defineObjective(objective: Omit<Objective, 'specVersion'>): Obje
 /** Declares an algorithm; `specVersion` is filled in. */
 export function defineAlgorithm(algorithm: Omit<Algorithm, 'specVersion'>): Algorithm {
   return { specVersion: 'v1', ...algorithm };
+}
+
+/** Declares a judge; `specVersion` is filled in. */
+export function defineJudge(judge: Omit<Judge, 'specVersion'>): Judge {
+  return { specVersion: 'v1', ...judge };
 }
 
 /** Declares a stage; `specVersion` is filled in, and what it needs and gives is kept in its type. */

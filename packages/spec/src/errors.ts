@@ -11,6 +11,7 @@ export type ErrorCode =
   | 'no_space' // the disk is full
   | 'io' // reading or writing failed
   | 'network' // a server could not be reached or refused
+  | 'limit' // a limit that the caller set (requests, cost) is reached
   | 'aborted' // the caller's AbortSignal fired
   | 'closed' // used after close()
   | 'internal'; // a defect in Espalier

@@ -1,6 +1,7 @@
 export * from './algorithm';
 export * from './define';
 export * from './errors';
+export * from './judge';
 export * from './learner';
 export * from './objective';
 export * from './plugin';

@@ -1,8 +1,10 @@
 import type { Algorithm } from './algorithm';
+import type { Judge } from './judge';
 import type { Objective } from './objective';
 import type { RewardFunction } from './reward';
 import type { RolloutEngine } from './rollout-engine';
 import type { Stage } from './stage';
+import type { TextModel } from './text-model';
 import type { Tracker } from './tracker';
 
 /** Makes a part from its options, which the part validates itself. */
@@ -16,6 +18,8 @@ export interface Plugin {
   objectives?: Record<string, Factory<Objective>>;
   algorithms?: Record<string, Factory<Algorithm>>;
   rolloutEngines?: Record<string, Factory<RolloutEngine>>;
+  judges?: Record<string, Factory<Judge>>;
+  textModels?: Record<string, Factory<TextModel>>;
   stages?: Record<string, Factory<Stage>>;
   trackers?: Record<string, Factory<Tracker>>;
   datasets?: Record<string, Factory<AsyncIterable<Record<string, unknown>>>>;

@@ -54,6 +54,8 @@ export interface RolloutEngine {
   generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal }): AsyncIterable<Completion>;
   /** Log-prob of each token given those before it; entry 0 of each is NaN. */
   score?(sequences: readonly Int32Array[]): Promise<readonly Float32Array[]>;
+  /** Log-prob (nats, temperature 1) of each continuation of each prompt, summed over its tokens; a prompt is computed once for all of its own. */
+  scoreContinuations?(questions: readonly { prompt: Int32Array; continuations: readonly Int32Array[] }[], options?: { signal?: AbortSignal }): Promise<readonly (readonly number[])[]>;
   sync?(weights: WeightsHandle): Promise<void>;
   close(): Promise<void>;
 }

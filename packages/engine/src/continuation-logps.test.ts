@@ -1,0 +1,27 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { continuationLogps } from './continuation-logps';
+import { openEngine, type Engine } from './engine';
+import { fixture } from './test-support';
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await openEngine({ model: fixture('smollm2'), backend: 'cpu', inline: true });
+});
+afterAll(() => engine.close());
+
+it('gives each continuation what the whole sequence gives it', async () => {
+  const prompts = [Int32Array.of(5, 6, 7, 8), Int32Array.of(9)];
+  const continuations = [[Int32Array.of(10), Int32Array.of(11, 12, 13)], [Int32Array.of(14, 15), Int32Array.of(16)]];
+  const together = await continuationLogps(engine.learner, prompts.map((prompt, q) => ({ prompt, continuations: continuations[q] })));
+  for (const [q, prompt] of prompts.entries())
+    for (const [k, continuation] of continuations[q].entries()) {
+      const [whole] = await engine.score([Int32Array.from([...prompt, ...continuation])]);
+      const expected = whole.subarray(prompt.length).reduce((sum, logp) => sum + logp, 0);
+      expect(Math.abs(together[q][k] - expected)).toBeLessThan(1e-4);
+    }
+});
+
+it('refuses what has no tokens', async () => {
+  await expect(continuationLogps(engine.learner, [{ prompt: Int32Array.of(1), continuations: [new Int32Array(0)] }])).rejects.toMatchObject({ code: 'bad_data', message: expect.stringContaining('continuation 0 of prompt 0') as string });
+  await expect(continuationLogps(engine.learner, [{ prompt: Int32Array.of(1), continuations: [] }])).resolves.toEqual([[]]);
+});
