@@ -60,6 +60,32 @@ function distance(a: Map<string, Float32Array>, b: Map<string, Float32Array>): n
   return Math.sqrt(difference / size);
 }
 
+describe('actions without a derivative', () => {
+  const batch = groupBatch({ prompts: 3, samples: 2 });
+  const weights = batch.columns.weights;
+  const sequenceOf = Int32Array.from(batch.actionIndex, (t) => batch.offsets.findIndex((_, s) => batch.offsets[s + 1] > t));
+  const idle = new Set([batch.prefixOf![sequenceOf[0]]]); // the first prompt
+  const half: TokenBatch = { ...batch, columns: { weights: weights.map((weight, a) => (idle.has(batch.prefixOf![sequenceOf[a]]) ? 0 : weight)) } };
+  const plain = weightedNll('sequence');
+  const marked = defineObjective({ ...plain, inert: ({ columns }) => Uint8Array.from(columns.weights, (weight) => (weight === 0 ? 1 : 0)) });
+
+  it('are computed without a backward pass, and all else is the same', async () => {
+    const [expected, found] = [await gradientOf([half], plain, 1000), await gradientOf([half], marked, 1000)];
+    expect(found.loss).toBeCloseTo(expected.loss, 6);
+    expect(distance(expected.gradients, found.gradients)).toBeLessThan(1e-5);
+    const { learner, calls, training } = direct(1000);
+    const [whole, separate] = [await learner.forwardBackward(half, plain), await learner.forwardBackward(half, marked)];
+    expect(separate.metrics.nll.sum).toBeCloseTo(whole.metrics.nll.sum, 5);
+    expect(calls).toEqual(['tapeForward', 'tapeBackward', 'tapeForward', 'tapeBackward', 'forward', 'addZero']);
+    training.clearGradients();
+  });
+
+  it('are taken at their word, and a wrong word is refused', async () => {
+    const wrong = defineObjective({ ...plain, inert: ({ actionIndex }) => new Uint8Array(actionIndex.length).fill(1) });
+    await expect(direct(1000).learner.forwardBackward(half, wrong)).rejects.toMatchObject({ code: 'bad_data', message: expect.stringContaining('inert') as string });
+  });
+});
+
 describe('gradients', () => {
   const batch = groupBatch({ prompts: 2, samples: 4 });
 

@@ -78,7 +78,7 @@ export class EngineLearner implements Learner {
       assertSpecVersion(objective, 'objective');
       this.check(batch, objective.needs, options.temperature);
       if (batch.actionIndex.length === 0) throw new EspalierError('bad_data', 'token batch: it has no actions to train on');
-      const parts = microBatches(batch, objective.coupling, this.options.maxTokensPerMicroBatch);
+      const parts = microBatches(batch, objective.coupling, this.options.maxTokensPerMicroBatch, objective.inert?.(batch));
       try {
         return await (objective.coupling === 'batch' && parts.length > 1 ? this.trainWhole(batch, objective, parts, options) : this.trainParts(batch, objective, parts, options));
       } catch (error) {
@@ -136,6 +136,16 @@ export class EngineLearner implements Learner {
         const { loss, metrics } = await this.evaluate(objective, nothing, objectiveBatch(batch, micro), null);
         total.loss += loss;
         addMetrics(total.metrics, metrics);
+        continue;
+      }
+      if (micro.inert) {
+        // For the metrics alone: no tape, no backward pass.
+        const outputs = await this.connection.call('forward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1, reference: false, outputOptions: objective.outputOptions, noise: noiseOf(batch, micro, options) });
+        const { loss, grads, metrics } = await this.evaluate(objective, outputs, objectiveBatch(batch, micro), null);
+        if (!isZero(grads)) throw new EspalierError('bad_data', `objective "${objective.name}" gave derivatives for actions that its \`inert\` says have none`);
+        total.loss += loss;
+        addMetrics(total.metrics, metrics);
+        await this.connection.call('addZero', null);
         continue;
       }
       const { tape, outputs } = await this.connection.call('tapeForward', { part: micro.part, needs: objective.needs, temperature: options.temperature ?? 1, outputOptions: objective.outputOptions, noise: noiseOf(batch, micro, options) });

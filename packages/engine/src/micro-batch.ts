@@ -10,15 +10,20 @@ export interface MicroBatch {
   sequences: Int32Array;
   /** Of those, the ones that are here for their own sake and not just as a prefix: each is so in exactly one part. */
   own: ReadonlySet<number>;
+  /** The objective says that no derivative depends on these actions. */
+  inert: boolean;
 }
 
 /**
  * Cuts a batch into parts of at most `maxTokens` tokens, shared prefixes counted once in each part that needs them. What `coupling` holds together stays
  * together: a sequence for `token`, `sequence` and `batch` (whose objective is evaluated on the whole), both sequences for `pair`. A unit that alone
  * exceeds the budget gets a part of its own. Sequences without actions are left out unless others start from them.
+ * @param inert [A] actions without a derivative: units of nothing else come last, in parts of their own
  */
-export function microBatches(batch: TokenBatch, coupling: Coupling, maxTokens: number): MicroBatch[] {
-  const units = unitsOf(batch, coupling === 'pair' ? batch.pairs : undefined);
+export function microBatches(batch: TokenBatch, coupling: Coupling, maxTokens: number, inert?: Uint8Array): MicroBatch[] {
+  const all = unitsOf(batch, coupling === 'pair' ? batch.pairs : undefined);
+  const idle = new Set(inert ? all.filter((unit) => unit.every((s) => isInert(batch, s, inert))) : []);
+  const units = [...all.filter((unit) => !idle.has(unit)), ...idle];
   const length = (s: number) => batch.offsets[s + 1] - batch.offsets[s];
   const prefix = (s: number) => (batch.prefixOf ? batch.prefixOf[s] : -1);
   const taken = new Uint8Array(batch.offsets.length - 1); // whose actions already belong to a part
@@ -26,8 +31,9 @@ export function microBatches(batch: TokenBatch, coupling: Coupling, maxTokens: n
   let members = new Set<number>();
   let own = new Set<number>();
   let tokens = 0;
+  let idling = false;
   const close = () => {
-    if (members.size > 0) parts.push({ ...cut(batch, members, taken), own });
+    if (members.size > 0) parts.push({ ...cut(batch, members, taken), own, inert: idling });
     members = new Set();
     own = new Set();
     tokens = 0;
@@ -37,7 +43,8 @@ export function microBatches(batch: TokenBatch, coupling: Coupling, maxTokens: n
       const added = new Set(unit.flatMap((s) => (prefix(s) >= 0 ? [prefix(s), s] : [s])));
       return [...added].reduce((sum, s) => sum + (members.has(s) ? 0 : length(s)), 0);
     };
-    if (members.size > 0 && tokens + cost() > maxTokens) close();
+    if (members.size > 0 && (tokens + cost() > maxTokens || idling !== idle.has(unit))) close();
+    idling = idle.has(unit);
     tokens += cost();
     for (const s of unit) {
       if (prefix(s) >= 0) members.add(prefix(s));
@@ -66,7 +73,7 @@ function unitsOf(batch: TokenBatch, pairs: Int32Array | undefined): number[][] {
   return [...units.values()];
 }
 
-function cut(batch: TokenBatch, members: ReadonlySet<number>, taken: Uint8Array): Omit<MicroBatch, 'own'> {
+function cut(batch: TokenBatch, members: ReadonlySet<number>, taken: Uint8Array): Omit<MicroBatch, 'own' | 'inert'> {
   // Prefixes first, so that each stands before those that start from it.
   const prefixes = new Set([...members].map((s) => (batch.prefixOf ? batch.prefixOf[s] : -1)).filter((s) => s >= 0));
   const order = [...[...prefixes].sort((a, b) => a - b), ...[...members].filter((s) => !prefixes.has(s)).sort((a, b) => a - b)];
@@ -89,6 +96,12 @@ function cut(batch: TokenBatch, members: ReadonlySet<number>, taken: Uint8Array)
     }
   });
   return { part: { tokens, offsets, prefixOf, actionIndex: Int32Array.from(actionIndex) }, actions: Int32Array.from(actions), sequences: Int32Array.from(order) };
+}
+
+/** Whether all actions of a sequence are. */
+function isInert(batch: TokenBatch, s: number, inert: Uint8Array): boolean {
+  for (let a = lowerBound(batch.actionIndex, batch.offsets[s]); a < batch.actionIndex.length && batch.actionIndex[a] < batch.offsets[s + 1]; a++) if (!inert[a]) return false;
+  return true;
 }
 
 /** First index whose value is at least `value`, in an ascending array. */

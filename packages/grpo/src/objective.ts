@@ -22,10 +22,12 @@ function couplingOf(options: PolicyLossOptions): Coupling {
 export function policyObjective(options: PolicyLossOptions): Objective {
   const entropyCoef = options.entropyCoef ?? 0;
   const needs: OutputName[] = ['logps', 'entropy'];
+  const advantageAlone = entropyCoef === 0 && (options.beta ?? 0) === 0; // each term of the loss has it as a factor
   return defineObjective({
     name: 'grpo',
     needs,
     coupling: couplingOf(options),
+    ...(advantageAlone ? { inert: ({ columns }: TokenBatch) => Uint8Array.from(columns.advantages ?? [], (advantage) => (advantage === 0 ? 1 : 0)) } : {}),
     evaluate(outputs, batch) {
       const logps = variable(output(outputs, 'logps', batch));
       const entropy = outputs.entropy || entropyCoef !== 0 ? variable(output(outputs, 'entropy', batch)) : null;

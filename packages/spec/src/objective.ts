@@ -20,4 +20,6 @@ export interface Objective {
   outputOptions?: OutputOptions;
   coupling: Coupling;
   evaluate(outputs: Outputs, batch: TokenBatch): Evaluation;
+  /** [A] 1 for actions whose derivatives are 0 whatever the outputs are (an advantage of 0, say): a learner may then leave their backward pass out. */
+  inert?(batch: TokenBatch): Uint8Array;
 }
