@@ -39,7 +39,7 @@ export async function syncTree(dir: string, prefix = ''): Promise<Record<string,
 }
 
 /** Writes a file so that at any instant either the old or the new content is there: temporary sibling, flush, rename. */
-export async function writeFileDurably(path: string, content: string): Promise<void> {
+export async function writeFileDurably(path: string, content: string | Uint8Array): Promise<void> {
   const temporary = `${path}.tmp-${process.pid}`;
   try {
     const handle = await open(temporary, 'w');
