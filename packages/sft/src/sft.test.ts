@@ -4,7 +4,8 @@ import { parseSFTConfig } from './config';
 import { sftLoss, type SFTLossOptions } from './loss';
 import { sftObjective } from './objective';
 import { evaluatePerplexity } from './perplexity';
-import { countRows, packRows, tokenizeRow, type RowTokenizer } from './rows';
+import type { RowTokenizer } from './row-tokenizer';
+import { countRows, packRows, tokenizeRow } from './rows';
 
 /** A token a character, by its code; 0 ends a sequence, 1 begins one, `<t>` texts of the template are ordinary characters. */
 const tokenizer: RowTokenizer = {
