@@ -25,7 +25,7 @@ const unpaired = (count: number, seed: number) => preferences(count / 2, seed).f
 const rows = preferences(24, 1);
 const common = { perDeviceTrainBatchSize: 8, maxSteps: 6, learningRate: 3e-3, loggingSteps: 2, saveSteps: 2 };
 type Args = Record<string, unknown>;
-type More = Partial<DPOTrainerOptions>;
+type More = Partial<Omit<DPOTrainerOptions, 'args'>>;
 
 const kinds = {
   dpo: (name: string, args: Args = {}, more: More = {}) => new DPOTrainer({ model: join(dir, 'model'), trainDataset: rows, inline: true, args: { outputDir: join(dir, name), ...common, ...(args as DPOTrainerOptions['args']) }, ...more }),
