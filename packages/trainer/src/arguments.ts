@@ -56,6 +56,8 @@ export const trainingArguments = z.strictObject({
   numTrainEpochs: z.number().positive().default(3),
   /** Optimiser steps in all; overrides `numTrainEpochs` when positive. */
   maxSteps: z.int().default(-1),
+  /** The order of the rows in training: shuffled by the seed, or as they stand. */
+  trainSamplingStrategy: z.enum(['random', 'sequential']).default('random'),
   /** Drop the last incomplete batch of an epoch. */
   dataloaderDropLast: z.boolean().default(false),
 

@@ -31,7 +31,7 @@ export interface OfflineTrainerParts<Example> {
   name: string;
   args: TrainingArguments;
   objective: Objective;
-  /** Go through the rows in a random order. Default true. */
+  /** Go through the rows in a random order. Default: as `trainSamplingStrategy` says. */
   shuffle?: boolean;
   /** Keep a frozen copy of the first weights. */
   needsReference?: boolean;
@@ -100,7 +100,7 @@ export class OfflineTrainer<Example> {
       collate,
       complete,
       generate: generate?.(policy),
-      shuffle,
+      shuffle: shuffle ?? this.parts.args.trainSamplingStrategy === 'random',
       neftuneNoiseAlpha: this.parts.neftuneNoiseAlpha,
       roundNotices: this.parts.roundNotices,
       evalExamples,
