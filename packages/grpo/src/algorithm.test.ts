@@ -46,7 +46,7 @@ describe('experience', () => {
     expect(batch.normalizer).toEqual({ tokens: 8, sequences: 4 });
     const a = 0.5 / (Math.SQRT1_2 + 1e-4);
     expect([...batch.columns.advantages]).toEqual([a, a, -a, 0, 0, 0, 0, 0].map(Math.fround));
-    expect(Object.keys(batch.columns)).toEqual(['advantages']); // on-policy, no KL: nothing else is computed
+    expect(Object.keys(batch.columns).sort()).toEqual(['advantages', 'samplingLogps']); // on-policy, no KL: nothing is computed, the sampler's are there to compare with
     expect(calls).toEqual([]);
     expect(metrics).toMatchObject({
       reward: 1.25, frac_reward_zero_std: 0.5, 'rewards/a/mean': 1.25, 'completions/mean_length': 2, 'completions/min_length': 1, 'completions/max_length': 3,

@@ -1,11 +1,9 @@
 import { importanceSamplingLevels, multiObjectiveAggregations, scaleRewardsModes } from '@espalier/objectives';
+import { EspalierError } from '@espalier/spec';
 import { onlineArguments, parseArguments, roundGeometry } from '@espalier/trainer';
 import { z } from 'zod';
 import { lossTypes } from './loss';
-
-const count = z.int().positive();
-const nonNegative = z.number().min(0);
-const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
+import { checkPolicyArguments, count, nonNegative, offPolicyFields, optional } from './policy-config';
 
 /** The fields that GRPO adds to those of every on-policy trainer: TRL's `GRPOConfig` in camelCase, with its defaults. */
 export const grpoFields = {
@@ -41,13 +39,7 @@ export const grpoFields = {
   vespoKNeg: z.number().default(3),
   vespoLambdaNeg: z.number().default(2),
 
-  // Ours
-  /**
-   * Where the log-probs of the old policy come from when the loss needs them. `recompute`: a forward pass after generation (TRL). `sampler`: what
-   * the sampler reported, which saves the pass and takes its rounding into the ratio. `auto`: `recompute` when a generation serves more than
-   * one optimiser step, else none, and the ratio is exactly 1.
-   */
-  oldLogps: z.enum(['auto', 'recompute', 'sampler']).default('auto'),
+  ...offPolicyFields,
 } as const;
 
 /** All fields of a GRPO run: {@link grpoFields} and what every on-policy trainer takes. */
@@ -63,6 +55,10 @@ export type GRPOConfigInput = z.input<typeof grpoConfig>;
  */
 export function parseGRPOConfig(input: GRPOConfigInput = {}): GRPOConfig {
   const config = parseArguments(grpoConfig, input, 'GRPO');
+  checkPolicyArguments(config);
+  if (config.lossType === 'vespo' && config.importanceSamplingCorrection === true && !config.importanceSamplingMode.startsWith('token')) {
+    throw new EspalierError('bad_config', `\`loss_type\` vespo makes its own weights of sequences and takes corrections by token: \`importance_sampling_mode\` is ${config.importanceSamplingMode}`, { fix: 'token_truncate or token_mask' });
+  }
   roundGeometry(config, config.numIterations);
   return config;
 }

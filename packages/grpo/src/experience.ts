@@ -82,14 +82,18 @@ export function samplerLogps(actions: readonly ActionSource[]): Float32Array | n
   return logps.some(Number.isNaN) ? null : logps;
 }
 
-export interface ScoredGroups {
-  /** By trajectory. */
-  advantages: Map<ScoredTrajectory, number>;
-  metrics: Metrics;
+/** Rewards as the estimators take them. */
+export interface RewardMatrix {
+  names: readonly string[];
+  /** Weight of each function. */
+  weights: readonly number[];
+  /** A row a trajectory in the order of the groups, a column a function; null where it does not apply. */
+  table: readonly (readonly (number | null)[])[];
+  groupSizes: readonly number[];
 }
 
-/** Rewards to advantages, with TRL's reward and completion metrics. NaN metrics (a function that scored nothing) are left out. */
-export function scoreGroups(groups: Groups, weights: Readonly<Record<string, number>>, config: Pick<GRPOConfig, 'scaleRewards' | 'multiObjectiveAggregation'>): ScoredGroups {
+/** What the reward functions gave, as a table. */
+export function rewardMatrix(groups: Groups, weights: Readonly<Record<string, number>>): RewardMatrix {
   const trajectories = groups.flat();
   const names = [...new Set(trajectories.flatMap((trajectory) => Object.keys(trajectory.rewards)))];
   const table = trajectories.map((trajectory) =>
@@ -98,23 +102,17 @@ export function scoreGroups(groups: Groups, weights: Readonly<Record<string, num
       return reward === null ? null : typeof reward === 'number' ? reward : reward.total;
     }),
   );
-  const result = groupAdvantages(
-    { rewards: table },
-    {
-      groupSizes: groups.map((group) => group.length),
-      rewardWeights: names.map((name) => weights[name] ?? 1),
-      scaleRewards: config.scaleRewards,
-      multiObjectiveAggregation: config.multiObjectiveAggregation,
-    },
-  );
+  return { names, table, weights: names.map((name) => weights[name] ?? 1), groupSizes: groups.map((group) => group.length) };
+}
 
-  const metrics: Metrics = {
-    reward: nanMean(result.rewards),
-    reward_std: nanStd(result.rewards),
-    frac_reward_zero_std: result.fracRewardZeroStd,
-    ...completionMetrics(trajectories),
-  };
-  if (result.unscorable > 0) metrics['rewards/unscorable'] = result.unscorable;
+/** The weighted sum of each trajectory's rewards, with TRL's metrics of rewards and completions. NaN metrics (a function that scored nothing) are left out. */
+export function summarize(groups: Groups, { names, weights, table }: RewardMatrix): { totals: (number | null)[]; metrics: Metrics } {
+  const trajectories = groups.flat();
+  const totals = table.map((row) => row.reduce<number | null>((sum, v, k) => (v === null ? sum : (sum ?? 0) + v * weights[k]), null));
+  const scored = totals.map((total) => total ?? NaN);
+  const metrics: Metrics = { reward: nanMean(scored), reward_std: nanStd(scored), ...completionMetrics(trajectories) };
+  const unscorable = totals.filter((total) => total === null).length;
+  if (unscorable > 0) metrics['rewards/unscorable'] = unscorable;
   names.forEach((name, k) => {
     const column = table.map((row) => row[k] ?? NaN);
     metrics[`rewards/${name}/mean`] = nanMean(column);
@@ -122,7 +120,35 @@ export function scoreGroups(groups: Groups, weights: Readonly<Record<string, num
     for (const [component, values] of components(trajectories, name)) metrics[`rewards/${name}/${component}/mean`] = nanMean(values);
   });
   for (const name of Object.keys(metrics)) if (Number.isNaN(metrics[name])) delete metrics[name];
-  return { advantages: new Map(trajectories.map((trajectory, i) => [trajectory, result.advantages[i]])), metrics };
+  return { totals, metrics };
+}
+
+export interface ScoredGroups {
+  /** By trajectory. */
+  advantages: Map<ScoredTrajectory, number>;
+  metrics: Metrics;
+}
+
+/** Rewards to group-relative advantages, with TRL's reward and completion metrics. */
+export function scoreGroups(groups: Groups, weights: Readonly<Record<string, number>>, config: Pick<GRPOConfig, 'scaleRewards' | 'multiObjectiveAggregation'>): ScoredGroups {
+  const matrix = rewardMatrix(groups, weights);
+  const { advantages, fracRewardZeroStd } = groupAdvantages(
+    { rewards: matrix.table },
+    { groupSizes: matrix.groupSizes, rewardWeights: matrix.weights, scaleRewards: config.scaleRewards, multiObjectiveAggregation: config.multiObjectiveAggregation },
+  );
+  const { metrics } = summarize(groups, matrix);
+  return { advantages: new Map(groups.flat().map((trajectory, i) => [trajectory, advantages[i]])), metrics: { ...metrics, frac_reward_zero_std: fracRewardZeroStd } };
+}
+
+/** Share of completions in groups whose scored rewards do not differ (TRL: `frac_reward_zero_std`). */
+export function zeroStdShare(rewards: readonly (number | null)[], groupSizes: readonly number[]): number {
+  let start = 0;
+  let flat = 0;
+  for (const size of groupSizes) {
+    const std = nanStd(rewards.slice(start, (start += size)).map((reward) => reward ?? NaN));
+    if (size < 2 || Math.abs(std) <= 1e-8) flat += size;
+  }
+  return rewards.length > 0 ? flat / rewards.length : 0;
 }
 
 function components(trajectories: readonly ScoredTrajectory[], name: string): Map<string, number[]> {

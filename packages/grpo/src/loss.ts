@@ -5,14 +5,18 @@ import {
 } from '@espalier/objectives';
 import { EspalierError, type MetricSums } from '@espalier/spec';
 import { clipMetrics, rowMetric, tokenMetric } from './metrics';
+import { rlooTerms } from './rloo-loss';
 
+/** TRL's `loss_type`s of GRPO. */
 export const lossTypes = ['grpo', 'dr_grpo', 'dapo', 'bnpo', 'cispo', 'sapo', 'luspo', 'vespo'] as const;
 export type LossType = (typeof lossTypes)[number];
+/** {@link lossTypes} and `rloo`, the loss of TRL's `RLOOTrainer`. */
+export type PolicyLossType = LossType | 'rloo';
 
 /** Options of the loss, by TRL's names and with its defaults. */
 export interface PolicyLossOptions {
   /** Default `dapo`. */
-  lossType?: LossType;
+  lossType?: PolicyLossType;
   /** Lower clip range: ratios are clipped at 1 − epsilon. Default 0.2. */
   epsilon?: number;
   /** Upper clip range: 1 + epsilonHigh; for `cispo` the cap itself. Default: `epsilon`. */
@@ -102,6 +106,7 @@ function vespoWeights(logRatio: Vector, correction: Vector | null, advantages: V
  * - `cispo`: −sg(min(ρ, ε_high))·A·logp (2506.13585 eq. 4)
  * - `sapo`: −(4/τ)·σ(τ(ρ − 1))·A, τ by the sign of A (2511.20347)
  * - `vespo`: −sg(φ(w))·A·logp (2602.10693)
+ * - `rloo`: one ratio a completion, exp(Σ log ρ), clipped; mean over completions ({@link rlooTerms}). It takes `epsilon` and `epsilonHigh` alone
  *
  * then masked, corrected, + β·KL (k3, times ρ with `useBiasCorrectionKl`), aggregated, and − entropyCoef·mean entropy.
  */
@@ -113,6 +118,7 @@ export function policyTerms(terms: PolicyTerms, options: PolicyLossOptions): { l
   const metrics: MetricSums = {};
   const share = rows.size / Math.max(normalizer.tokens, 1); // of the optimiser step, in this part
   const level = o.importanceSamplingLevel;
+  if (o.lossType === 'rloo') return ofCompletions(terms, { ...o, epsilonHigh });
 
   const oldLogps = terms.oldLogps === null ? stopGradient(logps) : constant(terms.oldLogps);
   const ratio = exp(logImportanceRatio(logps, oldLogps, rows, level)); // [A]
@@ -147,7 +153,7 @@ export function policyTerms(terms: PolicyTerms, options: PolicyLossOptions): { l
       break;
     }
     default:
-      throw new EspalierError('bad_config', `\`loss_type\` ${JSON.stringify(o.lossType)} is unknown`, { fix: `one of ${lossTypes.join(', ')}` });
+      throw new EspalierError('bad_config', `\`loss_type\` ${JSON.stringify(o.lossType)} is unknown`, { fix: `one of ${lossTypes.join(', ')}, rloo` });
   }
 
   if (o.offPolicyMaskThreshold !== undefined && o.offPolicyMaskThreshold !== null) {
@@ -172,6 +178,21 @@ export function policyTerms(terms: PolicyTerms, options: PolicyLossOptions): { l
     const kept = entropyMask ? entropyMask.reduce((a, b) => a + b, 0) : normalizer.tokens; // a quantile couples the batch: this part is all of it
     loss = sub(loss, mul(div(sum(entropyMask ? mul(entropy, entropyMask) : entropy), Math.max(kept, 1)), o.entropyCoef));
   }
+  return { loss, metrics };
+}
+
+/** The options of the other losses that RLOO's has no place for. */
+const tokenOptions = { beta: 0, entropyCoef: 0, topEntropyQuantile: 1, delta: undefined, offPolicyMaskThreshold: undefined } as const;
+
+/** RLOO's loss, whose unit is a completion. */
+function ofCompletions(terms: PolicyTerms, options: PolicyLossOptions & { epsilon: number; epsilonHigh: number }): { loss: Vector; metrics: MetricSums } {
+  for (const name of Object.keys(tokenOptions) as (keyof typeof tokenOptions)[]) {
+    if ((options[name] ?? undefined) === tokenOptions[name]) continue;
+    const field = name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
+    throw new EspalierError('bad_config', `\`loss_type\` rloo has no \`${field}\`, which is ${String(options[name])}`, { fix: name === 'beta' ? 'take the KL off the reward: `leaveOneOutAdvantages({ rewards, kl }, { beta })`' : 'leave it out' });
+  }
+  const { loss, metrics } = rlooTerms(terms, options);
+  if (terms.entropy !== null) metrics.entropy = tokenMetric(constant(terms.entropy));
   return { loss, metrics };
 }
 

@@ -1,10 +1,12 @@
 import { actionRows, constant, gradients, variable } from '@espalier/objectives';
 import { defineObjective, EspalierError, type Coupling, type Objective, type OutputName, type Outputs, type TokenBatch } from '@espalier/spec';
 import { policyTerms, type PolicyLossOptions } from './loss';
+import { mismatchSums } from './off-policy';
 
 /** What a micro-batch may not tear apart: ratios, masks and means over a sequence need all of it, a quantile needs the batch. */
 function couplingOf(options: PolicyLossOptions): Coupling {
   if ((options.topEntropyQuantile ?? 1) < 1) return 'batch';
+  if (options.lossType === 'rloo') return 'sequence';
   const ofTokens = ['dapo', 'bnpo', 'dr_grpo', 'cispo'].includes(options.lossType ?? 'dapo') && (options.importanceSamplingLevel ?? 'token') === 'token';
   return ofTokens && (options.offPolicyMaskThreshold === undefined || options.offPolicyMaskThreshold === null) ? 'token' : 'sequence';
 }
@@ -46,6 +48,8 @@ export function policyObjective(options: PolicyLossOptions): Objective {
         },
         options,
       );
+      // Without old log-probs the current ones are those of π_old: here is where the sampler is first seen beside them.
+      if (batch.columns.samplingLogps && !batch.columns.oldLogps) Object.assign(metrics, mismatchSums(logps.values, batch.columns.samplingLogps));
       const value = loss.item();
       const [forLogps, forEntropy] = gradients(loss, entropy ? [logps, entropy] : [logps]);
       if (!Number.isFinite(value) || !forLogps.every(Number.isFinite)) {

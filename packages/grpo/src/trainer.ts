@@ -1,4 +1,5 @@
 import { OnlineTrainer, type OnlineTrainerOptions } from '@espalier/trainer';
+import type { AdvantageFunction } from './advantage-function';
 import { grpo } from './algorithm';
 import { parseGRPOConfig, type GRPOConfigInput } from './config';
 
@@ -6,6 +7,8 @@ import { parseGRPOConfig, type GRPOConfigInput } from './config';
 export interface GRPOTrainerOptions extends OnlineTrainerOptions {
   /** TRL's `GRPOConfig` in camelCase. */
   args?: GRPOConfigInput;
+  /** Advantages of one's own in place of the group's standard score: a function of groups and rewards. */
+  advantages?: AdvantageFunction;
 }
 
 /**
@@ -28,6 +31,7 @@ export interface GRPOTrainerOptions extends OnlineTrainerOptions {
 export class GRPOTrainer extends OnlineTrainer {
   constructor(options: GRPOTrainerOptions) {
     const args = parseGRPOConfig(options.args);
-    super(options, { name: 'grpo', args, algorithm: grpo(args) });
+    const { advantages } = options;
+    super(options, { name: 'grpo', args, algorithm: grpo(args, { advantages }), ...(advantages ? { config: async () => ({ advantages: advantages.name || 'custom' }) } : {}) });
   }
 }

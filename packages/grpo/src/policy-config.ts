@@ -1,0 +1,52 @@
+import { importanceCorrectionModes } from '@espalier/objectives';
+import { EspalierError } from '@espalier/spec';
+import { assertWholeDistribution, type OnlineArguments } from '@espalier/trainer';
+import { z } from 'zod';
+
+export const count = z.int().positive();
+export const nonNegative = z.number().min(0);
+export const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
+
+/**
+ * What the policy-gradient trainers take for the case that the sampler μ, the trainer's copy π_old and the current policy π_θ are not one: fields of ours, and
+ * TRL's `vllm_importance_sampling_*` without the name of an engine.
+ */
+export const offPolicyFields = {
+  /**
+   * Where the log-probs of the old policy come from when the loss needs them. `recompute`: a forward pass after generation (TRL). `sampler`: what
+   * the sampler reported, which saves the pass and takes its rounding into the ratio. `auto`: `recompute` when a generation serves more than
+   * one optimiser step, when the mismatch with the sampler is corrected, or when a KL in the reward asks for it; else none, and the ratio is exactly 1.
+   */
+  oldLogps: z.enum(['auto', 'recompute', 'sampler']).default('auto'),
+  /** Weigh the loss with π_old/μ (TRL: `vllm_importance_sampling_correction`). `auto`: where the sampler has weights of its own, which are not those of the learner bit by bit. */
+  importanceSamplingCorrection: z.union([z.boolean(), z.literal('auto')]).default('auto'),
+  /** See `importanceCorrectionModes`: `token_truncate` is TIS, `token_mask` within 0.5 and 5 is IcePop. */
+  importanceSamplingMode: z.enum(importanceCorrectionModes).default('sequence_mask'),
+  /** Upper bound of the ratio; null: none. */
+  importanceSamplingClipMax: z.number().positive().nullable().default(3),
+  /** Lower bound of the ratio. */
+  importanceSamplingClipMin: optional(nonNegative),
+  /** Versions of the weights (optimiser steps) that a completion may be behind. The local engine is never behind. */
+  maxStaleness: z.int().min(0).default(4),
+  /** What becomes of a completion that is further behind: left out of the loss and of its group's baseline, or kept, its mismatch corrected. */
+  staleCompletions: z.enum(['reject', 'correct']).default('reject'),
+} as const;
+
+/** {@link offPolicyFields} after validation. */
+export type OffPolicyConfig = z.output<z.ZodObject<typeof offPolicyFields>>;
+
+/**
+ * What no schema of single fields can tell: filters of the sampler's distribution, and corrections that contradict one another.
+ * @throws EspalierError `bad_config`
+ */
+export function checkPolicyArguments(config: OffPolicyConfig & Pick<OnlineArguments, 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>): void {
+  assertWholeDistribution(config);
+  const { importanceSamplingClipMin: low, importanceSamplingClipMax: high } = config;
+  if (low !== undefined && high !== null && low >= high) throw new EspalierError('bad_config', `\`importance_sampling_clip_min\` ${low} is not below \`importance_sampling_clip_max\` ${high}`, { fix: 'a lower bound below the upper one' });
+  if (config.oldLogps === 'sampler' && config.importanceSamplingCorrection === true) {
+    throw new EspalierError('bad_config', '`old_logps` sampler takes the mismatch with the sampler into the ratio, and `importance_sampling_correction` would count it twice', { fix: '`old_logps` recompute, or no correction' });
+  }
+  if (config.staleCompletions === 'correct' && (config.importanceSamplingCorrection === false || config.oldLogps === 'sampler')) {
+    throw new EspalierError('bad_config', `\`stale_completions\` correct needs the correction, and ${config.oldLogps === 'sampler' ? '`old_logps` sampler leaves none' : '`importance_sampling_correction` is false'}`, { fix: '`stale_completions` reject' });
+  }
+}
