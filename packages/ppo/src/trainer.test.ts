@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openEngine } from '@espalier/engine';
-import { characterTokenizer, createModel } from '@espalier/models';
+import { characterTokenizer, createModel, openSafetensors } from '@espalier/models';
 import { defineReward } from '@espalier/spec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PPOTrainer, type PPOTrainerOptions } from './trainer';
@@ -112,5 +112,40 @@ describe('PPOTrainer on a small model', () => {
     await expect(trainer('bad', { klCoef: 0 }, { model: engine }).train()).rejects.toThrow(/there is no critic/);
     await expect(trainer('bad', { klCoef: 0, sharedTrunk: true }, { model: engine }).train()).rejects.toThrow(/needs a policy with a scalar head/);
     await engine.close();
+  });
+});
+
+describe('hydra and the average of the weights', () => {
+  it('lower layers stay, upper layers and both heads move; the average is saved, restored and can be used', async () => {
+    const args = { sharedTrunk: true, freezeLayers: 1, emaDecay: 0.5, maxSteps: 4 } as const;
+    const straight = trainer('hydra-straight', args, { evalDataset: rows });
+    await straight.train();
+    await straight.saveModel(join(dir, 'hydra-own'));
+    await straight.useEma(true);
+    await straight.saveModel(join(dir, 'hydra-average'));
+    await straight.evaluate();
+    await straight.close();
+    const tensors = (folder: string) => {
+      const file = openSafetensors(join(folder, 'model.safetensors'));
+      const all = new Map([...file.tensors.keys()].map((name) => [name, file.read(name).join()]));
+      file.close();
+      return all;
+    };
+    const [first, own, average] = [tensors(join(dir, 'model')), tensors(join(dir, 'hydra-own')), tensors(join(dir, 'hydra-average'))];
+    const moved = [...first.keys()].filter((name) => own.get(name) !== first.get(name));
+    expect(moved.some((name) => name.includes('layers.0.') || name.includes('embed'))).toBe(false);
+    expect(moved.some((name) => name.includes('layers.1.'))).toBe(true);
+    expect(moved.every((name) => average.get(name) !== own.get(name))).toBe(true);
+
+    const controller = new AbortController();
+    const before = trainer('hydra', args, { callbacks: [{ onStep: ({ step }) => void (step === 2 && controller.abort()) }] });
+    await expect(before.train({ signal: controller.signal })).rejects.toMatchObject({ code: 'aborted' });
+    await before.close();
+    const resumed = trainer('hydra', args);
+    await resumed.train({ resume: true });
+    await resumed.useEma(true);
+    await resumed.saveModel(join(dir, 'hydra-average-resumed'));
+    await resumed.close();
+    expect(tensors(join(dir, 'hydra-average-resumed'))).toEqual(average);
   });
 });

@@ -130,6 +130,14 @@ export class OnlineTrainer {
     await (await this.open()).policy.engine.save(dir, options);
   }
 
+  /**
+   * Generates, evaluates and saves with the moving average of the weights (`emaDecay`), until it is called with `false`.
+   * @throws EspalierError `unsupported` without an average
+   */
+  async useEma(on: boolean): Promise<void> {
+    await (await this.open()).policy.engine.useEma(on);
+  }
+
   /** Closes what the trainer opened. */
   async close(): Promise<void> {
     this.closed = true;
