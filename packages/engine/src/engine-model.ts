@@ -104,8 +104,9 @@ export class EngineModel {
   exportModel(dir: string, dtype: 'fp32' | 'bf16' | 'fp16', merge: boolean): null {
     const { checkpoint, config } = this.source;
     const { generationConfig, path } = checkpoint;
-    const configJson = withHeadOf(checkpoint.configJson, config);
     const tokenizer = checkpoint.hasTokenizer ? checkpoint.tokenizer : undefined;
+    const padTokenId = tokenizer?.padTokenId ?? tokenizer?.eosTokenId ?? config.padTokenId; // where transformers looks for the last token that counts
+    const configJson = withHeadOf(checkpoint.configJson, { ...config, padTokenId });
     const format = ({ fp32: 'float32', bf16: 'bfloat16', fp16: 'float16' } as const)[dtype];
     if (this.lora && !merge) {
       writeAdapter(dir, this.decoder, this.lora, path, format);

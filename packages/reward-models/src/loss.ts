@@ -1,1 +1,2 @@
-export {};
+export { prmLoss, type PRMLossResult } from './prm-loss';
+export { rewardLoss, type RewardLossOptions, type RewardLossResult } from './reward-loss';
