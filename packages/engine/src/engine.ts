@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { EspalierError, type Completion, type GenerateRequest, type Learner } from '@espalier/spec';
+import type { TokenEvent } from './decode/decoding';
 import { openCheckpoint, type Tokenizer } from '@espalier/models';
 import { Connection } from './connection';
 import { serveEngine } from './host';
@@ -58,10 +59,11 @@ export interface Engine {
   readonly learner: Learner;
   /**
    * Completions in the order in which they end, all requests batched together. When `signal` fires, what is under way comes back as `aborted` and the
-   * iteration ends; leaving the loop early aborts the rest. `teacher` samples from the teacher.
+   * iteration ends; leaving the loop early aborts the rest. `teacher` samples from the teacher. Calls that are made while others run join their batch.
+   * `onTokens` is told the tokens of each step as they are sampled, for streaming: all of a sample but its last, which comes with the completion.
    * @throws EspalierError `bad_data` or `bad_config` for a request that cannot be served; `closed`
    */
-  generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal; teacher?: boolean }): AsyncIterable<Completion>;
+  generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal; teacher?: boolean; onTokens?(tokens: readonly TokenEvent[]): void }): AsyncIterable<Completion>;
   /** Log-prob (nats, temperature 1) of each token given those before it; entry 0 of each is NaN. */
   score(sequences: readonly Int32Array[], options?: { signal?: AbortSignal }): Promise<Float32Array[]>;
   /** Writes a folder that `transformers` loads (with LoRA: a PEFT adapter, or with `merge` the whole model). No optimiser state; for that see `learner.save`. */
@@ -127,7 +129,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     info,
     tokenizer,
     learner,
-    generate: (requests, { signal, teacher } = {}) => stream(connection, requests, signal, teacher),
+    generate: (requests, { signal, teacher, onTokens } = {}) => stream(connection, requests, { signal, teacher, onTokens }),
     score: (sequences, { signal } = {}) => sequenceLogps(learner, sequences, signal),
     save: async (dir, { dtype = 'fp32', merge = false } = {}) => void (await connection.call('exportModel', { dir, dtype, merge })),
     useEma: async (on) => void (await connection.call('useEma', { on })),
@@ -146,7 +148,8 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Pro
   });
 }
 
-async function* stream(connection: Connection, requests: readonly GenerateRequest[], signal: AbortSignal | undefined, teacher: boolean | undefined): AsyncGenerator<Completion> {
+async function* stream(connection: Connection, requests: readonly GenerateRequest[], options: NonNullable<Parameters<Engine['generate']>[1]>): AsyncGenerator<Completion> {
+  const { signal, teacher, onTokens } = options;
   const ready: Completion[] = [];
   let wake = () => {};
   let ended = false;
@@ -156,7 +159,7 @@ async function* stream(connection: Connection, requests: readonly GenerateReques
   if (signal?.aborted) forward();
   else signal?.addEventListener('abort', forward, { once: true });
   connection
-    .call('generate', { requests, teacher }, { signal: stop.signal, item: (item) => (ready.push(item), wake()) })
+    .call('generate', { requests, teacher, progress: onTokens !== undefined }, { signal: stop.signal, item: (item) => ('tokens' in item ? (ready.push(item), wake()) : onTokens?.(item)) })
     .catch((error: unknown) => (failure = error))
     .finally(() => {
       ended = true;

@@ -69,7 +69,7 @@ export function serveEngine(port: Port, afterStep: () => void = () => undefined)
     save: (params) => opened().save(params.dir),
     exportModel: (params) => opened().exportModel(params.dir, params.dtype, params.merge),
     load: (params) => opened().load(params.dir),
-    generate: (params, context) => opened().decodingOf(params.teacher ?? false).generate(params.requests, context),
+    generate: (params, context) => opened().decodingOf(params.teacher ?? false).generate(params.requests, params.progress ? { ...context, progress: (tokens) => context.item(tokens) } : context),
     memory: () => opened().memory(),
     close: () => {
       isClosed = true;
@@ -85,7 +85,7 @@ export function serveEngine(port: Port, afterStep: () => void = () => undefined)
     running.set(id, controller);
     const context: CallContext = {
       signal: controller.signal,
-      item: (item) => port.post({ kind: 'item', id, item }, transferable([item.tokens, item.logps])),
+      item: (item) => port.post({ kind: 'item', id, item }, 'tokens' in item ? transferable([item.tokens, item.logps, item.topLogps?.tokens, item.topLogps?.logps]) : undefined),
     };
     const handler = handlers[method] as (params: never, context: CallContext) => Promise<Calls[Method]['result']>;
     const turn = turns[method];

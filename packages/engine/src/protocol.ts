@@ -1,6 +1,7 @@
 import type { MessagePort, Worker } from 'node:worker_threads';
 import type { Completion, GenerateRequest, Metrics, OptimOptions, OutputName, OutputOptions, Outputs } from '@espalier/spec';
 import type { DecoderConfig, LoraOptions as AdapterOptions } from '@espalier/models';
+import type { TokenEvent } from './decode/decoding';
 import type { WireError } from './wire-error';
 
 /** The part of a token batch that the model needs: no columns, no pairs. */
@@ -84,14 +85,14 @@ export interface Calls {
   save: { params: { dir: string }; result: null };
   exportModel: { params: { dir: string; dtype: 'fp32' | 'bf16' | 'fp16'; merge: boolean }; result: null };
   load: { params: { dir: string }; result: null };
-  /** Completions come as items; the result comes after the last. */
-  generate: { params: { requests: readonly GenerateRequest[]; teacher?: boolean }; result: null };
+  /** Completions come as items, with `progress` the tokens of a step too; the result comes after the last. */
+  generate: { params: { requests: readonly GenerateRequest[]; teacher?: boolean; progress?: boolean }; result: null };
   memory: { params: null; result: EngineMemory };
   close: { params: null; result: null };
 }
 
 export type Method = keyof Calls;
-export type StreamItem = Completion;
+export type StreamItem = Completion | readonly TokenEvent[];
 
 /** From the caller to the engine's thread. */
 export type ToEngine = { [M in Method]: { kind: 'call'; id: number; method: M; params: Calls[M]['params'] } }[Method] | { kind: 'abort'; id: number };

@@ -30,6 +30,8 @@ export interface GenerateRequest {
   /** Sample `k` of this request is determined by (seed, k, position), whatever it is batched with. */
   seed: number;
   sampling?: SamplingOptions;
+  /** Give the log-probs of this many of the likeliest tokens at each position. Default 0: none. Engines that cannot leave them out. */
+  topLogps?: number;
 }
 
 export interface Completion {
@@ -40,6 +42,8 @@ export interface Completion {
   tokens: Int32Array;
   /** Log-prob (nats) of each new token under the distribution it was sampled from without filters (temperature applied); null when the engine has none. */
   logps: Float32Array | null;
+  /** The likeliest tokens at each position, likeliest first, as many as the request asked for: `[T * k]`, log-probs under the distribution of `logps`. */
+  topLogps?: { tokens: Int32Array; logps: Float32Array };
   /** Decoded without special tokens, cut before a stop string. */
   text: string;
   finishReason: FinishReason;

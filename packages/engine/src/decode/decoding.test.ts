@@ -182,3 +182,38 @@ describe('the end of a sample', () => {
     await expect(pending).rejects.toMatchObject({ code: 'closed' });
   });
 });
+
+describe('what a stream is told', () => {
+  it('is every token of a sample but its last, with its log-prob, and the likeliest tokens where they are asked for', async () => {
+    const told = new Map<string, { tokens: number[]; logps: number[]; tops: number[] }>();
+    const done = new Map<string, Completion>();
+    const requests = [request('plain', { n: 2, sampling: { maxNewTokens: 5, ignoreEos: true } }), request('top', { topLogps: 3, sampling: { temperature: 0, maxNewTokens: 4, ignoreEos: true } })];
+    await decoding().generate(requests, {
+      signal: new AbortController().signal,
+      item: (completion) => done.set(`${completion.requestId}/${completion.index}`, completion),
+      progress: (events) => {
+        for (const { requestId, index, token, logp, top } of events) {
+          const name = `${requestId}/${index}`;
+          expect(done.has(name)).toBe(false);
+          if (!told.has(name)) told.set(name, { tokens: [], logps: [], tops: [] });
+          const { tokens, logps, tops } = told.get(name)!;
+          tokens.push(token);
+          logps.push(logp);
+          if (top) tops.push(...top.tokens);
+        }
+      },
+    });
+    for (const [name, { tokens, logps }] of told) {
+      expect(tokens).toEqual([...done.get(name)!.tokens.slice(0, -1)]);
+      expect(logps).toEqual([...done.get(name)!.logps!.slice(0, -1)]);
+    }
+    const top = done.get('top/0')!;
+    expect(top.topLogps!.tokens).toHaveLength(12);
+    expect([...top.topLogps!.tokens.slice(0, 9)]).toEqual(told.get('top/0')!.tops);
+    top.tokens.forEach((token, t) => {
+      expect(top.topLogps!.tokens[3 * t]).toBe(token); // greedy
+      expect(top.topLogps!.logps[3 * t]).toBeCloseTo(top.logps![t], 5);
+    });
+    expect(done.get('plain/0')!.topLogps).toBeUndefined();
+  });
+});

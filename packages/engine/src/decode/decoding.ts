@@ -7,11 +7,22 @@ import { IncrementalText, findStop } from './incremental-text';
 import { KvCache } from './kv-cache';
 import { resolveRequest, type ResolvedRequest } from './resolve-request';
 import { sampleNext } from './sample-next';
+import type { TopLogps } from './top-logps';
+
+/** One token of a sample that goes on. */
+export interface TokenEvent {
+  requestId: string;
+  index: number;
+  token: number;
+  logp: number;
+  top?: TopLogps;
+}
 
 /** One `generate` call: where its completions go, and how many of its samples are still to come. */
 interface Call {
   signal: AbortSignal;
   item(completion: Completion): void;
+  progress?(tokens: readonly TokenEvent[]): void;
   resolve(result: null): void;
   reject(error: unknown): void;
   left: number;
@@ -32,6 +43,7 @@ export interface Sample {
   index: number;
   tokens: number[];
   logps: number[];
+  tops: TopLogps[]; // empty where none were asked for
   own: number; // first cache row of its new tokens; -1: it never got any
   text: IncrementalText | null; // only where stop strings are looked for
 }
@@ -73,8 +85,11 @@ export class Decoding {
     this.cache = new KvCache({ numLayers, width: numKvHeads * headDim });
   }
 
-  /** Completions go to `item` as they end; when the signal fires, what is under way ends as `aborted`. */
-  generate(requests: readonly GenerateRequest[], context: { signal: AbortSignal; item(completion: Completion): void }): Promise<null> {
+  /**
+   * Completions go to `item` as they end; when the signal fires, what is under way ends as `aborted`. Each token but the last of a sample goes to `progress`
+   * when it is there: the last comes with the completion.
+   */
+  generate(requests: readonly GenerateRequest[], context: { signal: AbortSignal; item(completion: Completion): void; progress?(tokens: readonly TokenEvent[]): void }): Promise<null> {
     const resolved = requests.map((request) => resolveRequest(request, this.options));
     return new Promise((resolve, reject) => {
       const call: Call = { ...context, resolve, reject, left: resolved.reduce((sum, { n }) => sum + n, 0) };
@@ -195,7 +210,7 @@ export class Decoding {
   }
 
   private begin(group: Group, own: number): Sample {
-    const sample: Sample = { group, index: group.admitted++, tokens: [], logps: [], own, text: null };
+    const sample: Sample = { group, index: group.admitted++, tokens: [], logps: [], tops: [], own, text: null };
     group.live++;
     if (group.request.stop.length > 0) sample.text = new IncrementalText((tokens) => this.tokenizer.decode(tokens, { skipSpecialTokens: true }), sample.tokens);
     if (group.admitted === group.request.n) this.queue = this.queue.filter((other) => other !== group);
@@ -250,15 +265,25 @@ export class Decoding {
 
   /** Samples the next token of each from the hidden states `[B, D]`, and lets those go that have ended. */
   private take(samples: readonly Sample[], hidden: () => Tensor): void {
-    const { tokens, logps } = scoped(() => sampleNext(linear(hidden(), this.decoder.lmHead().weight), samples));
+    const { tokens, logps, tops } = scoped(() => sampleNext(linear(hidden(), this.decoder.lmHead().weight), samples));
     samples.forEach((sample, i) => {
       sample.tokens.push(tokens[i]);
       sample.logps.push(logps[i]);
+      if (tops?.[i]) sample.tops.push(tops[i]);
     });
+    const told = new Map<Call, TokenEvent[]>();
     for (const sample of [...samples]) {
+      const { call, request } = sample.group;
       const reason = this.ending(sample);
       if (reason) this.finish(sample, reason);
+      else if (call.progress) {
+        const event: TokenEvent = { requestId: request.id, index: sample.index, token: sample.tokens.at(-1)!, logp: sample.logps.at(-1)!, ...(request.topLogps > 0 && { top: sample.tops.at(-1)! }) };
+        const events = told.get(call);
+        if (events) events.push(event);
+        else told.set(call, [event]);
+      }
     }
+    for (const [call, events] of told) call.progress!(events);
   }
 
   private ending(sample: Sample): FinishReason | null {
@@ -280,6 +305,7 @@ export class Decoding {
     group.live--;
     const tokens = Int32Array.from(sample.tokens);
     const completion: Completion = { requestId: request.id, index: sample.index, tokens, logps: Float32Array.from(sample.logps), text: this.textOf(sample, finishReason), finishReason, version: this.options.version() };
+    if (request.topLogps > 0) completion.topLogps = { tokens: Int32Array.from(sample.tops.flatMap(({ tokens }) => [...tokens])), logps: Float32Array.from(sample.tops.flatMap(({ logps }) => [...logps])) };
     call.left--;
     this.settle(group);
     call.item(completion);

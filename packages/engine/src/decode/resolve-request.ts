@@ -14,6 +14,7 @@ export interface ResolvedRequest {
   minP: number;
   repetitionPenalty: number;
   stop: readonly string[];
+  topLogps: number;
   /** Tokens that end a sample: the request's own, and the model's end-of-sequence tokens unless they are ignored. */
   stopTokens: ReadonlySet<number>;
 }
@@ -43,6 +44,7 @@ export function resolveRequest(request: GenerateRequest, limits: Limits): Resolv
     topP: sampling.topP ?? 1,
     minP: sampling.minP ?? 0,
     repetitionPenalty: sampling.repetitionPenalty ?? 1,
+    topLogps: request.topLogps ?? 0,
     stop: (sampling.stop ?? []).filter((stop) => stop.length > 0),
     stopTokens: new Set([...(sampling.stopTokens ?? []), ...(sampling.ignoreEos ? [] : limits.eosTokenIds)]),
   };
@@ -57,6 +59,7 @@ export function resolveRequest(request: GenerateRequest, limits: Limits): Resolv
     [Number.isInteger(resolved.topK) && resolved.topK >= 0, 'topK', resolved.topK, '0 (off) or a positive integer'],
     [resolved.topP > 0 && resolved.topP <= 1, 'topP', resolved.topP, 'a number above 0 and at most 1 (off)'],
     [resolved.minP >= 0 && resolved.minP <= 1, 'minP', resolved.minP, 'a number from 0 (off) to 1'],
+    [Number.isInteger(resolved.topLogps) && resolved.topLogps >= 0 && resolved.topLogps <= 100, 'topLogps', resolved.topLogps, 'an integer from 0 to 100'],
     [resolved.repetitionPenalty > 0 && Number.isFinite(resolved.repetitionPenalty), 'repetitionPenalty', resolved.repetitionPenalty, 'a positive number; 1 is off'],
   ];
   for (const [ok, name, value, fix] of rules) if (!ok) throw new EspalierError('bad_config', `${where}: ${name} is ${value}`, { fix: `${fix} would do` });

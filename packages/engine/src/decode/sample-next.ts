@@ -1,14 +1,19 @@
 import { add, sampleTokens, tensor2d, type Tensor } from '@espalier/tensor';
 import type { Sample } from './decoding';
+import { logNormaliser, topLogps, type TopLogps } from './top-logps';
 
 /** A logit that no temperature brings back. */
 const never = -1e30;
 
 /**
  * Draws the next token of every sample from `logits [B, V]`. The draw is determined by (seed, sample index, position); the log-probs are those of the
- * distribution before any filter, temperature applied (temperature 0: as at 1).
+ * distribution before any filter, temperature applied (temperature 0: as at 1). `tops[b]`: the likeliest tokens, for samples that ask for them.
  */
-export function sampleNext(logits: Tensor, samples: readonly Sample[]): { tokens: Int32Array; logps: Float32Array } {
+export function sampleNext(logits: Tensor, samples: readonly Sample[]): { tokens: Int32Array; logps: Float32Array; tops: readonly (TopLogps | null)[] | null } {
+  const [batch, vocabSize] = logits.shape;
+  const asked = samples.some(({ group: { request } }) => request.topLogps > 0);
+  const values = asked ? (logits.dataSync() as Float32Array) : null;
+  const tops = values && samples.map(({ group: { request } }, b) => (request.topLogps > 0 ? topLogps(values.subarray(b * vocabSize, (b + 1) * vocabSize), request.topLogps, request.temperature || 1) : null));
   const rows = samples.map(({ group: { request }, index, tokens }) => ({
     seed: request.seed,
     sample: index,
@@ -21,25 +26,21 @@ export function sampleNext(logits: Tensor, samples: readonly Sample[]): { tokens
     history: request.repetitionPenalty === 1 ? undefined : Int32Array.from([...request.prompt, ...tokens]),
   }));
   const tooShort = samples.map(({ group: { request }, tokens }) => tokens.length < request.minNewTokens && request.stopTokens.size > 0);
-  if (!tooShort.includes(true)) return sampleTokens(logits, rows);
+  if (!tooShort.includes(true)) return { ...sampleTokens(logits, rows), tops };
 
   // Samples that may not end yet: their stop tokens are out of reach, while their log-probs stay those of all tokens.
-  const [batch, vocabSize] = logits.shape;
   const ban = new Float32Array(batch * vocabSize);
   samples.forEach(({ group: { request } }, b) => {
     if (tooShort[b]) for (const token of request.stopTokens) if (token < vocabSize) ban[b * vocabSize + token] = never;
   });
   const { tokens, logps } = sampleTokens(add(logits, tensor2d(ban, [batch, vocabSize])), rows);
-  const values = logits.dataSync() as Float32Array;
-  const whole = Float32Array.from(logps, (logp, b) => (tooShort[b] ? logProb(values.subarray(b * vocabSize, (b + 1) * vocabSize), tokens[b], rows[b].temperature || 1) : logp));
-  return { tokens, logps: whole };
+  const known = values ?? (logits.dataSync() as Float32Array);
+  const whole = Float32Array.from(logps, (logp, b) => (tooShort[b] ? logProb(known.subarray(b * vocabSize, (b + 1) * vocabSize), tokens[b], rows[b].temperature || 1) : logp));
+  return { tokens, logps: whole, tops };
 }
 
 /** log softmax(logits / temperature)[token], in float64. */
 function logProb(logits: Float32Array, token: number, temperature: number): number {
-  let max = -Infinity;
-  for (const z of logits) max = Math.max(max, z);
-  let sum = 0;
-  for (const z of logits) sum += Math.exp((z - max) / temperature);
-  return (logits[token] - max) / temperature - Math.log(sum);
+  const { max, logSum } = logNormaliser(logits, temperature);
+  return (logits[token] - max) / temperature - logSum;
 }
