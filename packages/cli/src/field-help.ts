@@ -21,6 +21,7 @@ export const fieldHelp: Readonly<Record<string, string>> = {
   adamBeta2: "decay of AdamW's second moment",
   adamEpsilon: "AdamW's epsilon",
   maxGradNorm: 'gradients are scaled down to this global norm; 0: not',
+  gradientCheckpointing: 'compute the blocks again in the backward pass: less memory, a third more arithmetic, the same numbers',
   loggingStrategy: 'when metrics are written',
   loggingSteps: 'steps between records in metrics.jsonl',
   loggingFirstStep: 'write metrics after the first step too',
