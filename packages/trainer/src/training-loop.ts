@@ -253,6 +253,7 @@ class TrainingLoop {
     const aborted = this.options.signal?.aborted === true || (isEspalierError(error) && error.code === 'aborted');
     const diskFull = isEspalierError(error) && error.code === 'no_space';
     let saving: unknown;
+    if (!this.dirty && this.boundary?.algorithm !== undefined) this.options.source.restoreAlgorithm?.(this.boundary.algorithm); // as the weights are
     if (!this.dirty && !diskFull && this.options.args.saveStrategy !== 'no' && this.boundary.step > 0) {
       this.step = this.boundary.step;
       await this.save().catch((reason: unknown) => (saving = reason));
