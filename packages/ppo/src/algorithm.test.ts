@@ -56,6 +56,9 @@ describe('experience', () => {
     const sampled = groups.map((group) => group.map((t) => ({ ...t, samplerLogps: Float32Array.from(t.tokens, (_, i) => (t.trainable[i] ? -i : NaN)) })));
     const { batch } = await algorithm.experience(sampled, context(stub()));
     expect([...batch.columns.oldLogps]).toEqual([-2, -3, -2, -1, -2]);
+    // recomputed, they are compared: −1 each against −2, −3, −2, −1, −2
+    const { metrics } = await ppo({ klCoef: 0 }, { critic: stub() }).experience(sampled, context(stub()));
+    expect(metrics).toMatchObject({ 'sampling/sampling_logp_difference/mean': 1, 'sampling/sampling_logp_difference/max': 2 });
     await expect(algorithm.experience(groups, context(stub()))).rejects.toThrow(/`old_logps` recompute/);
   });
 

@@ -1,5 +1,6 @@
 import type { Engine } from '@espalier/engine';
-import { defineAlgorithm, EspalierError, type Learner, type Outputs, type TokenBatch } from '@espalier/spec';
+import { samplerMismatch } from '@espalier/objectives';
+import { defineAlgorithm, EspalierError, type Learner, type Metrics, type Outputs, type TokenBatch } from '@espalier/spec';
 import { openPolicy, type Json, type OwningAlgorithm, type StatefulAlgorithm } from '@espalier/trainer';
 import { adaptKlCoef } from './adaptive-kl';
 import { parsePPOFields, type PPOConfigInput } from './config';
@@ -66,19 +67,21 @@ export function ppo(config: PPOConfigInput = {}, options: PPOOptions = {}): PPOA
         return { batch, metrics };
       }
       const rewarded = rows.map((row): RewardedRow => ({ ...row, reward: rewards.get(row.trajectory)! }));
-      const numbers = await askModels(batch, rows, context);
+      const { numbers, metrics: mismatch } = await askModels(batch, rows, context);
       const made = fillExperience(batch, rewarded, numbers, { klCoef: state.klCoef, moments: state.moments, maxCompletionLength: context.maxCompletionLength }, parsed);
       const { klTarget, klHorizon } = parsed;
       const klCoef = klTarget === undefined ? state.klCoef : adaptKlCoef(state.klCoef, { kl: made.kl, completions: rows.length }, { target: klTarget, horizon: klHorizon });
       state = { klCoef, moments: made.moments, episode };
       const advantages = groups.map((group) => group.map((trajectory) => made.advantages.get(trajectory) ?? null));
-      return { batch, metrics: { ...metrics, ...made.metrics }, advantages };
+      return { batch, metrics: { ...metrics, ...made.metrics, ...mismatch }, advantages };
     },
   });
 
   /** Old log-probs, those of the reference, values. */
-  async function askModels(batch: TokenBatch, rows: readonly PackedRow[], { learner, temperature, signal }: { learner: Learner; temperature: number; signal?: AbortSignal }): Promise<RolloutNumbers> {
-    const sampled = parsed.oldLogps === 'sampler' ? samplerLogps(rows) : null;
+  async function askModels(batch: TokenBatch, rows: readonly PackedRow[], { learner, temperature, signal }: { learner: Learner; temperature: number; signal?: AbortSignal }): Promise<{ numbers: RolloutNumbers; metrics: Metrics }> {
+    const reported = samplerLogps(rows);
+    const sampled = parsed.oldLogps === 'sampler' ? reported : null;
+    if (parsed.oldLogps === 'sampler' && !sampled) throw new EspalierError('unsupported', '`old_logps` sampler needs the log-probs of the sampler, and this rollout engine gives none', { fix: '`old_logps` recompute' });
     const own = sampled ? [] : (['logps'] as const);
     const valueNeeds = valueOutputs(parsed);
     let outputs: Outputs = {};
@@ -90,7 +93,9 @@ export function ppo(config: PPOConfigInput = {}, options: PPOOptions = {}): PPOA
       values = await critic.forward(batch, valueNeeds, { signal });
     }
     const reference = parsed.klCoef === 0 ? null : await learner.forward(batch, ['logps'], { temperature, signal, reference: true });
-    return { oldLogps: sampled ?? outputs.logps!, refLogps: reference?.logps ?? null, values: values.values!, valuesAfter: parsed.valueAfterEos ? values.scores! : null };
+    const oldLogps = sampled ?? outputs.logps!;
+    const numbers = { oldLogps, refLogps: reference?.logps ?? null, values: values.values!, valuesAfter: parsed.valueAfterEos ? values.scores! : null };
+    return { numbers, metrics: reported && !sampled ? mismatchMetrics(oldLogps, reported) : {} };
   }
 
   return {
@@ -121,9 +126,19 @@ export function ppo(config: PPOConfigInput = {}, options: PPOOptions = {}): PPOA
   };
 }
 
-function samplerLogps(rows: readonly PackedRow[]): Float32Array {
+/** What the sampler reported for each action; null where it lacks one. [A] */
+function samplerLogps(rows: readonly PackedRow[]): Float32Array | null {
   const logps = Float32Array.from(rows.flatMap(({ trajectory, positions }) => positions.map((t) => trajectory.samplerLogps?.[t] ?? NaN)));
-  if (logps.some(Number.isNaN)) throw new EspalierError('unsupported', '`old_logps` sampler needs the log-probs of the sampler, and this rollout engine gives none', { fix: '`old_logps` recompute' });
-  return logps;
+  return logps.some(Number.isNaN) ? null : logps;
 }
 
+/** How far the sampler's distribution μ is from the learner's π_old, which the losses take for it. */
+function mismatchMetrics(oldLogps: Float32Array, sampled: Float32Array): Metrics {
+  const { differences, kl, effectiveSampleSize, count } = samplerMismatch(oldLogps, sampled);
+  return {
+    'sampling/sampling_logp_difference/mean': differences.sum / Math.max(count, 1),
+    'sampling/sampling_logp_difference/max': differences.max,
+    'sampling/kl': kl / Math.max(count, 1),
+    'sampling/effective_sample_size': effectiveSampleSize,
+  };
+}

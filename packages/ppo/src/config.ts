@@ -1,5 +1,5 @@
 import { EspalierError } from '@espalier/spec';
-import { onlineArguments, parseArguments, roundGeometry } from '@espalier/trainer';
+import { assertWholeDistribution, onlineArguments, parseArguments, roundGeometry } from '@espalier/trainer';
 import { z } from 'zod';
 
 const count = z.int().positive();
@@ -95,6 +95,7 @@ export type PPOConfigInput = z.input<typeof ppoConfig>;
  */
 export function parsePPOFields(input: PPOConfigInput = {}): PPOConfig {
   const config = parseArguments(ppoConfig, input, 'PPO');
+  assertWholeDistribution(config);
   if (config.responseLength !== undefined) {
     if (input.maxCompletionLength !== undefined && input.maxCompletionLength !== config.responseLength) {
       throw new EspalierError('bad_config', `\`response_length\` is ${config.responseLength} and \`max_completion_length\` ${input.maxCompletionLength}: they are two names of one field`, { fix: 'one of them' });

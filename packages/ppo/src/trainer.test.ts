@@ -106,6 +106,7 @@ describe('PPOTrainer on a small model', () => {
     expect(() => trainer('bad', { klEstimator: 'k2' as 'k1' })).toThrow(/`kl_estimator`: k1 or k3/);
     expect(() => trainer('bad', { sharedTrunk: true, valueModel: 'x' })).toThrow(/`value_model` is given/);
     expect(() => trainer('bad', { responseLength: 8, maxCompletionLength: 4 })).toThrow(/two names of one field/);
+    expect(() => trainer('bad', { topP: 0.9 })).toThrow(/`top_p` 0.9 would sample from another distribution/);
     expect(() => trainer('bad', { ptxCoef: 1 })).toThrow(/no `ptx_dataset`/);
     expect(() => trainer('bad', { totalEpisodes: 80 })).toThrow(/`total_episodes` and `max_steps`/);
     const engine = await openEngine({ model: join(dir, 'model'), inline: true });
