@@ -51,7 +51,7 @@ const relative = (actual: number, wanted: number) => Math.abs(actual - wanted) /
 describe.each(['plain', 'options'] as const)("one step of TRL's RewardTrainer: %s", (name) => {
   const expected = cases[name];
   const objective = rewardObjective({ centerRewardsCoefficient: expected.options.center_rewards_coefficient ?? null });
-  const open = () => openEngine({ model: model('scalar-head/checkpoint'), inline: true, backend: 'cpu', precision: 'fp32' });
+  const open = () => openEngine({ model: model('scalar-head/checkpoint'), inline: true, precision: 'fp32' });
 
   it('has its tokens, rewards, loss and the gradient of every parameter', async () => {
     const engine = await open();
@@ -94,7 +94,7 @@ describe.each(['plain', 'options'] as const)("one step of TRL's RewardTrainer: %
 
 it('reads the score at the end of the sequence where padding is another token, as TRL does', async () => {
   const { padded } = cases;
-  const engine = await openEngine({ model: model('smollm2'), inline: true, backend: 'cpu', precision: 'fp32', scalarHead: true });
+  const engine = await openEngine({ model: model('smollm2'), inline: true, precision: 'fp32', scalarHead: true });
   const examples = examplesOf(padded, engine, padded.pad);
   expect(examples.map(({ chosen }) => [...chosen])).toEqual(padded.chosen_ids);
   expect(examples.every(({ chosen, chosenAt }) => chosenAt === chosen.length - 1 && chosen[chosenAt] === 2)).toBe(true);
@@ -108,7 +108,7 @@ it('reads the score at the end of the sequence where padding is another token, a
   const weights = { tensors: checkpoint.tensors, read: (tensor: string, into?: Float32Array) => (tensor === 'score.weight' ? gradients.read('padded.score.weight') : checkpoint.read(tensor, into)) };
   saveCheckpoint(join(folder, 'replaced'), { weights, configJson: checkpoint.configJson, tokenizer: checkpoint.tokenizer });
   checkpoint.close();
-  const again = await openEngine({ model: join(folder, 'replaced'), inline: true, backend: 'cpu', precision: 'fp32' });
+  const again = await openEngine({ model: join(folder, 'replaced'), inline: true, precision: 'fp32' });
   (await rewardsOf(again, examples.slice(0, 4))).forEach((reward, i) => expect(Math.abs(reward - padded.rewards[i])).toBeLessThan(1e-5 * Math.max(1, Math.abs(padded.rewards[i]))));
   await again.close();
 });

@@ -10,7 +10,7 @@ import { RewardTrainer, type RewardTrainerOptions } from './reward-trainer';
 let dir: string;
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'espalier-reward-'));
-  await createModel(join(dir, 'model'), { config: { hiddenSize: 32, numLayers: 2, numHeads: 2, maxPositions: 64 }, tokenizer: characterTokenizer('0123456789+=abcdef\n '), seed: 1 });
+  await createModel(join(dir, 'model'), { config: { hiddenSize: 32, numLayers: 2, numHeads: 2, maxPositions: 64, initializerRange: 0.1 }, tokenizer: characterTokenizer('0123456789+=abcdef\n '), seed: 1 });
 });
 afterAll(async () => rm(dir, { recursive: true, force: true }));
 
@@ -34,7 +34,7 @@ const weights = async (name: string, step: number) => (await readFile(join(dir, 
 describe('RewardTrainer on a small model', () => {
   it('tells the better answer of at least 90 % of held-out pairs, and leaves a model that opens with its head', async () => {
     const held = pairs(99, 200);
-    const run = trainer('learns', { maxSteps: 150, learningRate: 1e-2, perDeviceTrainBatchSize: 16, perDeviceEvalBatchSize: 50, saveStrategy: 'no', centerRewardsCoefficient: 0.01 }, { trainDataset: pairs(7, 400), evalDataset: held });
+    const run = trainer('learns', { maxSteps: 100, learningRate: 3e-3, perDeviceTrainBatchSize: 16, perDeviceEvalBatchSize: 50, saveStrategy: 'no', centerRewardsCoefficient: 0.01 }, { trainDataset: pairs(7, 400), evalDataset: held });
     expect((await run.evaluate()).accuracy).toBeLessThan(0.7);
     await run.train();
     const after = await run.evaluate();
@@ -43,7 +43,7 @@ describe('RewardTrainer on a small model', () => {
     expect(Math.abs(after.mean_reward)).toBeLessThan(after.margin);
     await run.saveModel(join(dir, 'saved'));
     await run.close();
-    const again = trainer('again', {}, { model: join(dir, 'saved'), evalDataset: held });
+    const again = trainer('again', { centerRewardsCoefficient: 0.01 }, { model: join(dir, 'saved'), evalDataset: held });
     expect((await again.evaluate()).loss).toBeCloseTo(after.loss, 5);
     await again.close();
     expect(JSON.parse(await readFile(join(dir, 'saved', 'config.json'), 'utf8'))).toMatchObject({ architectures: ['LlamaForSequenceClassification'] });
@@ -123,7 +123,7 @@ describe('PRMTrainer on a small model', () => {
     new PRMTrainer({ model: join(dir, 'model'), trainDataset: reasonings(7, 24), inline: true, args: { outputDir: join(dir, name), maxSteps: 6, learningRate: 3e-3, loggingSteps: 2, saveSteps: 2, ...args }, ...more });
 
   it('tells right steps from wrong ones on held-out rows', async () => {
-    const run = prm('prm-learns', { maxSteps: 150, learningRate: 1e-2, perDeviceTrainBatchSize: 16, perDeviceEvalBatchSize: 50, saveStrategy: 'no' }, { trainDataset: reasonings(7, 400), evalDataset: reasonings(99, 100) });
+    const run = prm('prm-learns', { maxSteps: 150, learningRate: 3e-3, perDeviceTrainBatchSize: 16, perDeviceEvalBatchSize: 50, saveStrategy: 'no' }, { trainDataset: reasonings(7, 400), evalDataset: reasonings(99, 100) });
     await run.train();
     expect((await run.evaluate()).accuracy).toBeGreaterThanOrEqual(0.9);
     await run.close();

@@ -15,6 +15,8 @@ export interface RewardContext {
   step: number;
   signal?: AbortSignal;
   log?(metric: string, value: number): void;
+  /** The samples are looked at, not learnt from: what a reward function keeps from call to call stays as it is. */
+  evaluation?: boolean;
 }
 
 /** A number, or one with its parts. */
@@ -25,4 +27,7 @@ export interface RewardFunction<Row = Record<string, unknown>> {
   specVersion: 'v1';
   name: string;
   score(samples: readonly RewardSample<Row>[], context: RewardContext): Promise<readonly (Reward | null)[]>;
+  /** What it keeps from call to call (running statistics), as JSON: saved with a run's checkpoints. */
+  state?(): unknown;
+  restore?(state: unknown): void;
 }

@@ -102,7 +102,7 @@ export async function evaluateReward(options: EvaluateRewardOptions): Promise<Re
       onCompletion: (done) => options.onProgress?.(start * n + done, prompts.length * n),
     });
     const flat = groups.flatMap((group) => group.completions.map((completion) => ({ group, completion })));
-    const scored = await scoreSamples(rewards, flat.map(({ group, completion }) => toRewardSample(group, completion)), { step, signal });
+    const scored = await scoreSamples(rewards, flat.map(({ group, completion }) => toRewardSample(group, completion)), { step, signal, evaluation: true });
     for (let g = 0; g < groups.length; g++) {
       let judged = 0;
       let correct = 0;

@@ -230,11 +230,26 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
       epoch: () => cursor.progress,
       state: () => ({ ...cursor.state() }),
       restore: (state) => (cursor = ShuffledCursor.restore(prompts.size, state as unknown as CursorState, cursorOptions)),
-      algorithmState: () => stateful?.state(),
-      restoreAlgorithm: (state) => stateful?.restore(state),
+      algorithmState: () => withRewardStates(stateful?.state(), rewards),
+      restoreAlgorithm: (state) => restoreStates(state, stateful, rewards),
       prepare,
     },
   });
+}
+
+/** The algorithm's state, and with it those of the reward functions that keep one. */
+function withRewardStates(algorithm: Json | undefined, rewards: readonly WeightedReward[]): Json | undefined {
+  const states = rewards.flatMap(({ reward }) => (reward.state ? [[reward.name, reward.state() as Json] as const] : []));
+  if (states.length === 0) return algorithm;
+  return { rewards: Object.fromEntries(states), ...(algorithm === undefined ? {} : { algorithm }) };
+}
+
+function restoreStates(state: Json, algorithm: StatefulAlgorithm | null, rewards: readonly WeightedReward[]): void {
+  const keeping = rewards.filter(({ reward }) => reward.state);
+  if (keeping.length === 0) return algorithm?.restore(state);
+  const all = state as { rewards: Record<string, Json>; algorithm?: Json };
+  for (const { reward } of keeping) if (all.rewards[reward.name] !== undefined) reward.restore?.(all.rewards[reward.name]);
+  if (all.algorithm !== undefined) algorithm?.restore(all.algorithm);
 }
 
 /** The parts of rewards that have some, by function; undefined when none has. */
