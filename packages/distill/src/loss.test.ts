@@ -79,6 +79,12 @@ describe('jsdLoss', () => {
     expect(Math.abs(both(0.1)[0] - both(0.1)[1])).toBeGreaterThan(1e-3);
   });
 
+  it('takes a mask for labels', () => {
+    const masked = jsdLoss({ studentLogits: student, teacherLogits: teacher, mask: [1, 0, 1] }, { beta: 0.3 });
+    expect(masked).toEqual(jsdLoss({ studentLogits: student, teacherLogits: teacher, labels: [5, -100, 0] }, { beta: 0.3 }));
+    expect(() => jsdLoss({ studentLogits: student, teacherLogits: teacher, mask: [1, 0, 1], labels: [5, -100, 0] })).toThrow(/both `labels` and `mask`/);
+  });
+
   it('adds up over parts of a step', () => {
     const part = (from: number, to: number) => jsdLoss({ studentLogits: student.slice(from, to), teacherLogits: teacher.slice(from, to) }, { beta: 0.3, numItemsInBatch: 3 }).loss;
     expect(part(0, 1) + part(1, 3)).toBeCloseTo(jsdLoss({ studentLogits: student, teacherLogits: teacher }, { beta: 0.3 }).loss, 12);

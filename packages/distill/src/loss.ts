@@ -24,13 +24,18 @@ export type LogitRows = readonly ArrayLike<number>[]; // [T][V]
 /** One sequence, or a batch of them; each may have any length. */
 export type NestedLogits = LogitRows | readonly LogitRows[]; // [T][V] or [B][T][V]
 
+/** A number a position: [T], or [B][T] for a batch. */
+type PerPosition = ArrayLike<number> | readonly ArrayLike<number>[];
+
 /** Inputs of {@link jsdLoss}. */
 export interface JSDLossInputs {
   /** Logits, or log-probs (whose softmax at temperature 1 they are themselves). */
   studentLogits: NestedLogits;
   teacherLogits: NestedLogits;
   /** One a position; -100: not counted. Any other value counts: the tokens themselves play no part. Default: all count. */
-  labels?: ArrayLike<number> | readonly ArrayLike<number>[];
+  labels?: PerPosition;
+  /** The same said otherwise: 1 counts, 0 does not. Not beside `labels`. */
+  mask?: PerPosition;
 }
 
 export interface JSDLossResult<Loss = number> {
@@ -61,6 +66,18 @@ function checkLogits(student: readonly LogitRows[], teacher: readonly LogitRows[
   });
 }
 
+/** Whether a position counts; null: all do, and nobody said which. */
+function countedPositions({ labels, mask }: JSDLossInputs, batched: boolean, rows: readonly LogitRows[]): ((b: number, t: number) => boolean) | null {
+  if (labels && mask) throw bad('both `labels` and `mask` say which positions count', 'one of them');
+  const given = labels ?? mask;
+  if (!given) return null;
+  const nested = (batched ? given : [given]) as readonly ArrayLike<number>[];
+  rows.forEach(({ length }, b) => {
+    if (nested[b]?.length !== length) throw bad(`\`${labels ? 'labels' : 'mask'}\` has ${nested[b]?.length ?? 'no'} entries for the ${length} positions of sequence ${b}`, labels ? 'one a position; -100 where it does not count' : 'one a position; 0 where it does not count');
+  });
+  return labels ? (b, t) => nested[b][t] !== -100 : (b, t) => Boolean(nested[b][t]);
+}
+
 function checkOptions({ beta = 0.5, temperature = 1, reduction = 'batchmean', numItemsInBatch }: JSDLossOptions) {
   if (!(beta >= 0 && beta <= 1)) throw new EspalierError('bad_config', `\`beta\` is ${beta}`, { fix: 'a number from 0 (forward KL) to 1 (reverse KL)' });
   if (!(temperature > 0) || !Number.isFinite(temperature)) throw new EspalierError('bad_config', `\`temperature\` ${temperature} cannot divide logits`, { fix: 'a positive number would do' });
@@ -87,10 +104,7 @@ export function jsdLoss(inputs: JSDLossInputs, options: JSDLossOptions = {}): JS
   const asBatch = (logits: NestedLogits) => (batched ? logits : [logits]) as readonly LogitRows[];
   const [student, teacher] = [asBatch(inputs.studentLogits), asBatch(inputs.teacherLogits)];
   checkLogits(student, teacher, (b, t) => (batched ? `[${b}][${t}]` : `[${t}]`));
-  const labels = inputs.labels === undefined ? null : ((batched ? inputs.labels : [inputs.labels]) as readonly ArrayLike<number>[]);
-  student.forEach((rows, b) => {
-    if (labels && labels[b]?.length !== rows.length) throw bad(`\`labels\` has ${labels[b]?.length ?? 'no'} entries for the ${rows.length} positions of sequence ${b}`, 'one a position; -100 where it does not count');
-  });
+  const counts = countedPositions(inputs, batched, student);
 
   const elements: number[][] = [];
   const zeros = (rows: LogitRows) => rows.map((row) => new Array<number>(row.length).fill(0));
@@ -98,7 +112,7 @@ export function jsdLoss(inputs: JSDLossInputs, options: JSDLossOptions = {}): JS
   let total = 0;
   student.forEach((rows, b) =>
     rows.forEach((row, t) => {
-      if (labels && labels[b][t] === -100) return;
+      if (counts && !counts(b, t)) return;
       const divergence = rowDivergence(row, teacher[b][t], beta, temperature);
       elements.push(Array.from(divergence.elements));
       total += divergence.elements.reduce((x, y) => x + y, 0);
@@ -108,7 +122,7 @@ export function jsdLoss(inputs: JSDLossInputs, options: JSDLossOptions = {}): JS
   );
 
   const counted = elements.length;
-  const divisor = numItemsInBatch ?? { batchmean: Math.max(labels ? counted : inputs.studentLogits.length, 1), sum: 1, mean: Math.max(counted * (elements[0]?.length ?? 1), 1), none: 1 }[reduction];
+  const divisor = numItemsInBatch ?? { batchmean: Math.max(counts ? counted : inputs.studentLogits.length, 1), sum: 1, mean: Math.max(counted * (elements[0]?.length ?? 1), 1), none: 1 }[reduction];
   const scaled = (grads: number[][][]) => {
     const result = grads.map((rows) => rows.map((row) => row.map((g) => g / divisor)));
     return batched ? result : result[0];
