@@ -7,6 +7,8 @@ import type { Trajectory } from './trajectory';
 /** A trajectory with what the reward functions gave it, by function name. */
 export interface ScoredTrajectory extends Trajectory {
   rewards: Readonly<Record<string, Reward | null>>;
+  /** The row of the dataset that its prompt came from. */
+  row?: Readonly<Record<string, unknown>>;
 }
 
 export interface ExperienceContext {

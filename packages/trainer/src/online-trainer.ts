@@ -40,6 +40,8 @@ export interface OnlineTrainerParts {
   name: string;
   args: OnlineArguments;
   algorithm: Algorithm | StatefulAlgorithm;
+  /** Called before the user's own. */
+  callbacks?: (policy: Policy) => readonly TrainerCallback[];
   /** Losses beside the algorithm's, made when the tokenizer is known. */
   auxiliary?: (policy: Policy) => Promise<readonly AuxiliaryLoss[]>;
   /** What else a resumed run must have again. */
@@ -96,7 +98,7 @@ export class OnlineTrainer {
       args,
       stop: this.options.stop,
       config: { name, model: policy.config, dataset: await datasetDigest(train), ...(owned?.config === undefined ? {} : { learners: owned.config }), ...(await config?.()) },
-      callbacks: this.options.callbacks,
+      callbacks: [...(this.parts.callbacks?.(policy) ?? []), ...(this.options.callbacks ?? [])],
       trackers: this.options.trackers,
       signal: call.signal ?? this.options.signal,
     });

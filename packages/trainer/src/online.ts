@@ -167,7 +167,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     }
     metrics['completions/repetition'] = samples.reduce((sum, { completionTokens }) => sum + repetition(completionTokens), 0) / samples.length;
     let next = 0;
-    const scored = groups.map((group) => group.completions.map((completion): ScoredTrajectory => ({ ...completionTrajectory(group, completion), rewards: results[next++] })));
+    const scored = groups.map((group) => group.completions.map((completion): ScoredTrajectory => ({ ...completionTrajectory(group, completion), rewards: results[next++], row: group.prompt.row })));
     return { scored, metrics };
   }
 
@@ -176,7 +176,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     const size = microBatches.length / geometry.updates;
     return Array.from({ length: geometry.updates }, (_, u): Update => {
       const batches = microBatches.slice(u * size, (u + 1) * size);
-      const parts = asOneStep(batches).map((batch) => ({ batch, objective: algorithm.objective, temperature: args.temperature }));
+      const parts = asOneStep(batches).map((batch) => ({ batch, objective: algorithm.objective, temperature: algorithm.lossTemperature ?? args.temperature }));
       return { parts: [...parts, ...auxiliaryParts(step + u)], numTokens: 0 };
     });
   }
@@ -265,15 +265,16 @@ function samplingOf(args: OnlineArguments, stop: readonly string[] | undefined):
 
 /**
  * A generation in micro-batches. Where it serves several optimiser steps its completions are shuffled first, as in TRL, so that a group is not
- * trained on in one step alone; where it serves one, groups stay together and share their prompt.
+ * trained on in one step alone; where it serves one, groups stay together and share their prompt. Pairs are not torn apart.
  */
 function splitGeneration(batch: TokenBatch, geometry: RoundGeometry, seed: number): TokenBatch[] {
   if (geometry.stepsPerGeneration === 1) return [batch];
-  const own = ownSequences(batch);
-  const sequences = geometry.updates > 1 ? Array.from(new Random(seed).permutation(own.length), (i) => own[i]) : own;
+  const { pairs } = batch;
+  const own = pairs ? Array.from({ length: pairs.length / 2 }, (_, p) => [pairs[2 * p], pairs[2 * p + 1]]) : ownSequences(batch).map((sequence) => [sequence]);
+  const units = geometry.updates > 1 ? Array.from(new Random(seed).permutation(own.length), (i) => own[i]) : own;
   const parts = Array.from({ length: geometry.stepsPerGeneration }, (_, p) => {
-    const start = Math.floor((p * sequences.length) / geometry.stepsPerGeneration);
-    return selectSequences(batch, sequences.slice(start, Math.floor(((p + 1) * sequences.length) / geometry.stepsPerGeneration)));
+    const start = Math.floor((p * units.length) / geometry.stepsPerGeneration);
+    return selectSequences(batch, units.slice(start, Math.floor(((p + 1) * units.length) / geometry.stepsPerGeneration)).flat());
   });
   // The counts of the algorithm include what it masks: one optimiser step keeps them.
   return geometry.updates === 1 && geometry.generations === 1 ? parts.map((part, p) => ({ ...part, normalizer: p === 0 ? batch.normalizer : { tokens: 0, sequences: 0 } })) : parts;

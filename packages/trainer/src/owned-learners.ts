@@ -48,6 +48,8 @@ export interface StepContext {
  * being spread into another algorithm.
  */
 export interface OwningAlgorithm extends Algorithm {
+  /** Temperature of the log-probs that the loss takes. Default: that of sampling. */
+  lossTemperature?: number;
   /** How the policy's engine must be opened. */
   policyEngine?: PolicyEngineOptions;
   /** Opens the learners that it owns, before the run begins; the trainer closes them. */
