@@ -171,6 +171,40 @@ describe.skipIf(!status.available)(`the Rust library${status.available ? '' : ` 
     }).toThrow(/temperature 0/);
   });
 
+  it('gives the divergence of two LM heads and its gradient', () => {
+    const [a, v, d, e] = [3, 11, 4, 6];
+    const [hidden, w, teacherHidden, teacherW] = [noise(1, a * d), noise(2, v * d), noise(3, a * e), noise(4, v * e)];
+    const [divergence, lse, teacherLse, studentKl] = [new Float32Array(a), new Float32Array(a), new Float32Array(a), new Float32Array(a)];
+    const run = (beta: number): void => {
+      native.tokenDivergence(hidden, w, null, teacherHidden, teacherW, null, a, v, d, e, beta, 0.7, 'fp32', divergence, lse, teacherLse, studentKl);
+    };
+    const ones = new Float32Array(a).fill(1);
+    const [dhidden, dw] = [new Float32Array(a * d), new Float32Array(v * d)];
+    for (const beta of [0, 0.3, 1]) {
+      run(beta);
+      native.tokenDivergenceBackward(hidden, w, null, teacherHidden, teacherW, null, a, v, d, e, beta, 0.7, 'fp32', lse, teacherLse, studentKl, ones, dhidden, dw);
+      const total = (): number => {
+        run(beta);
+        return divergence.reduce((sum, x) => sum + x, 0);
+      };
+      for (const [values, gradient] of [[hidden, dhidden], [w, dw]] as const) {
+        for (let i = 0; i < values.length; i++) {
+          const value = values[i] ?? 0;
+          values[i] = value + 2 ** -7;
+          const up = total();
+          values[i] = value - 2 ** -7;
+          const down = total();
+          values[i] = value;
+          expect(Math.abs((up - down) * 2 ** 6 - (gradient[i] ?? Number.NaN))).toBeLessThan(2e-3);
+        }
+      }
+    }
+    expect(() => run(1.5)).toThrow(/beta 1.5/);
+    expect(() => {
+      native.tokenDivergence(hidden, w, null, teacherHidden, teacherW.subarray(1), null, a, v, d, e, 0, 1, 'fp32', divergence, lse, teacherLse, studentKl);
+    }).toThrow(/teacher's w/);
+  });
+
   it('takes a step of AdamW', () => {
     const [w, m, v] = [Float32Array.of(1, -2), new Float32Array(2), new Float32Array(2)];
     native.adamW(w, Float32Array.of(0.5, -4), m, v, 1, 0.1, 0.9, 0.999, 1e-8, 0.5, 1);

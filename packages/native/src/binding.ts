@@ -105,6 +105,25 @@ interface TokenOutputFunctions {
   ): void;
 }
 
+/** The divergence between two LM heads over one vocabulary, for A positions, without [A, V] logits in memory. */
+interface TokenDivergenceFunctions {
+  /**
+   * hidden [A, D], w [V, D] of the student, teacherHidden [A, E], teacherW [V, E]; each weight also as its packed handle, which is used when not null →
+   * divergence [A] (beta 0: KL(q ‖ p), 1: KL(p ‖ q), else beta KL(q ‖ m) + (1 - beta) KL(p ‖ m)), and what the backward pass needs: lse [A], teacherLse [A], studentKl [A].
+   */
+  tokenDivergence(
+    hidden: Float32Array, w: Float32Array, packed: PackedWeight | null, teacherHidden: Float32Array, teacherW: Float32Array, teacherPacked: PackedWeight | null,
+    a: number, v: number, d: number, e: number, beta: number, temperature: number, precision: Precision,
+    divergence: Float32Array, lse: Float32Array, teacherLse: Float32Array, studentKl: Float32Array,
+  ): void;
+  /** The gradients of Σ ddivergence·divergence by the student: dhidden [A, D] and dw [V, D] are overwritten. */
+  tokenDivergenceBackward(
+    hidden: Float32Array, w: Float32Array, packed: PackedWeight | null, teacherHidden: Float32Array, teacherW: Float32Array, teacherPacked: PackedWeight | null,
+    a: number, v: number, d: number, e: number, beta: number, temperature: number, precision: Precision,
+    lse: Float32Array, teacherLse: Float32Array, studentKl: Float32Array, ddivergence: Float32Array, dhidden: Float32Array, dw: Float32Array,
+  ): void;
+}
+
 /** The optimiser. */
 interface OptimiserFunctions {
   /**
@@ -117,7 +136,7 @@ interface OptimiserFunctions {
 }
 
 /** Every function of the Rust library. Lengths and overlaps are checked: wrong arguments throw, and nothing is written. */
-export interface NativeBinding extends MemoryFunctions, ProductFunctions, TokenOutputFunctions, OptimiserFunctions, KernelFunctions {
+export interface NativeBinding extends MemoryFunctions, ProductFunctions, TokenOutputFunctions, TokenDivergenceFunctions, OptimiserFunctions, KernelFunctions {
   features(): NativeFeatures;
 }
 

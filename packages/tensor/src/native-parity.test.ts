@@ -2,7 +2,7 @@ import { nativeStatus } from '@espalier/native';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   addInPlace, adamW, cachedAttention, cacheWrite, causalAttention, embedding, gelu, globalNorm, layerNorm, linear, memory, record, residualAdd, rmsNorm, rotary, sampleTokens, selectBackend,
-  setMatmulPrecision, swiglu, tensor, tensor2d, tokenOutputs, variable,
+  setMatmulPrecision, swiglu, tensor, tensor2d, tokenDivergence, tokenOutputs, variable,
 } from './index';
 import type { SampleRow, Tensor } from './index';
 import { testNumbers } from './testing';
@@ -101,6 +101,12 @@ const operations: Record<string, (pick: Chooser) => Case> = {
       },
     };
   },
+  tokenDivergence: (pick) => {
+    const [a, d, e, v] = [pick.int(1, 50), pick.int(1, 40), pick.int(1, 60), pick.int(2, 1300)];
+    const options = { beta: pick.of(0, 0.1, 0.5, 1), temperature: pick.of(1, 0.7, 1.4) };
+    const constant = (shape: number[], seed: number) => tensor(Float32Array.from(testNumbers(size(shape), seed)), shape);
+    return { shapes: [[a, d], [v, d]], run: ([hidden, weight]) => [tokenDivergence(hidden, weight, constant([a, e], 70), constant([v, e], 71), options)] };
+  },
 };
 
 const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
@@ -161,7 +167,7 @@ describe.skipIf(!status.available)('native against the portable kernels', () => 
     }
   });
 
-  it.each(['linear', 'tokenOutputs'])('%s in bf16: near fp32, and not equal to it', async (name) => {
+  it.each(['linear', 'tokenOutputs', 'tokenDivergence'])('%s in bf16: near fp32, and not equal to it', async (name) => {
     let different = 0;
     for (let seed = 0; seed < 12; seed++) {
       const { portable, native } = await both(() => {

@@ -12,6 +12,7 @@ pub mod gemm;
 pub mod linear;
 pub mod memory;
 pub mod pool;
+pub mod token_divergence;
 pub mod token_outputs;
 
 pub mod attention;

@@ -20,11 +20,11 @@ use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
 /// Positions of a block.
-const ROWS: usize = 2048;
+pub(crate) const ROWS: usize = 2048;
 /// Vocabulary entries of a block, a multiple of every kernel's panel.
-const COLUMNS: usize = 1024;
+pub(crate) const COLUMNS: usize = 1024;
 /// Rows that a task of the softmax handles.
-const GRAIN: usize = 4;
+pub(crate) const GRAIN: usize = 4;
 
 /// The LM head.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ pub struct Head<'a> {
 
 impl Head<'_> {
     /// Columns `start .. start + width` of `hidden · wᵀ + bias`.
-    fn logits(&self, hidden: Left, start: usize, width: usize, data: &mut [f32]) {
+    pub(crate) fn logits(&self, hidden: Left, start: usize, width: usize, data: &mut [f32]) {
         let b = match (self.packed, self.w) {
             (Some(packed), _) => Right::Packed(packed.column_range(start..start + width)),
             (None, Some(w)) => Right::Lanes(w.row_range(start..start + width)),
@@ -53,7 +53,7 @@ impl Head<'_> {
 
 /// Running softmax of a row: `max`, `Σ e`, `Σ e · (x - max)` and `Σ e²` with `e = eˣ⁻ᵐᵃˣ`, and the target's logit.
 #[derive(Clone, Copy)]
-struct Row {
+pub(crate) struct Row {
     max: f64,
     sum: f64,
     weighted: f64,
@@ -62,11 +62,11 @@ struct Row {
 }
 
 impl Row {
-    const EMPTY: Row =
+    pub(crate) const EMPTY: Row =
         Row { max: f64::NEG_INFINITY, sum: 0.0, weighted: 0.0, squares: 0.0, target: f64::NAN };
 
     /// Joins the sums of another block of logits, which are relative to `max`.
-    fn join(&mut self, max: f32, [sum, weighted, squares]: [f32; 3]) {
+    pub(crate) fn join(&mut self, max: f32, [sum, weighted, squares]: [f32; 3]) {
         let top = self.max.max(f64::from(max));
         let shifted = |max: f64, sum: f64, weighted: f64, squares: f64| {
             if sum == 0.0 {
@@ -80,14 +80,18 @@ impl Row {
         (self.max, self.sum, self.weighted, self.squares) =
             (top, old.0 + new.0, old.1 + new.1, old.2 + new.2);
     }
+
+    pub(crate) fn lse(&self) -> f64 {
+        self.max + self.sum.ln()
+    }
 }
 
 /// Lanes past the end of a row are padded with this: their exponential is 0 whatever the rest is.
-const PAD: f32 = f32::NEG_INFINITY;
+pub(crate) const PAD: f32 = f32::NEG_INFINITY;
 
 vectorised! {
     /// The largest of `x * scale`, and the three sums of `Row` relative to it.
-    fn reduce<V>(x: &[f32], scale: f32) -> (f32, [f32; 3]) {
+    pub(crate) fn reduce<V>(x: &[f32], scale: f32) -> (f32, [f32; 3]) {
         let factor = V::splat(scale);
         // SAFETY: whole vectors of x are loaded; the rest comes from a padded buffer.
         let at = |index: usize| unsafe {
@@ -306,8 +310,10 @@ pub fn backward(hidden: View, head: &Head, targets: &[i32], saved: &Saved, mut g
     }
 }
 
-/// The head from JavaScript's arguments.
-fn head<'a>(
+/// The head from JavaScript's arguments. `kernel` names the caller in messages.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn head<'a>(
+    kernel: &str,
     w: Option<&'a [f32]>,
     packed: Option<&'a PackedWeight>,
     bias: Option<&'a [f32]>,
@@ -317,18 +323,18 @@ fn head<'a>(
     precision: &str,
 ) -> Result<Head<'a>> {
     if !(temperature > 0.0 && temperature.is_finite()) {
-        return Err(fail(format!("tokenOutputs: temperature {temperature} is not a positive number")));
+        return Err(fail(format!("{kernel}: temperature {temperature} is not a positive number")));
     }
     let mut precision = Precision::parse(precision)?;
     if let Some(packed) = packed {
         let found = packed.get()?;
         if (found.n(), found.k()) != (v, d) {
             let (n, k) = (found.n(), found.k());
-            return Err(fail(format!("tokenOutputs: the packed weight is {n} x {k}, not {v} x {d}")));
+            return Err(fail(format!("{kernel}: the packed weight is {n} x {k}, not {v} x {d}")));
         }
         precision = packed.precision_of();
     } else if w.is_none() {
-        return Err(fail("tokenOutputs: neither w nor packed is given"));
+        return Err(fail(format!("{kernel}: neither w nor packed is given")));
     }
     Ok(Head {
         w: w.map(|w| View::row_major(w, v, d)),
@@ -390,7 +396,7 @@ pub fn token_outputs(
         let targets = check_targets(&targets, a, v)?;
         let w = read(&w, "w", product("tokenOutputs", &[v, d])?)?;
         let bias = read(&bias, "bias", v)?;
-        let head = head(w, packed, bias, v, d, temperature, &precision)?;
+        let head = head("tokenOutputs", w, packed, bias, v, d, temperature, &precision)?;
         let outputs = Outputs {
             logps: floats_mut(&mut logps, "tokenOutputs: logps", a)?,
             entropy: write(&mut entropy, "entropy", a)?,
@@ -437,7 +443,7 @@ pub fn token_outputs_backward(
         let weight = product("tokenOutputs", &[v, d])?;
         let w = floats(&w, "tokenOutputs: w", weight)?;
         let bias = read(&bias, "bias", v)?;
-        let head = head(Some(w), packed, bias, v, d, temperature, &precision)?;
+        let head = head("tokenOutputs", Some(w), packed, bias, v, d, temperature, &precision)?;
         if (dentropy.is_some() && entropy.is_none()) || (dsum_squares.is_some() && sum_squares.is_none()) {
             return Err(fail(
                 "tokenOutputsBackward: a gradient is given without the output that it belongs to",

@@ -10,6 +10,7 @@ import { normKernels } from './norms';
 import { optimiserKernels } from './optimiser';
 import { reductionKernels } from './reductions';
 import { samplingKernels } from './sampling';
+import { tokenDivergenceKernels } from './token-divergence';
 import { tokenOutputKernels } from './token-outputs';
 
 /** Every kernel in Rust: the fused ones, and the standard ones that replace the CPU backend's. */
@@ -25,5 +26,6 @@ export const nativeKernels: readonly NativeKernel[] = [
   ...optimiserKernels,
   ...reductionKernels,
   ...samplingKernels,
+  ...tokenDivergenceKernels,
   ...tokenOutputKernels,
 ];
