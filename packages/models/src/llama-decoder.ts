@@ -32,7 +32,8 @@ export class LlamaDecoder extends BaseDecoder {
     const { invFreq, scaling } = this.rope;
     const rows = tokens.length;
     return tidy(() => {
-      const embedded = embedding(this.parameter(this.embeddingName), tokens);
+      // transformers gives its embedding `padding_idx`: the token that pads (often the end of a turn) is not trained as an input
+      const embedded = embedding(this.parameter(this.embeddingName), tokens, this.config.padTokenId);
       const x = this.blocks(noise ? residualAdd(embedded, noise) : embedded, (residual, layer) => {
         const l = this.layers[layer];
         const heads = (h: Tensor, projection: Projection, n: number) => view(this.project(h, projection), [rows, n, headDim]);

@@ -1,22 +1,25 @@
 import { EspalierError } from '@espalier/spec';
 import { EspalierEmbedding, EspalierEmbeddingGrad, nativeBackend } from '@espalier/native';
 import type { EmbeddingAttrs, EmbeddingGradAttrs, EmbeddingGradInputs, EmbeddingInputs } from '@espalier/native';
-import { add, engine, gather, scatterND, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
+import { add, engine, gather, mul, scatterND, tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { backingArray, dims, fusedGradient, portableKernel, run, sameData } from './kernel';
+
+type PaddedAttrs = EmbeddingGradAttrs & { paddingIndex?: number };
 
 /**
  * Rows `ids` of a table.
  * @param weight `[V, D]`
+ * @param paddingIndex a row that is looked up and gets no gradient from it, as `torch.nn.Embedding`'s `padding_idx`
  * @returns `[ids.length, D]`
  * @throws EspalierError `bad_data` when an id is outside `0 .. V - 1`
  */
-export function embedding(weight: Tensor, ids: Int32Array): Tensor {
+export function embedding(weight: Tensor, ids: Int32Array, paddingIndex?: number): Tensor {
   const vocabSize = weight.shape[0];
   for (let i = 0; i < ids.length; i++) {
     if (ids[i] < 0 || ids[i] >= vocabSize) throw new EspalierError('bad_data', `index ${ids[i]} at place ${i} is outside a table of ${vocabSize} rows`);
   }
-  return run(EspalierEmbedding, { weight }, { ids, vocabSize } satisfies EmbeddingGradAttrs);
+  return run(EspalierEmbedding, { weight }, { ids, vocabSize, paddingIndex } satisfies PaddedAttrs);
 }
 
 portableKernel<EmbeddingInputs, EmbeddingAttrs>(EspalierEmbedding, ({ weight }, { ids }) => gather(weight, tensor1d(ids, 'int32')));
@@ -45,6 +48,12 @@ portableKernel<{ target: unknown; dy: unknown }, EmbeddingGradAttrs>(EspalierEmb
   return sameData(target);
 });
 
-fusedGradient<EmbeddingGradAttrs>(EspalierEmbedding, {}, ([dy], _saved, attrs) => ({
-  weight: Object.assign(() => run<Tensor>(EspalierEmbeddingGrad, { dy }, attrs), { into: (target: Tensor) => run<Tensor>(EspalierEmbeddingGradInto, { target, dy }, attrs) }),
+/** `dy [T, D]` without the rows of the padding index. */
+function withoutPadding(dy: Tensor, { ids, paddingIndex }: PaddedAttrs): Tensor {
+  if (paddingIndex === undefined || !ids.includes(paddingIndex)) return dy;
+  return mul(dy, tensor2d(Float32Array.from(ids, (id) => (id === paddingIndex ? 0 : 1)), [ids.length, 1]));
+}
+
+fusedGradient<PaddedAttrs>(EspalierEmbedding, {}, ([dy], _saved, attrs) => ({
+  weight: Object.assign(() => run<Tensor>(EspalierEmbeddingGrad, { dy: withoutPadding(dy, attrs) }, attrs), { into: (target: Tensor) => run<Tensor>(EspalierEmbeddingGradInto, { target, dy: withoutPadding(dy, attrs) }, attrs) }),
 }));
