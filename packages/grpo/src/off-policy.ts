@@ -32,9 +32,9 @@ export function correctionOptions(config: OffPolicyConfig): ImportanceCorrection
 
 /** The factor of each action, with TRL's metrics of it (after the bounds) and what the bounds did. */
 export function correct(oldLogps: Float32Array, samplerLogps: Float32Array, rows: Rows, config: OffPolicyConfig): { column: Float32Array; metrics: Metrics } {
-  const { ratio, clippedShare, effectiveSampleSize } = importanceCorrection({ oldLogps, samplerLogps, rows }, correctionOptions(config));
+  const { ratio, weights, clippedShare, effectiveSampleSize } = importanceCorrection({ oldLogps, samplerLogps, rows }, correctionOptions(config));
   let [low, high, sum] = [Infinity, -Infinity, 0];
-  for (const w of ratio) {
+  for (const w of weights) {
     low = Math.min(low, w);
     high = Math.max(high, w);
     sum += w;
@@ -43,7 +43,7 @@ export function correct(oldLogps: Float32Array, samplerLogps: Float32Array, rows
   return {
     column: Float32Array.from(ratio),
     metrics: {
-      ...(ratio.length > 0 ? { [`${name}/min`]: low, [`${name}/mean`]: sum / ratio.length, [`${name}/max`]: high } : {}),
+      ...(weights.length > 0 ? { [`${name}/min`]: low, [`${name}/mean`]: sum / weights.length, [`${name}/max`]: high } : {}),
       'sampling/clipped_ratio': clippedShare,
       'sampling/effective_sample_size': effectiveSampleSize,
     },

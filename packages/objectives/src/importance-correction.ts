@@ -28,6 +28,8 @@ export interface ImportanceCorrection {
   ratio: Float64Array;
   /** w before the bounds, one a token, or one a sequence with the modes that take sequences as a whole. */
   raw: Float64Array;
+  /** The same after the bounds: `ratio`, with one number a sequence where the mode takes it as a whole. */
+  weights: Float64Array;
   /** Share of `raw` that lay outside the bounds. */
   clippedShare: number;
   /** (Σ w)² / (n Σ w²) of `ratio` over tokens or sequences as the mode has it: 1 when all weigh the same, 0 when nothing is left. */
@@ -79,11 +81,13 @@ export function importanceCorrection(inputs: { oldLogps: ArrayLike<number>; samp
   const bounded = weights.map((w) => (!outside(w) ? w : mode.endsWith('mask') ? 0 : Math.min(Math.max(w, clipMin ?? 0), clipMax ?? Infinity)));
   const pick = (values: Float64Array) => (perSequence ? Float64Array.from(filled, (r) => values[r]) : values);
   const raw = pick(weights);
+  const kept = pick(bounded);
   return {
     ratio: perSequence ? spreadRows(bounded, rows).values : bounded,
     raw,
+    weights: kept,
     clippedShare: raw.length === 0 ? 0 : raw.filter(outside).length / raw.length,
-    effectiveSampleSize: effectiveSampleSize(pick(bounded)),
+    effectiveSampleSize: effectiveSampleSize(kept),
   };
 }
 
