@@ -1,8 +1,16 @@
+export * from './average-weights';
+export * from './calibration';
 export * from './config';
+export * from './ensemble';
+export * from './evaluate-pairs';
 export * from './loss';
+export { rewardMoments, RewardScale, type Moments, type Normalization } from './normalization';
 export { prmObjective, rewardObjective } from './objective';
 export * from './pairs';
 export * from './prm-trainer';
+export * from './process-reward-model';
+export { rewardModel, type RewardModel, type RewardModelOptions } from './reward-model';
 export * from './reward-trainer';
+export { scoresAt, type ScoredSequence } from './scoring';
 export * from './steps';
 export { scoredPosition, type RowTokenizer } from './tokenizing';

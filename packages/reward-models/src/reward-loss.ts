@@ -1,4 +1,4 @@
-import { add, constant, div, gradients, logsigmoid, mul, neg, square, sub, sum, variable, type Vector } from '@espalier/objectives';
+import { add, div, gradients, logsigmoid, mul, neg, square, sub, sum, variable, type Vector } from '@espalier/objectives';
 import { EspalierError, type MetricSums } from '@espalier/spec';
 
 /** Options of {@link rewardLoss}, by TRL's names and with its defaults. */
@@ -114,5 +114,3 @@ export const averaged = (metrics: MetricSums): Record<string, number> => Object.
 /** A score as a probability: 1 / (1 + e^{−x}), without overflow. */
 export const sigmoidOf = (x: number): number => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 
-/** A constant vector of plain numbers. */
-export const numbers = (values: ArrayLike<number>): Vector => constant(Float64Array.from(values));
