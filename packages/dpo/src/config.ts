@@ -1,4 +1,4 @@
-import { parseArguments, trainingArguments } from '@espalier/trainer';
+import { onlineArguments, parseArguments, roundGeometry, trainingArguments } from '@espalier/trainer';
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import { cpoLossTypes, resolveCPOOptions } from './cpo-loss';
@@ -127,6 +127,85 @@ export type ORPOConfigInput = z.input<typeof orpoConfig>;
 /** @throws EspalierError `bad_config` that names every wrong field */
 export function parseORPOConfig(input: ORPOConfigInput = {}): ORPOConfig {
   return parseArguments(orpoConfig, input, 'ORPO');
+}
+
+/** What online preference learning adds to generation: TRL's `OnlineDPOConfig` in camelCase, with its defaults; the reference's moves are ours. */
+export const onlineDpoFields = {
+  /** Prompts a micro-batch: twice as many completions. */
+  perDeviceTrainBatchSize: count.default(8),
+  /** Completions a prompt: a pair. */
+  numGenerations: z.literal(2, 'a pair is two completions').default(2),
+  maxNewTokens: count.default(64),
+  /** The same by the name that other on-policy trainers have for it. */
+  maxCompletionLength: optional(count),
+  /** Tokens that a prompt and a completion may have together; what is too much is cut from the prompt's left. */
+  maxLength: count.default(512),
+  temperature: z.number().positive('a sampled policy needs a temperature above 0').default(0.9),
+  /** Taken off the reward of a completion that did not end by itself. */
+  missingEosPenalty: optional(z.number().positive('must be positive: it is subtracted')),
+  /** A list: one an epoch, the last for all that follow. */
+  beta: z.union([z.number().positive(), z.array(z.number().positive()).nonempty()]).default(0.1),
+  lossType: z.enum(['sigmoid', 'ipo']).default('sigmoid'),
+  disableDropout,
+  /** Move the reference towards the policy now and then: iterative DPO, where every iteration is held to the one before. */
+  syncRefModel: z.boolean().default(false),
+  refModelMixupAlpha: z.number().min(0).max(1).default(1),
+  refModelSyncSteps: count.default(512),
+} as const;
+export const onlineDpoConfig = onlineArguments.extend({ ...onlineDpoFields, learningRate: learningRate(5e-7) });
+export type OnlineDPOConfig = z.output<typeof onlineDpoConfig> & { maxCompletionLength: number };
+export type OnlineDPOConfigInput = z.input<typeof onlineDpoConfig>;
+
+/**
+ * Validates a configuration.
+ * @throws EspalierError `bad_config` that names every wrong field
+ */
+export function parseOnlineDPOConfig(input: OnlineDPOConfigInput = {}): OnlineDPOConfig {
+  const config = parseArguments(onlineDpoConfig, input, 'online DPO');
+  const complete = { ...config, maxCompletionLength: config.maxCompletionLength ?? config.maxNewTokens };
+  if (complete.maxCompletionLength >= complete.maxLength) {
+    throw new EspalierError('bad_config', `\`max_new_tokens\` ${complete.maxCompletionLength} leaves no room for a prompt in \`max_length\` ${complete.maxLength}`, { fix: 'a larger `max_length`' });
+  }
+  roundGeometry(completionsOf(complete), 1);
+  return complete;
+}
+
+/** Self-play (SPIN, 2401.01335): the fields of online DPO that it has, and its iterations. */
+export const spinFields = {
+  perDeviceTrainBatchSize: count.default(8),
+  numGenerations: z.literal(1, 'each demonstration meets one completion of the policy').default(1),
+  maxNewTokens: count.default(256),
+  maxCompletionLength: optional(count),
+  maxLength: count.default(1024),
+  /** λ of the paper. */
+  beta: z.number().positive().default(0.1),
+  lossType: z.enum(['sigmoid', 'hinge']).default('sigmoid'),
+  /** Optimiser steps on the completions of one iterate; then the policy becomes its own opponent and reference. */
+  iterationSteps: count.default(100),
+  /** Passes over the pairs of an iteration. */
+  numIterations: count.default(1),
+  disableDropout,
+} as const;
+export const spinConfig = onlineArguments.omit({ generationBatchSize: true, stepsPerGeneration: true, dynamicSampling: true, maxResamples: true }).extend({ ...spinFields, learningRate: learningRate(5e-7) });
+export type SPINConfig = z.output<typeof spinConfig> & { maxCompletionLength: number };
+export type SPINConfigInput = z.input<typeof spinConfig>;
+
+/** @throws EspalierError `bad_config` that names every wrong field */
+export function parseSPINConfig(input: SPINConfigInput = {}): SPINConfig {
+  const config = parseArguments(spinConfig, input, 'SPIN');
+  const complete = { ...config, maxCompletionLength: config.maxCompletionLength ?? config.maxNewTokens };
+  if (complete.maxCompletionLength >= complete.maxLength) {
+    throw new EspalierError('bad_config', `\`max_new_tokens\` ${complete.maxCompletionLength} leaves no room for a prompt in \`max_length\` ${complete.maxLength}`, { fix: 'a larger `max_length`' });
+  }
+  if (complete.iterationSteps % complete.numIterations !== 0) {
+    throw new EspalierError('bad_config', `\`iteration_steps\` ${complete.iterationSteps} is not divisible by \`num_iterations\` ${complete.numIterations}`, { fix: 'whole passes over the pairs of an iteration' });
+  }
+  return complete;
+}
+
+/** Batch sizes in completions, as the online loop counts them. */
+export function completionsOf<Config extends { perDeviceTrainBatchSize: number }>(config: Config): Config {
+  return { ...config, perDeviceTrainBatchSize: 2 * config.perDeviceTrainBatchSize };
 }
 
 function checkReference({ syncRefModel, precomputeRefLogProbs }: Pick<DPOConfig, 'syncRefModel' | 'precomputeRefLogProbs'>): void {

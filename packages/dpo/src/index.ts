@@ -1,9 +1,13 @@
 export * from './config';
 export * from './cpo-trainer';
 export * from './dpo-trainer';
+export * from './judge-reward';
 export * from './kto-trainer';
 export * from './loss';
 export * from './objective';
+export { onlineDpo, onlinePairObjective } from './online-dpo';
+export { OnlineDPOTrainer, type OnlineDPOTrainerOptions } from './online-dpo-trainer';
 export * from './orpo-trainer';
 export * from './pack';
 export * from './rows';
+export * from './spin-trainer';

@@ -121,6 +121,12 @@ function tokenizeCompletions(prompt: Content, completions: readonly Content[], t
   return { prompt: alone.slice(0, length), completions: together.map((tokens) => tokens.slice(length)) };
 }
 
+/** Tokens of a prompt and of the completion that follows it, as rows of preferences have them. */
+export function tokenizeCompletion(prompt: Content, completion: Content, tokenizer: RowTokenizer, row: Row = {}): { prompt: Int32Array; completion: Int32Array } {
+  const tokens = tokenizeCompletions(prompt, [completion], tokenizer, { conversational: typeof prompt !== 'string', row });
+  return { prompt: tokens.prompt, completion: tokens.completions[0] };
+}
+
 function templateOptions(row: Row): ChatTemplateOptions {
   const tools = typeof row.tools === 'string' ? (JSON.parse(row.tools) as ChatTemplateOptions['tools']) : (row.tools as ChatTemplateOptions['tools']);
   const variables = row.chat_template_kwargs as ChatTemplateOptions['variables'];
