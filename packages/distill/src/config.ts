@@ -26,7 +26,7 @@ export const distillFields = {
   maxNewTokens: count.default(128),
   /** Rows that are not on-policy are trained on with a completion of the teacher's in place of their own. */
   seqKd: z.boolean().default(false),
-  /** Tokens of a row, prompt included; longer ones are cut at their end. `null`: no limit but the models' positions. */
+  /** Tokens of a row, prompt included; of longer ones the last are kept. `null`: no limit but the models' positions. */
   maxLength: z.int().min(2).nullable().default(1024),
 
   // Ours

@@ -17,8 +17,10 @@ export interface DistillRow {
 }
 
 export interface PrepareRowOptions {
-  /** Tokens of prompt and completion. */
+  /** Tokens of prompt and completion; of a longer row the last ones are kept. */
   maxLength: number;
+  /** Tokens that both models can take: a prompt must leave room for a generated completion. */
+  positions: number;
   /** Tokens that a generated completion may have; null: none is generated. */
   maxNewTokens: number | null;
   /** Every row must bring its completion. */
@@ -30,13 +32,13 @@ const placeOf = ({ file, line }: RowOrigin) => (file === undefined ? 'row' : lin
 
 /**
  * Tokens of a row in one of TRL's formats: prompt and completion, messages (the last of which, the assistant's, is the completion), or a prompt alone.
- * A completion in plain text gets the end-of-sequence token; it begins where the tokens of the prompt alone and of both part. A row of which
- * `maxLength` leaves no completion is null.
+ * A completion in plain text gets the end-of-sequence token; it begins where the tokens of the prompt alone and of both part. Of a row that is too long the
+ * beginning of the prompt is cut off, as in TRL. A row whose completion has no tokens, where one is needed, is null.
  *
  * @throws EspalierError `bad_data` that names file, line and field
  */
 export function prepareRow(row: Row, tokenizer: RowTokenizer, options: PrepareRowOptions): DistillRow | null {
-  const { maxLength, maxNewTokens, completionNeeded, origin = {} } = options;
+  const { maxLength, positions, maxNewTokens, completionNeeded, origin = {} } = options;
   const where = placeOf(origin);
   const turns = row.prompt === undefined && Array.isArray(row.messages) ? (row.messages as readonly Message[]) : null;
   if (turns) checkRow(row, ['language_modeling'], origin);
@@ -47,24 +49,28 @@ export function prepareRow(row: Row, tokenizer: RowTokenizer, options: PrepareRo
   if (completionNeeded && completion === null) {
     throw new EspalierError('bad_data', `${where}: there is no \`${turns ? 'messages` that ends with the assistant\'s' : 'completion'}\`, and rows that are not on-policy are trained on with their own`, { fix: 'add it, or set `lmbda` to 1, or `seq_kd`' });
   }
-  const promptTokens = encodePrompt(tokenizer, prompt, where);
-  if (maxNewTokens !== null && promptTokens.length + maxNewTokens > maxLength) {
-    throw new EspalierError('bad_data', `${where}: \`prompt\` has ${promptTokens.length} tokens, and with ${maxNewTokens} new ones it is longer than ${maxLength}`, { fix: 'a shorter prompt, a smaller `max_new_tokens`, or a larger `max_length` where the model has the positions' });
-  }
-  const example = completion === null ? null : encodeExample(prompt, promptTokens, completion, tokenizer, maxLength);
+  const whole = encodePrompt(tokenizer, prompt, where);
+  const example = completion === null ? null : encodeExample(prompt, whole, completion, tokenizer);
   if (completion !== null && example === null && completionNeeded) return null;
-  return { prompt, promptTokens, example };
+  const cut = Math.max(0, (example?.tokens.length ?? whole.length) - maxLength);
+  if (example && example.start - cut < 1) {
+    throw new EspalierError('bad_data', `${where}: cut to ${maxLength} tokens, the row has a completion and no prompt`, { fix: 'a larger `max_length` where the models have the positions, or a shorter completion' });
+  }
+  const promptTokens = cut === 0 ? whole : example ? example.tokens.slice(cut, example.start) : whole.slice(cut);
+  if (maxNewTokens !== null && promptTokens.length + maxNewTokens > positions) {
+    throw new EspalierError('bad_data', `${where}: \`prompt\` has ${promptTokens.length} tokens, and with ${maxNewTokens} new ones it is longer than the ${positions} positions of the models`, { fix: 'a shorter prompt, or a smaller `max_new_tokens`' });
+  }
+  return { prompt, promptTokens, example: example && { tokens: example.tokens.slice(cut), start: example.start - cut } };
 }
 
-function encodeExample(prompt: PromptText, promptTokens: Int32Array, completion: string | readonly Message[], tokenizer: RowTokenizer, maxLength: number): DistillRow['example'] {
-  const whole =
+function encodeExample(prompt: PromptText, promptTokens: Int32Array, completion: string | readonly Message[], tokenizer: RowTokenizer): DistillRow['example'] {
+  const tokens =
     typeof prompt === 'string'
       ? withEos(tokenizer.encode(`${prompt}${completion as string}`), tokenizer)
       : tokenizer.encode(tokenizer.applyChatTemplate([...prompt, ...(completion as readonly Message[])]), { addSpecialTokens: false });
   let start = 0;
-  while (start < Math.min(promptTokens.length, whole.length) && promptTokens[start] === whole[start]) start++;
+  while (start < Math.min(promptTokens.length, tokens.length) && promptTokens[start] === tokens[start]) start++;
   start = Math.max(start, 1); // nothing precedes the first token
-  const tokens = whole.slice(0, maxLength);
   return tokens.length > start ? { tokens, start } : null;
 }
 

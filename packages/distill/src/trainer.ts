@@ -43,7 +43,7 @@ class DistillRun extends OfflineTrainer<DistillRow> {
         return prepareRow(
           row,
           { encode: (text, how) => tokenizer.encode(text, how), applyChatTemplate: (messages, how) => tokenizer.applyChatTemplate(messages, how), eosTokenId: tokenizer.eosTokenId ?? engine.info.eosTokenIds[0] ?? null },
-          { maxLength: Math.min(args.maxLength ?? positions, positions), maxNewTokens: generates ? maxNewTokens : null, completionNeeded: lmbda < 1 && !seqKd, origin },
+          { maxLength: Math.min(args.maxLength ?? positions, positions), positions, maxNewTokens: generates ? maxNewTokens : null, completionNeeded: lmbda < 1 && !seqKd, origin },
         );
       },
       collate: (rows) => packSequences(rows.flatMap(({ example }) => (example ? [example] : []))),
