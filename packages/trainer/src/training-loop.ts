@@ -351,7 +351,7 @@ class TrainingLoop {
         entry.weight += weight;
       }
     }
-    return { loss, sums, learners: parts.length > 0 && learners.size === 0 ? [policy] : [...learners] };
+    return { loss, sums, learners: [...learners] }; // none when nothing was trained on (all completions masked): the weights stay as they are
   }
 
   private async optimise({ name, learner, learningRateScale = 1 }: OwnedLearner, scheduled: number): Promise<Metrics> {
