@@ -1,4 +1,4 @@
-import { parseArguments, trainingArguments } from '@espalier/trainer';
+import { generationFields, parseArguments, trainingArguments } from '@espalier/trainer';
 import { z } from 'zod';
 
 const count = z.int().positive();
@@ -53,22 +53,30 @@ export function parseDistillConfig(input: DistillConfigInput = {}): DistillConfi
   return parseArguments(distillConfig, input, 'distillation');
 }
 
-/** TRL's `DistillationConfig` in camelCase, with its defaults: fully on-policy, reverse KL, one temperature for sampling and divergence. */
+const { topP, topK, minP, repetitionPenalty } = generationFields;
+
+/**
+ * TRL's `DistillationConfig` in camelCase, with its defaults: fully on-policy, reverse KL, one temperature for sampling and divergence. What filters the
+ * sampler's distribution (`topP`, `topK`, `minP`, `repetitionPenalty`) shapes the completions alone: the divergence is between the whole distributions.
+ */
 export const distillationConfig = trainingArguments.extend({
   ...shared,
   beta: share.default(1),
   temperature: z.number().positive('a sampled completion needs a temperature above 0').default(1),
   maxCompletionLength: count.default(512),
+  topP,
+  topK,
+  minP,
+  repetitionPenalty,
   learningRate: z.number().min(0).default(1e-6),
 });
 export type DistillationConfig = z.output<typeof distillationConfig>;
 export type DistillationConfigInput = z.input<typeof distillationConfig>;
 
 /**
- * Validates a configuration of on-policy distillation, and says it in the fields of {@link distillConfig}.
+ * Validates a configuration of on-policy distillation.
  * @throws EspalierError `bad_config` that names every wrong field
  */
-export function parseDistillationConfig(input: DistillationConfigInput = {}): DistillConfig {
-  const { maxCompletionLength, ...rest } = parseArguments(distillationConfig, input, 'distillation');
-  return parseDistillConfig({ ...rest, maxNewTokens: maxCompletionLength, lmbda: 1, maxLength: null, divergenceTemperature: rest.temperature });
+export function parseDistillationConfig(input: DistillationConfigInput = {}): DistillationConfig {
+  return parseArguments(distillationConfig, input, 'distillation');
 }

@@ -1,9 +1,12 @@
 import { Random } from '@espalier/data';
 import { promptText } from '@espalier/engine/local';
-import { EspalierError, type Completion } from '@espalier/spec';
+import { EspalierError, type Completion, type SamplingOptions } from '@espalier/spec';
 import { deriveSeed, type GenerateBatch, type Policy } from '@espalier/trainer';
 import type { DistillConfig } from './config';
 import { packSequences, type DistillRow } from './rows';
+
+/** What narrows the distribution that completions are drawn from. */
+export type SamplingFilters = Pick<SamplingOptions, 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>;
 
 /** Who says what a row is trained on with. */
 type Source = 'student' | 'teacher' | 'row';
@@ -16,9 +19,9 @@ const evaluationRound = 0xe7a1;
  * row, where TRL draws for a whole micro-batch: so a step is the same however it is divided. In an evaluation rows keep their own, as in TRL, and the student
  * speaks where they have none.
  */
-export function generateCompletions(policy: Policy, config: Pick<DistillConfig, 'lmbda' | 'seqKd' | 'temperature' | 'maxNewTokens' | 'seed'>): GenerateBatch<DistillRow> {
+export function generateCompletions(policy: Policy, config: Pick<DistillConfig, 'lmbda' | 'seqKd' | 'temperature' | 'maxNewTokens' | 'seed'> & { filters?: SamplingFilters }): GenerateBatch<DistillRow> {
   const { engine } = policy;
-  const { lmbda, seqKd, temperature, maxNewTokens, seed } = config;
+  const { lmbda, seqKd, temperature, maxNewTokens, filters, seed } = config;
 
   function sourceOf(row: DistillRow, round: number | null, position: number): Source {
     if (round === null) return row.example ? 'row' : 'student';
@@ -31,7 +34,7 @@ export function generateCompletions(policy: Policy, config: Pick<DistillConfig, 
     if (sources.every((source) => source === 'row')) return null;
     const completions = new Array<Completion | undefined>(rows.length);
     for (const source of ['student', 'teacher'] as const) {
-      const requests = rows.flatMap(({ promptTokens }, i) => (sources[i] === source ? [{ id: String(i), prompt: promptTokens, seed: deriveSeed(seed, round ?? evaluationRound, position + i), sampling: { maxNewTokens, temperature } }] : []));
+      const requests = rows.flatMap(({ promptTokens }, i) => (sources[i] === source ? [{ id: String(i), prompt: promptTokens, seed: deriveSeed(seed, round ?? evaluationRound, position + i), sampling: { ...filters, maxNewTokens, temperature } }] : []));
       if (requests.length === 0) continue;
       for await (const completion of engine.generate(requests, { signal, teacher: source === 'teacher' })) completions[Number(completion.requestId)] = completion;
     }

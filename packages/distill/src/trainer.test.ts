@@ -133,7 +133,7 @@ describe('DistillTrainer on small models', () => {
     const prompts = held.map((prompt) => ({ prompt }));
     const run = new DistillationTrainer({
       model: join(dir, 'student'), trainDataset: prompts, evalDataset: prompts, inline: true,
-      args: { teacherModelNameOrPath: join(dir, 'teacher'), outputDir: join(dir, 'distillation'), maxCompletionLength: 8, maxSteps: 30, learningRate: 1e-2, saveStrategy: 'no' },
+      args: { teacherModelNameOrPath: join(dir, 'teacher'), outputDir: join(dir, 'distillation'), maxCompletionLength: 8, topP: 0.9, maxSteps: 30, learningRate: 1e-2, saveStrategy: 'no' },
     });
     const [before, again] = [await run.evaluate(), await run.evaluate()];
     expect(again).toEqual(before);

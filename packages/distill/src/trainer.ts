@@ -1,7 +1,7 @@
 import { EspalierError } from '@espalier/spec';
 import { OfflineTrainer, type OfflineTrainerOptions, type Policy } from '@espalier/trainer';
 import { parseDistillationConfig, parseDistillConfig, type DistillationConfigInput, type DistillConfig, type DistillConfigInput } from './config';
-import { generateCompletions } from './generate';
+import { generateCompletions, type SamplingFilters } from './generate';
 import { distillObjective } from './objective';
 import { packSequences, prepareRow, type DistillRow } from './rows';
 
@@ -24,7 +24,7 @@ function positionsOf({ engine }: Policy): number {
 }
 
 class DistillRun extends OfflineTrainer<DistillRow> {
-  constructor(name: string, options: OfflineTrainerOptions & { teacherModel?: string }, args: DistillConfig) {
+  constructor(name: string, options: OfflineTrainerOptions & { teacherModel?: string }, args: DistillConfig, filters?: SamplingFilters) {
     const { lmbda, seqKd, beta, divergenceTemperature, maxNewTokens } = args;
     const teacher = options.teacherModel ?? args.teacherModelNameOrPath;
     if (typeof options.model === 'string' && teacher === undefined) throw new EspalierError('bad_config', 'there is no `teacherModel` to distil from', { fix: 'a folder, a file or a hub id; in the configuration: `teacher_model_name_or_path`' });
@@ -47,8 +47,8 @@ class DistillRun extends OfflineTrainer<DistillRow> {
         );
       },
       collate: (rows) => packSequences(rows.flatMap(({ example }) => (example ? [example] : []))),
-      generate: (policy) => generateCompletions(policy, args),
-      config: ({ engine }) => ({ teacher: { parameters: engine.info.teacher?.parameterCount ?? null } }),
+      generate: (policy) => generateCompletions(policy, { ...args, filters }),
+      config: ({ engine }) => ({ teacher: { parameters: engine.info.teacher?.parameterCount ?? null }, ...(filters && { sampling: { ...filters } }) }),
     });
   }
 }
@@ -90,6 +90,8 @@ export interface DistillationTrainerOptions extends Omit<DistillTrainerOptions, 
  */
 export class DistillationTrainer extends DistillRun {
   constructor(options: DistillationTrainerOptions) {
-    super('distillation', options, parseDistillationConfig(options.args));
+    const { maxCompletionLength, topP, topK, minP, repetitionPenalty, ...shared } = parseDistillationConfig(options.args);
+    const args = parseDistillConfig({ ...shared, maxNewTokens: maxCompletionLength, lmbda: 1, maxLength: null, divergenceTemperature: shared.temperature });
+    super('distillation', options, args, { topP, topK, minP, repetitionPenalty });
   }
 }
