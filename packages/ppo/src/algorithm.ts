@@ -106,6 +106,8 @@ export function ppo(config: PPOConfigInput = {}, options: PPOOptions = {}): PPOA
       ...(parsed.emaDecay === undefined ? {} : { ema: { decay: parsed.emaDecay } }),
     },
     async openLearners({ policy: opened, model, modelArgs, seed, inline, signal }) {
+      const field = parsed.freezeLayers !== undefined ? 'freeze_layers' : parsed.emaDecay !== undefined ? 'ema_decay' : null;
+      if (field && typeof model !== 'string') throw new EspalierError('bad_config', `\`${field}\` decides how the policy is opened, and the policy is an open engine`, { fix: 'open it with `freeze` or `ema`, and leave the field out' });
       if (sharedTrunk) {
         if (!opened.learner.capabilities.outputs.includes('values')) throw new EspalierError('bad_config', '`shared_trunk` needs a policy with a scalar head, and the engine given has none', { fix: 'open it with `scalarHead: true`, or give a model to open' });
         return { learners: [], close: async () => undefined };

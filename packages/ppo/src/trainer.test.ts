@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openEngine } from '@espalier/engine';
@@ -100,6 +100,14 @@ describe('PPOTrainer on a small model', () => {
     expect(updates.every((n) => n >= 1 && n < 6)).toBe(true);
   });
 
+  it('names file, line and field of a wrong row', async () => {
+    const file = join(dir, 'rows.jsonl');
+    await writeFile(file, '{"prompt": "1+1="}\n{"prompt": 2}\n');
+    const run = trainer('bad-row', { saveStrategy: 'no' }, { trainDataset: file });
+    await expect(run.train()).rejects.toMatchObject({ code: 'bad_data', message: expect.stringMatching(/rows\.jsonl:2: `prompt`/) as string });
+    await run.close();
+  });
+
   it('refuses what does not fit together', async () => {
     expect(() => trainer('bad', { numMiniBatches: 3 })).toThrow('a batch of 8 completions is not divisible by `num_mini_batches` 3 (2 or 4 would do)');
     expect(() => trainer('bad', { stepsPerGeneration: 2 })).toThrow(/leave `steps_per_generation`/);
@@ -112,6 +120,7 @@ describe('PPOTrainer on a small model', () => {
     const engine = await openEngine({ model: join(dir, 'model'), inline: true });
     await expect(trainer('bad', { klCoef: 0 }, { model: engine }).train()).rejects.toThrow(/there is no critic/);
     await expect(trainer('bad', { klCoef: 0, sharedTrunk: true }, { model: engine }).train()).rejects.toThrow(/needs a policy with a scalar head/);
+    await expect(trainer('bad', { klCoef: 0, sharedTrunk: true, emaDecay: 0.9 }, { model: engine }).train()).rejects.toThrow(/`ema_decay` decides how the policy is opened/);
     await engine.close();
   });
 });
