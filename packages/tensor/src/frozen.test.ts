@@ -1,7 +1,7 @@
 import { expect, it, describe, beforeAll } from 'vitest';
 import { selectBackend } from './backend';
 import { availableBackends } from './testing';
-import { dispose, linear, memory, ones, record, tensor2d, tokenOutputs, variable } from './index';
+import { dispose, linear, memory, mul, ones, record, tensor2d, tokenOutputs, variable } from './index';
 
 describe.each(await availableBackends('cpu', 'native'))('frozen weights on %s', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
@@ -21,6 +21,22 @@ describe.each(await availableBackends('cpu', 'native'))('frozen weights on %s', 
     dispose([x, dy, projection, head, ...made]);
     return seen;
   }
+
+  it('keep no input for the backward pass', () => {
+    const x = tensor2d(new Float32Array(64 * 32).fill(0.5), [64, 32]);
+    const bytesKept = (trains: boolean) => {
+      const made = tensor2d(new Float32Array(32).fill(0.1), [1, 32]);
+      const [scale, weight] = [variable(x, true), variable(made, trains)];
+      const before = memory().numBytes;
+      const tape = record(() => [linear(mul(scale, 2), weight)]);
+      const kept = memory().numBytes - before;
+      tape.dispose();
+      dispose([scale, weight, made]);
+      return kept;
+    };
+    expect(bytesKept(true) - bytesKept(false)).toBe(64 * 32 * 4);
+    x.dispose();
+  });
 
   it('get no gradient, and those that are trained the same as ever', () => {
     const before = memory().numTensors;

@@ -1,6 +1,6 @@
 import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradW, EspalierLinearGradX } from '@espalier/native';
 import type { LinearGradBiasInputs, LinearGradWInputs, LinearGradXInputs, LinearInputs } from '@espalier/native';
-import { add, matMul, sum } from '@tensorflow/tfjs-core';
+import { Variable, add, matMul, sum } from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import { check, fusedGradient, portableKernel, run } from './kernel';
 
@@ -13,8 +13,16 @@ import { check, fusedGradient, portableKernel, run } from './kernel';
  */
 export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
   check(x.rank === 2 && w.rank === 2 && x.shape[1] === w.shape[1], 'linear', () => `x [${x.shape}] and w [${w.shape}] do not share their last dimension`);
-  return run(EspalierLinear, { x, w, bias });
+  return run(isFrozen(w) && (!bias || isFrozen(bias)) ? EspalierFrozenLinear : EspalierLinear, { x, w, bias });
 }
+
+const isFrozen = (parameter: Tensor) => parameter instanceof Variable && !parameter.trainable;
+
+/** The same where nothing of the layer is trained: its input need not be kept for the backward pass. */
+const EspalierFrozenLinear = 'EspalierFrozenLinear';
+
+portableKernel<LinearInputs>(EspalierFrozenLinear, (inputs) => run(EspalierLinear, inputs));
+fusedGradient(EspalierFrozenLinear, { inputsToSave: ['w'] }, ([dy], [w]) => ({ x: () => run(EspalierLinearGradX, { dy, w }) }));
 
 portableKernel<LinearInputs>(EspalierLinear, ({ x, w, bias }) => {
   const y = matMul(x as Tensor2D, w as Tensor2D, false, true);
