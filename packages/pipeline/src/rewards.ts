@@ -1,3 +1,4 @@
+import { rewardModel, type RewardModelOptions } from '@espalier/reward-models';
 import { rewardByName, rewardNames } from '@espalier/rewards';
 import { EspalierError, isEspalierError, type RewardFunction } from '@espalier/spec';
 import type { WeightedReward } from '@espalier/trainer';
@@ -83,7 +84,8 @@ async function resolveReward(input: RewardInput, registry: Registry | undefined)
 
 function builtInReward(input: RewardInput, registry: Registry | undefined): WeightedReward {
   const { name, weight, options } = readReward(input) as NamedReward;
-  const known = [...rewardNames, ...(registry?.list() ?? []).filter((part) => part.kind === 'rewards').map((part) => part.name)];
+  if (name === modelReward) return { reward: servedModel(options), weight };
+  const known = [...rewardNames, modelReward, ...(registry?.list() ?? []).filter((part) => part.kind === 'rewards').map((part) => part.name)];
   if (!known.includes(name)) {
     const close = nearest(name, known);
     throw new EspalierError('not_found', `there is no reward function "${name}"`, { fix: close ? `did you mean ${close}? There are ${known.join(', ')}` : `there are ${known.join(', ')}` });
@@ -94,6 +96,22 @@ function builtInReward(input: RewardInput, registry: Registry | undefined): Weig
     if (isEspalierError(error)) throw error;
     throw new EspalierError('bad_config', `reward "${name}": ${(error as Error).message}`, { cause: error });
   }
+}
+
+const modelReward = 'reward_model';
+
+/** `reward_model:path=runs/reward/model,normalization=running,clip=5`: a trained reward model, opened when it is first asked. */
+function servedModel(options: Readonly<Record<string, unknown>>): RewardFunction {
+  const { path, normalization, clip, maxLength, max_length: length = maxLength, ...rest } = options;
+  const [stray] = Object.keys(rest);
+  if (stray !== undefined) throw new EspalierError('bad_config', `reward "${modelReward}": unknown option \`${stray}\``, { fix: 'it takes path, normalization, clip and max_length' });
+  if (typeof path !== 'string' || path === '') throw new EspalierError('bad_config', `reward "${modelReward}": \`path\` is missing`, { fix: `the folder of a reward model, such as ${modelReward}:path=runs/reward/model` });
+  return rewardModel({
+    model: path,
+    ...(normalization === undefined ? {} : { normalization: normalization as RewardModelOptions['normalization'] }),
+    ...(clip === undefined ? {} : { clip: Number(clip) }),
+    ...(length === undefined ? {} : { maxLength: Number(length) }),
+  });
 }
 
 /** What a reward depends on, for a stage's fingerprint. Of a function only its name and text are known. */

@@ -6,7 +6,7 @@ import type { PipelineConfig } from './load-config';
 import { nearest } from './nearest';
 import { checkedPipeline } from './pipeline';
 import { createRegistry, type Registry } from './registry';
-import { evaluate, pretrain, rpt, sft, startFrom } from './stages';
+import { cpo, distill, dpo, evaluate, grpo, kto, onlineDpo, orpo, ppo, pretrain, reinforce, rewardModel, rloo, rpt, sft, startFrom } from './stages';
 
 type Options = Record<string, unknown>;
 
@@ -14,6 +14,17 @@ type Options = Record<string, unknown>;
 const builtIn: Readonly<Record<string, (options: Options, registry: Registry) => Stage>> = {
   pretrain: (options) => pretrain(options as never) as Stage,
   sft: (options) => sft(options as never) as Stage,
+  dpo: (options) => dpo(options as never) as Stage,
+  kto: (options) => kto(options as never) as Stage,
+  cpo: (options) => cpo(options as never) as Stage,
+  orpo: (options) => orpo(options as never) as Stage,
+  reward_model: (options) => rewardModel(options as never) as Stage,
+  distill: (options) => distill(options as never) as Stage,
+  grpo: (options, registry) => grpo({ ...options, registry } as never) as Stage,
+  rloo: (options, registry) => rloo({ ...options, registry } as never) as Stage,
+  reinforce: (options, registry) => reinforce({ ...options, registry } as never) as Stage,
+  online_dpo: (options, registry) => onlineDpo({ ...options, registry } as never) as Stage,
+  ppo: (options, registry) => ppo({ ...options, registry } as never) as Stage,
   rpt: (options, registry) => rpt({ ...options, registry } as never) as Stage,
   evaluate: (options, registry) => evaluate({ ...options, registry } as never) as Stage,
 };
@@ -90,7 +101,7 @@ async function makeStage(entry: unknown, registry: Registry): Promise<Stage> {
   }
   if (typeof raw !== 'object' || Array.isArray(raw)) throw new EspalierError('bad_config', `\`${kind}\` holds ${JSON.stringify(raw)}`, { fix: 'its options, such as dataset: rows.jsonl' });
   const options = camelKeys(raw ?? {}) as Options;
-  for (const key of ['dataset', 'evalDataset', 'lmDataset']) checkSource(key, options[key]);
+  for (const key of ['dataset', 'evalDataset', 'lmDataset', 'ptxDataset']) checkSource(key, options[key]);
   const factory = Object.hasOwn(builtIn, kind) ? builtIn[kind] : undefined;
   if (factory) return factory(options, registry);
   if (registry.has('stages', kind)) return registry.lookup('stages', kind)(options);

@@ -1,8 +1,12 @@
 import type { Command } from 'commander';
+import { distillCommand } from './distill';
 import { doctorCommand } from './doctor';
 import { evalCommand } from './eval';
 import { generateCommand } from './generate';
-import { grpoCommand } from './grpo';
+import { grpoCommand, reinforceCommand, rlooCommand } from './grpo';
+import { ppoCommand } from './ppo';
+import { cpoCommand, dpoCommand, ktoCommand, onlineDpoCommand, orpoCommand } from './preferences';
+import { prmCommand, rewardCommand } from './reward';
 import { rptCommand } from './rpt';
 import { runCommand } from './run';
 import { scoreCommand } from './score';
@@ -10,5 +14,10 @@ import { sftCommand } from './sft';
 
 /** Every command, made anew: commander keeps what it parsed. */
 export function commands(): Command[] {
-  return [doctorCommand(), generateCommand(), scoreCommand(), sftCommand(), grpoCommand(), rptCommand(), runCommand(), evalCommand()];
+  return [
+    doctorCommand(), generateCommand(), scoreCommand(),
+    sftCommand(), dpoCommand(), ktoCommand(), cpoCommand(), orpoCommand(), rewardCommand(), prmCommand(),
+    onlineDpoCommand(), ppoCommand(), grpoCommand(), rlooCommand(), reinforceCommand(), rptCommand(), distillCommand(),
+    runCommand(), evalCommand(),
+  ];
 }

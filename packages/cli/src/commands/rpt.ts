@@ -2,7 +2,7 @@ import { checkRptConfig, createRptTrainer, openRows, resolveRewards, rptFlatConf
 import { evaluationMetrics } from '@espalier/trainer';
 import { z } from 'zod';
 import { openRegistry } from './data-fields';
-import { rewardFields, rewardMetrics } from './grpo';
+import { rewardFields, rewardMetrics } from './online-command';
 import { trainCommand } from './train-command';
 
 export const rptCommand = () =>

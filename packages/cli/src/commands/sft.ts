@@ -1,17 +1,15 @@
-import { parseSFTConfig, sftConfig, SFTTrainer, type SFTConfigInput } from '@espalier/sft';
-import { trainCommand } from './train-command';
+import { parseSFTConfig, sftConfig, SFTTrainer } from '@espalier/sft';
+import { offlineCommand } from './offline-command';
 
 export const sftCommand = () =>
-  trainCommand({
+  offlineCommand({
     name: 'sft',
     summary: 'supervised fine-tuning; pre-training where rows are plain text',
     config: sftConfig.shape,
-    rows: { accepted: ['prompt_completion', 'language_modeling'], more: { withCompletion: true } },
+    accepted: ['prompt_completion', 'language_modeling'],
+    task: { withCompletion: true },
     shown: ['loss', 'grad_norm', 'learning_rate'],
     notes: 'Rows have `text`, `messages`, or `prompt` and `completion`.',
-    check: (args) => void parseSFTConfig(args as SFTConfigInput),
-    async create({ args, model, modelArgs, train, evaluation, callbacks, signal }) {
-      const trainer = new SFTTrainer({ model, trainDataset: train, ...(evaluation ? { evalDataset: evaluation } : {}), callbacks, modelArgs, args: args as SFTConfigInput, signal });
-      return { trainer, evaluate: () => trainer.evaluate({ signal }) };
-    },
+    check: (args) => void parseSFTConfig(args),
+    create: (options) => new SFTTrainer(options),
   });

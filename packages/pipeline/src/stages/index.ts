@@ -1,6 +1,12 @@
+export { distill, type DistillStageOptions } from './distill';
 export { evaluate, type EvaluateStageOptions } from './evaluate';
 export type { StageModelOptions, TrainingStageOptions } from './options';
+export { type OfflineStage, type RewardStage, type WithRows } from './offline-stage';
+export { grpo, onlineDpo, ppo, reinforce, rloo, type GrpoStageOptions, type OnlineDpoStageOptions, type PpoStageOptions, type ReinforceStageOptions, type RlooStageOptions } from './on-policy';
+export { type OnlineStage, type OnlineStageOptions } from './online-stage';
+export { cpo, dpo, kto, orpo, type CpoStageOptions, type DpoStageOptions, type KtoStageOptions, type OrpoStageOptions } from './preferences';
 export { pretrain, type PretrainStageOptions } from './pretrain';
+export { rewardModel, type RewardModelStageOptions } from './reward-model';
 export { checkRptConfig, createRptTrainer, rpt, rptFlatConfig, type RptFlatConfigInput, type RptStageOptions, type RptTrainerParts } from './rpt';
 export { sft, type SftStageOptions } from './sft';
 export { startFrom } from './start-from';

@@ -7,7 +7,7 @@ import { loadConfig } from '../load-config';
 import { pipeline } from '../pipeline';
 import { checkRewards, parseReward, resolveRewards } from '../rewards';
 import { runPipeline } from '../run-pipeline';
-import { evaluate, pretrain, rpt, sft, startFrom } from './index';
+import { distill, dpo, evaluate, grpo, ppo, pretrain, rewardModel, rpt, sft, startFrom } from './index';
 
 let dir: string;
 beforeAll(async () => void (dir = await mkdtemp(join(tmpdir(), 'espalier-stages-'))));
@@ -53,6 +53,34 @@ describe('the stages together', () => {
     const report = await runPipeline(line(), { outputDir, resume: true, onEvent: (event) => event.type === 'step' && resumed.push(event.step) });
     expect(resumed[0]).toBeGreaterThan(1);
     expect(report.artifacts.policy!.digest).toBe(whole.artifacts.policy!.digest);
+  });
+
+  it('preferences → a reward model → PPO on its scores, and DPO and distillation beside them', async () => {
+    const model = join(dir, 'run', '01-pretrain', 'model');
+    const pairs = rows.map(({ prompt, completion }) => ({ prompt, chosen: completion, rejected: 'no' }));
+    const short = { ...here, maxSteps: 1, perDeviceTrainBatchSize: 4 } as const;
+    const line = pipeline(
+      startFrom(model),
+      dpo({ ...short, dataset: pairs, evalDataset: pairs.slice(0, 2) }),
+      rewardModel({ ...short, dataset: pairs }),
+      ppo({ ...short, dataset: rows, numPpoEpochs: 1, numGenerations: 1, maxCompletionLength: 3 }),
+      grpo({ ...short, dataset: rows, reward: 'numeric', numGenerations: 2, maxCompletionLength: 3 }),
+      distill({ ...short, dataset: rows, teacherModelNameOrPath: model, maxNewTokens: 3 }),
+    );
+    const report = await runPipeline(line, { outputDir: join(dir, 'preferences') });
+    expect(report.stages.map(({ name, gives }) => [name, ...Object.keys(gives).sort()])).toEqual([
+      ['model', 'policy'], ['dpo', 'metrics', 'policy'], ['reward-model', 'metrics', 'reward'], ['ppo', 'metrics', 'policy'], ['grpo', 'metrics', 'policy'], ['distill', 'metrics', 'policy'],
+    ]);
+    expect(report.stages[1].metrics).toHaveProperty('eval_rewards/accuracies');
+    expect(report.stages[3].metrics).toHaveProperty('objective/scores');
+  });
+
+  it('what a stage needs and is not given is named by the compiler', () => {
+    const short = { ...here, maxSteps: 1 } as const;
+    // @ts-expect-error … MissingArtifact<"reward">
+    expect(() => pipeline(startFrom('m'), ppo({ ...short, dataset: rows }))).toThrow('needs reward, which no stage before it gives');
+    // @ts-expect-error … MissingArtifact<"rows">
+    expect(() => pipeline(startFrom('m'), dpo(short))).toThrow('needs rows, which no stage before it gives');
   });
 
   it('adapters are merged into the model that is handed on', async () => {

@@ -6,7 +6,7 @@ import { digestPath } from '../digest';
 import { writeFileSafely } from '../write-file';
 
 /** What the stages need of a trainer. */
-interface StageTrainer {
+export interface StageTrainer {
   train(call?: { resume?: boolean | string; signal?: AbortSignal }): Promise<TrainResult>;
   saveModel(dir: string, options?: { merge?: boolean }): Promise<void>;
   close(): Promise<void>;

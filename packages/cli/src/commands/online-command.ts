@@ -1,0 +1,60 @@
+import { resolveRewards } from '@espalier/pipeline';
+import { evaluationMetrics, type OnlineTrainer, type OnlineTrainerOptions } from '@espalier/trainer';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { openRegistry } from './data-fields';
+import { trainCommand } from './train-command';
+
+/** Flags of commands that train on rewards. */
+export const rewardFields = {
+  reward: z.array(z.string().min(1)).nonempty().describe('reward functions: NAME, NAME=WEIGHT or NAME:option=value,…; may be given several times'),
+  stop: z.array(z.string().min(1)).optional().describe('text that ends a completion; may be given several times'),
+  evalSamples: z.int().positive().default(1).describe('completions a held-out row: 1 is greedy, more give pass@k'),
+};
+
+/** Metrics that the progress bar of a training on rewards shows. */
+export const rewardMetrics = ['reward', 'frac_reward_zero_std', 'completions/mean_length', 'kl', 'loss'];
+
+interface OnlineCommandSpec {
+  name: string;
+  summary: string;
+  config: z.ZodRawShape;
+  /** Flags besides those of the configuration. */
+  more?: z.ZodRawShape;
+  shown?: readonly string[];
+  notes?: string;
+  check(args: object): void;
+  create(options: OnlineTrainerOptions & { args: object }, values: Record<string, unknown>): OnlineTrainer;
+}
+
+/** `espalier grpo`, `ppo`, …: a trainer on what the policy generates and reward functions score. */
+export const onlineCommand = (spec: OnlineCommandSpec): Command =>
+  trainCommand({
+    name: spec.name,
+    summary: spec.summary,
+    config: spec.config,
+    more: { ...rewardFields, ...spec.more },
+    whole: ['reward', 'stop'],
+    rows: { accepted: ['prompt_only', 'preference', 'language_modeling'], endlessSize: Infinity },
+    shown: spec.shown ?? rewardMetrics,
+    ...(spec.notes ? { notes: spec.notes } : {}),
+    check: spec.check,
+    async create({ values, args, model, modelArgs, train, evaluation, callbacks, signal }) {
+      const trainer = spec.create(
+        {
+          model,
+          rewardFuncs: await resolveRewards(values['reward'] as string[], await openRegistry(values['plugin'] as string[] | undefined)),
+          trainDataset: train,
+          ...(evaluation ? { evalDataset: evaluation } : {}),
+          evalSamples: values['evalSamples'] as number,
+          callbacks,
+          modelArgs,
+          ...(values['stop'] ? { stop: values['stop'] as string[] } : {}),
+          args,
+          signal,
+        },
+        values,
+      );
+      return { trainer, evaluate: async (onProgress) => evaluationMetrics(await trainer.evaluate({ signal, onProgress })) };
+    },
+  });

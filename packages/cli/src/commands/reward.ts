@@ -1,0 +1,18 @@
+import { parsePRMConfig, parseRewardConfig, prmConfig, PRMTrainer, rewardConfig, RewardTrainer } from '@espalier/reward-models';
+import { offlineCommand } from './offline-command';
+
+export const rewardCommand = () =>
+  offlineCommand({
+    name: 'reward', summary: 'a reward model from preferences', config: rewardConfig.shape, accepted: ['preference'], shown: ['loss', 'accuracy', 'margin', 'grad_norm'],
+    notes: 'Rows have `chosen` and `rejected`, with or without `prompt`; `margin` and `soft_label` where they are there.',
+    check: (args) => void parseRewardConfig(args),
+    create: (options) => new RewardTrainer(options),
+  });
+
+export const prmCommand = () =>
+  offlineCommand({
+    name: 'prm', summary: 'a process reward model from steps that are right or wrong', config: prmConfig.shape, accepted: ['stepwise_supervision'], shown: ['loss', 'accuracy', 'grad_norm'],
+    notes: 'Rows have `prompt`, `completions` (the steps) and `labels`, one a step.',
+    check: (args) => void parsePRMConfig(args),
+    create: (options) => new PRMTrainer(options),
+  });

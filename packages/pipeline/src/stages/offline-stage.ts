@@ -1,0 +1,71 @@
+import { defineStage, type Metrics, type MetricsHandle, type PolicyHandle, type RewardHandle, type RowsHandle, type Stage } from '@espalier/spec';
+import type { DatasetInput, OfflineTrainerOptions } from '@espalier/trainer';
+import { withFingerprint } from '../fingerprint';
+import { rowsFingerprint } from '../rows';
+import { modelArgsOf, splitOptions, trainingOptionNames, type StageOwned, type TrainingStageOptions } from './options';
+import { reporter, trainInStage, type StageTrainer } from './train-stage';
+
+/** What a stage that may take the rows of one before it is given: the fields of its trainer and those of every training stage. */
+export type WithRows<Config> = Omit<TrainingStageOptions, 'dataset'> & { /** Default: the rows that a stage before it gives. */ dataset?: DatasetInput } & Omit<Config, StageOwned>;
+
+type Needed<Options> = 'dataset' extends keyof Options ? { policy: PolicyHandle } : { policy: PolicyHandle; rows: RowsHandle };
+
+/** A stage that trains on rows: on `dataset`, or where that is left out on the rows that a stage before it gives. */
+export type OfflineStage<Options> = Stage<Needed<Options>, { policy: PolicyHandle; metrics: MetricsHandle }>;
+/** The same for one that gives a reward model; the policy goes on as it is. */
+export type RewardStage<Options> = Stage<Needed<Options>, { reward: RewardHandle; metrics: MetricsHandle }>;
+
+/** What sets one trainer on rows apart from another. */
+export interface OfflineRecipe {
+  name: string;
+  /** The fields of its configuration. */
+  shape: Readonly<Record<string, unknown>>;
+  /** Names of what its trainer takes besides. Their values count for what the stage depends on. */
+  own?: readonly string[];
+  /** @throws EspalierError `bad_config` */
+  check(config: object): void;
+  /** Makes the trainer; `args` holds the configuration. */
+  create(options: OfflineTrainerOptions & { args: object }, own: Readonly<Record<string, unknown>>): StageTrainer & { evaluate(call?: { signal?: AbortSignal }): Promise<Metrics> };
+}
+
+type RowsOptions = Omit<TrainingStageOptions, 'dataset'> & { dataset?: DatasetInput };
+
+/**
+ * A trainer on rows as a stage.
+ * @throws EspalierError `bad_config` for an unknown or wrong field, at once
+ */
+export const offlineStage = <const Options extends RowsOptions>(options: Options, recipe: OfflineRecipe): OfflineStage<Options> => stageOf(options, recipe, 'policy') as OfflineStage<Options>;
+
+/** A trainer of reward models as a stage. @throws EspalierError `bad_config` for an unknown or wrong field, at once */
+export const rewardStage = <const Options extends RowsOptions>(options: Options, recipe: OfflineRecipe): RewardStage<Options> => stageOf(options, recipe, 'reward') as RewardStage<Options>;
+
+function stageOf(options: RowsOptions, recipe: OfflineRecipe, gives: 'policy' | 'reward'): unknown {
+  const name = options.name ?? recipe.name;
+  const { own, config } = splitOptions(name, options, [...trainingOptionNames, ...(recipe.own ?? [])], recipe.shape);
+  recipe.check(config);
+  const modelArgs = modelArgsOf(name, own);
+  const { dataset, evalDataset, inline, callbacks = [] } = options;
+  const stage = defineStage<{ policy: PolicyHandle; rows?: RowsHandle }, { policy?: PolicyHandle; reward?: RewardHandle; metrics: MetricsHandle }>({
+    name,
+    needs: dataset === undefined ? ['policy', 'rows'] : ['policy'],
+    gives: [gives, 'metrics'],
+    async run({ policy, rows }, context) {
+      const trainer = recipe.create(
+        {
+          model: policy.path,
+          trainDataset: dataset ?? rows!.path,
+          ...(evalDataset === undefined ? {} : { evalDataset }),
+          modelArgs,
+          ...(inline === undefined ? {} : { inline }),
+          callbacks: [reporter(name, context), ...callbacks],
+          args: { seed: context.seed, ...config, outputDir: context.dir },
+        },
+        own,
+      );
+      const trained = await trainInStage(trainer, context, evalDataset === undefined ? null : () => trainer.evaluate(context.signal ? { signal: context.signal } : {}));
+      return gives === 'policy' ? trained : { reward: { ...trained.policy, kind: 'reward' }, metrics: trained.metrics };
+    },
+  });
+  const more = Object.fromEntries((recipe.own ?? []).map((key) => [key, own[key]]));
+  return withFingerprint(stage, async () => ({ config, modelArgs, ...more, rows: await rowsFingerprint(dataset), evalRows: await rowsFingerprint(evalDataset) }));
+}

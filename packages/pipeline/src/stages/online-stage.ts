@@ -1,0 +1,86 @@
+import { rewardModel } from '@espalier/reward-models';
+import { defineStage, EspalierError, type MetricsHandle, type PolicyHandle, type RewardHandle, type Stage } from '@espalier/spec';
+import { evaluationMetrics, type DatasetInput, type OnlineTrainer, type OnlineTrainerOptions } from '@espalier/trainer';
+import { withFingerprint } from '../fingerprint';
+import type { Registry } from '../registry';
+import { checkRewards, resolveRewards, rewardFingerprint, type RewardInput } from '../rewards';
+import { rowsFingerprint } from '../rows';
+import { modelArgsOf, requireOption, splitOptions, trainingOptionNames, type StageOwned, type TrainingStageOptions } from './options';
+import { reporter, trainInStage } from './train-stage';
+
+/** What a stage that trains on rewards takes besides the fields of its trainer. */
+export type OnlineStageOptions<Config> = TrainingStageOptions &
+  Omit<Config, StageOwned> & {
+    /** Reward functions: names (`numeric`, `numeric=0.8`), functions, or both. Default: the reward model that a stage before it gives. */
+    reward?: RewardInput | readonly RewardInput[];
+    /** Completions a held-out row when the stage ends. Default 1: greedy. */
+    evalSamples?: number;
+    /** Text that ends a completion. */
+    stop?: readonly string[];
+    /** Where names of rewards are looked up besides the built-in ones. */
+    registry?: Registry;
+  };
+
+/** A stage that trains on rewards: on `reward`, or where that is left out on the reward model that a stage before it gives. */
+export type OnlineStage<Options> = Stage<'reward' extends keyof Options ? { policy: PolicyHandle } : { policy: PolicyHandle; reward: RewardHandle }, { policy: PolicyHandle; metrics: MetricsHandle }>;
+
+/** What sets one trainer on rewards apart from another. */
+export interface OnlineRecipe {
+  name: string;
+  /** The fields of its configuration. */
+  shape: Readonly<Record<string, unknown>>;
+  /** Names of rows that its trainer takes besides. */
+  rows?: readonly string[];
+  /** @throws EspalierError `bad_config` */
+  check(config: object): void;
+  create(options: OnlineTrainerOptions & { args: object }, own: Readonly<Record<string, unknown>>): OnlineTrainer;
+}
+
+const ownNames = [...trainingOptionNames, 'reward', 'evalSamples', 'stop', 'registry'];
+
+/**
+ * A trainer on rewards as a stage.
+ * @throws EspalierError `bad_config` for an unknown or wrong field, at once
+ */
+export function onlineStage<const Options extends OnlineStageOptions<object>>(options: Options, recipe: OnlineRecipe): OnlineStage<Options> {
+  const name = options.name ?? recipe.name;
+  const { own, config } = splitOptions(name, options, [...ownNames, ...(recipe.rows ?? [])], recipe.shape);
+  requireOption(name, own, 'dataset', 'a .jsonl file of rows with `prompt`, a task, or rows');
+  recipe.check(config);
+  const modelArgs = modelArgsOf(name, own);
+  const { dataset, evalDataset, evalSamples, stop, registry, inline, callbacks = [] } = options;
+  const rewards: readonly RewardInput[] = options.reward === undefined ? [] : Array.isArray(options.reward) ? (options.reward as readonly RewardInput[]) : [options.reward as RewardInput];
+  if (rewards.length === 0 && options.reward !== undefined) throw new EspalierError('bad_config', `stage "${name}": \`reward\` is empty`, { fix: 'a reward function, such as numeric' });
+  checkRewards(rewards, registry);
+  const stage = defineStage<{ policy: PolicyHandle; reward?: RewardHandle }, { policy: PolicyHandle; metrics: MetricsHandle }>({
+    name,
+    needs: rewards.length > 0 ? ['policy'] : ['policy', 'reward'],
+    gives: ['policy', 'metrics'],
+    async run({ policy, reward }, context) {
+      const model = reward && rewardModel({ model: reward.path, ...(inline === undefined ? {} : { inline }) });
+      const trainer = recipe.create(
+        {
+          model: policy.path,
+          rewardFuncs: model ?? (await resolveRewards(rewards, registry)),
+          trainDataset: dataset,
+          ...(evalDataset === undefined ? {} : { evalDataset }),
+          ...(evalSamples === undefined ? {} : { evalSamples }),
+          ...(stop === undefined ? {} : { stop }),
+          ...(inline === undefined ? {} : { inline }),
+          modelArgs,
+          callbacks: [reporter(name, context), ...callbacks],
+          args: { seed: context.seed, ...config, outputDir: context.dir },
+        },
+        own,
+      );
+      const call = context.signal ? { signal: context.signal } : {};
+      try {
+        return await trainInStage(trainer, context, evalDataset === undefined ? null : async () => evaluationMetrics(await trainer.evaluate(call)));
+      } finally {
+        await model?.close();
+      }
+    },
+  });
+  const more = async () => Object.fromEntries(await Promise.all((recipe.rows ?? []).map(async (key) => [key, await rowsFingerprint(own[key] as DatasetInput | undefined)] as const)));
+  return withFingerprint(stage, async () => ({ config, modelArgs, ...(await more()), evalSamples, stop, rewards: rewards.map(rewardFingerprint), rows: await rowsFingerprint(dataset), evalRows: await rowsFingerprint(evalDataset) })) as OnlineStage<Options>;
+}
