@@ -139,6 +139,8 @@ describe('DistillTrainer on small models', () => {
     expect(again).toEqual(before);
     const { metrics } = await run.train();
     expect(metrics.on_policy).toBe(1);
+    expect(metrics.entropy).toBeGreaterThan(0);
+    expect(metrics.entropy).toBeLessThan(Math.log(12));
     expect((await run.evaluate()).loss).toBeLessThan(0.8 * before.loss);
     await run.close();
   });

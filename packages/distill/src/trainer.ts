@@ -24,7 +24,8 @@ function positionsOf({ engine }: Policy): number {
 }
 
 class DistillRun extends OfflineTrainer<DistillRow> {
-  constructor(name: string, options: OfflineTrainerOptions & { teacherModel?: string }, args: DistillConfig, filters?: SamplingFilters) {
+  constructor(name: string, options: OfflineTrainerOptions & { teacherModel?: string }, args: DistillConfig, more: { filters?: SamplingFilters; entropy?: boolean } = {}) {
+    const { filters, entropy } = more;
     const { lmbda, seqKd, beta, divergenceTemperature, maxNewTokens } = args;
     const teacher = options.teacherModel ?? args.teacherModelNameOrPath;
     if (typeof options.model === 'string' && teacher === undefined) throw new EspalierError('bad_config', 'there is no `teacherModel` to distil from', { fix: 'a folder, a file or a hub id; in the configuration: `teacher_model_name_or_path`' });
@@ -35,7 +36,7 @@ class DistillRun extends OfflineTrainer<DistillRow> {
       args,
       engine: { teacher },
       shuffle: args.shuffleDataset,
-      objective: distillObjective({ beta, temperature: divergenceTemperature }),
+      objective: distillObjective({ beta, temperature: divergenceTemperature, entropy }),
       prepare(row, policy, origin) {
         const { engine } = policy;
         const { tokenizer } = engine;
@@ -92,6 +93,6 @@ export class DistillationTrainer extends DistillRun {
   constructor(options: DistillationTrainerOptions) {
     const { maxCompletionLength, topP, topK, minP, repetitionPenalty, ...shared } = parseDistillationConfig(options.args);
     const args = parseDistillConfig({ ...shared, maxNewTokens: maxCompletionLength, lmbda: 1, maxLength: null, divergenceTemperature: shared.temperature });
-    super('distillation', options, args, { topP, topK, minP, repetitionPenalty });
+    super('distillation', options, args, { filters: { topP, topK, minP, repetitionPenalty }, entropy: true });
   }
 }
