@@ -65,6 +65,18 @@ describe('GRPOTrainer on a small model', () => {
     whole.forEach((value, i) => expect(parts[i]).toBeCloseTo(value, 4));
   });
 
+  it('recomputes blocks to the same bytes, and refuses to ask that of an open engine', async () => {
+    for (const gradientCheckpointing of [false, true]) {
+      const run = trainer(`checkpointing-${gradientCheckpointing}`, { gradientCheckpointing, beta: 0.1, maxSteps: 4 });
+      await run.train();
+      await run.close();
+    }
+    expect(await weights('checkpointing-true', 4)).toBe(await weights('checkpointing-false', 4));
+    const engine = await openEngine({ model: join(dir, 'model'), inline: true });
+    await expect(trainer('checkpointing-open', { gradientCheckpointing: true }, { model: engine }).train()).rejects.toMatchObject({ code: 'bad_config', message: expect.stringMatching(/`gradient_checkpointing`/) as string });
+    await engine.close();
+  });
+
   it('holds no tensor longer at the last step than at the second', async () => {
     const engine = await openEngine({ model: join(dir, 'model'), inline: true });
     const counts: number[] = [];
