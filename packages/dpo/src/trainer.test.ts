@@ -128,6 +128,22 @@ describe('accumulation changes nothing: 8 × 1 is 1 × 8 over 50 steps', () => {
   });
 });
 
+describe('the engine may cut a batch further', () => {
+  it.each(names)('%s', async (kind) => {
+    const stepsOf = async (maxTokensPerMicroBatch: number) => {
+      const engine = await openEngine({ model: join(dir, 'model'), inline: true, reference: true, maxTokensPerMicroBatch });
+      const found = await steps(kind, `${kind}-cut-${maxTokensPerMicroBatch}`, { maxSteps: 4 }, { model: engine });
+      await engine.close();
+      return found;
+    };
+    const [whole, parts] = [await stepsOf(1024), await stepsOf(12)];
+    whole.forEach(([loss, norm], i) => {
+      expect(Math.abs(parts[i][0] - loss)).toBeLessThan(1e-4 * Math.max(1, Math.abs(loss)));
+      expect(Math.abs(parts[i][1] - norm)).toBeLessThan(1e-3 * Math.max(1, norm));
+    });
+  });
+});
+
 describe('the reference', () => {
   it('gives the same steps as a copy and as numbers computed beforehand', async () => {
     for (const kind of ['dpo', 'kto'] as const) {
