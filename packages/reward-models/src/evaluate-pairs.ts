@@ -48,7 +48,11 @@ export async function evaluatePairs(engine: Engine, rows: DatasetInput, options:
       else names.push(options.sliceBy?.(row) ?? '');
       return example === null ? [] : [example];
     });
-    const scores = await scoresAt(engine, examples.flatMap(({ chosen, rejected, chosenAt, rejectedAt }) => [{ tokens: chosen, at: Int32Array.of(chosenAt) }, { tokens: rejected, at: Int32Array.of(rejectedAt) }]), options.signal); // prettier-ignore
+    const sides = examples.flatMap(({ chosen, rejected, chosenAt, rejectedAt }, e) => [
+      { group: String(e), tokens: chosen, at: Int32Array.of(chosenAt) },
+      { group: String(e), tokens: rejected, at: Int32Array.of(rejectedAt) },
+    ]);
+    const scores = await scoresAt(engine, sides, options.signal);
     examples.forEach(({ softLabel }, e) => {
       chosenRewards.push(scores[2 * e][0]);
       rejectedRewards.push(scores[2 * e + 1][0]);

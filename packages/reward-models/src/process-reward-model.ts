@@ -38,7 +38,7 @@ export function processRewardModel(options: ProcessRewardModelOptions): RewardMo
     const parts = samples.map((sample) => {
       const steps = stepsOf(sample.completion, stepSeparator);
       const encoded = encodeSteps(sample.prompt, steps.map(({ text }) => text), tokenizer, { stepSeparator, maxLength: null }); // prettier-ignore
-      return encoded.tokens.length <= maxLength ? { steps, tokens: encoded.tokens, at: encoded.ends } : { steps: [], tokens: new Int32Array(0), at: new Int32Array(0) };
+      return encoded.tokens.length <= maxLength ? { group: sample.group, steps, tokens: encoded.tokens, at: encoded.ends } : { steps: [], tokens: new Int32Array(0), at: new Int32Array(0) };
     });
     const scores = await scoresAt(engine, parts, signal);
     return parts.map(({ steps }, i) => {

@@ -48,7 +48,7 @@ export function rewardModel(options: RewardModelOptions): RewardModel {
       const ended = sample.finishReason === 'stop';
       const tokens = encodeWhole(typeof sample.prompt === 'string' ? sample.prompt + sample.completion : conversation(sample), tokenizer, { row: sample.row, ended });
       const fits = tokens.length > 0 && tokens.length <= maxLength;
-      return { tokens: fits ? tokens : new Int32Array(0), at: fits ? Int32Array.of(scoredPosition(tokens, tokenizer.padTokenId)) : new Int32Array(0) };
+      return { group: sample.group, tokens: fits ? tokens : new Int32Array(0), at: fits ? Int32Array.of(scoredPosition(tokens, tokenizer.padTokenId)) : new Int32Array(0) };
     });
     const scores = await scoresAt(engine, sequences, signal);
     return scores.map(([score]) => (score === undefined ? null : { raw: score }));

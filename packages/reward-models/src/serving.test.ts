@@ -48,6 +48,20 @@ describe('rewardModel', () => {
     await expect(reward.score([], context)).rejects.toMatchObject({ code: 'usage' });
   });
 
+  it('computes what a group begins with once, with the same rewards', async () => {
+    const seen: number[] = [];
+    const forward = engine.learner.forward.bind(engine.learner);
+    const counting: Engine = { ...engine, learner: Object.assign(Object.create(engine.learner) as typeof engine.learner, { forward: (...call: Parameters<typeof forward>) => (seen.push(call[0].tokens.length), forward(...call)) }) };
+    const samples = ['2', '25', '3', '3'].map((completion, i) => ({ ...sample('1+1+1+1+1+1=', completion), group: i < 3 ? 'a' : 'b' }));
+    const reward = rewardModel({ model: counting });
+    const together = totals(await reward.score([...samples, { ...samples[0], completion: '4'.repeat(50) }], context));
+    const alone: (number | null)[] = [];
+    for (const one of samples) alone.push(...totals(await reward.score([one], context)));
+    expect(together[4]).toBeNull();
+    alone.forEach((value, i) => expect(together[i]).toBeCloseTo(value!, 5));
+    expect(seen[0]).toBeLessThan(seen.slice(1).reduce((a, b) => a + b, 0) - 20);
+  });
+
   it('opens a folder by itself, leaves out what is too long, and counts it', async () => {
     const logged: Record<string, number> = {};
     const reward = rewardModel({ model: join(dir, 'start-1'), inline: true, maxLength: 8, name: 'rm' });
