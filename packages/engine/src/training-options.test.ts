@@ -244,14 +244,14 @@ describe('the average of the weights', () => {
     await engine.close();
   });
 
-  it.each(['cpu', 'native'])('goes on to the same bytes from a checkpoint, in use or not, and leaks nothing: %s', async (backend) => {
+  it.each([['cpu', 'fp32'], ['native', 'fp32'], ['native', 'bf16']] as const)('goes on to the same bytes from a checkpoint, in use or not, and leaks nothing: %s, %s', async (backend, precision) => { // prettier-ignore
     try {
       await selectBackend(backend);
     } catch {
       return console.warn(`the backend ${backend} is not here: its average is not tested`);
     }
     for (const lora of [undefined, { rank: 2 }]) {
-      const options = { backend, ema: { decay }, lora, precision: 'fp32' as const };
+      const options = { backend, ema: { decay }, lora, precision };
       const engine = await open(options);
       await step(engine);
       await step(engine);
@@ -261,7 +261,7 @@ describe('the average of the weights', () => {
       expect((await engine.memory()).numTensors).toBe(numTensors);
       await engine.useEma(true);
       const averaged = await logpsOf(engine);
-      const path = made(`ema-${backend}-${lora?.rank}`);
+      const path = made(`ema-${backend}-${precision}-${lora?.rank}`);
       await engine.learner.save(path); // the weights, though the average is in use
       const again = await open(options);
       await again.learner.load(path);
@@ -271,6 +271,14 @@ describe('the average of the weights', () => {
       await again.learner.load(path);
       await again.useEma(true);
       expect(await logpsOf(again)).toEqual(averaged);
+      if (!lora) {
+        // The average is a model of its own: a folder with it gives the same numbers.
+        const exported = made(`average-${backend}-${precision}`);
+        await again.save(exported);
+        const opened = await open({ model: exported, backend, precision });
+        expect(await logpsOf(opened)).toEqual(averaged);
+        await opened.close();
+      }
       await engine.close();
       await again.close();
     }
