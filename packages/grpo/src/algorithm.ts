@@ -1,7 +1,9 @@
 import { groupAdvantages } from '@espalier/objectives';
 import { EspalierError, type Algorithm } from '@espalier/spec';
+import type { StatefulAlgorithm } from '@espalier/trainer';
 import type { AdvantageFunction } from './advantage-function';
-import { parseGRPOConfig, type GRPOConfigInput } from './config';
+import { parseGRPOConfig, type GRPOConfig, type GRPOConfigInput } from './config';
+import { EntropyController, type EntropyControlState } from './entropy-control';
 import { policyObjective } from './objective';
 import { policyAlgorithm } from './policy-algorithm';
 
@@ -20,12 +22,13 @@ import { policyAlgorithm } from './policy-algorithm';
  * const algorithm = grpo({ numGenerations: 8, perDeviceTrainBatchSize: 32, lossType: 'dapo', epsilonHigh: 0.28 });
  * const { batch, metrics } = await algorithm.experience(groups, { step, learner, rewardWeights: {}, maxCompletionLength: 512, temperature: 1 });
  */
-export function grpo(config: GRPOConfigInput = {}, options: { advantages?: AdvantageFunction } = {}): Algorithm {
+export function grpo(config: GRPOConfigInput = {}, options: { advantages?: AdvantageFunction } = {}): Algorithm | StatefulAlgorithm {
   const parsed = parseGRPOConfig(config);
+  const controller = parsed.useAdaptiveEntropy ? new EntropyController(parsed) : undefined;
   const algorithm = policyAlgorithm({
     name: 'grpo',
     config: parsed,
-    objective: policyObjective(parsed),
+    objective: policyObjective(parsed, controller),
     kl: 'loss',
     needsSamplingLogps: parsed.offPolicyMaskThreshold !== undefined,
     advantages: options.advantages,
@@ -37,6 +40,14 @@ export function grpo(config: GRPOConfigInput = {}, options: { advantages?: Advan
       return { advantages: new Map(groups.flat().map((trajectory, i) => [trajectory, advantages[i]])), metrics: { frac_reward_zero_std: fracRewardZeroStd } };
     },
   });
+  if (controller) {
+    return { ...withVespoCheck(algorithm, parsed), state: () => ({ ...controller.state() }), restore: (state) => controller.restore(state as unknown as EntropyControlState) };
+  }
+  return withVespoCheck(algorithm, parsed);
+}
+
+/** VESPO's weights are of sequences already: a correction that only the sampler asks for is found out here. */
+function withVespoCheck(algorithm: Algorithm, parsed: GRPOConfig): Algorithm {
   if (parsed.lossType !== 'vespo' || parsed.importanceSamplingMode.startsWith('token')) return algorithm;
   return {
     ...algorithm,

@@ -3,7 +3,7 @@ import { EspalierError } from '@espalier/spec';
 import { onlineArguments, parseArguments, roundGeometry } from '@espalier/trainer';
 import { z } from 'zod';
 import { lossTypes } from './loss';
-import { checkPolicyArguments, count, nonNegative, offPolicyFields, optional } from './policy-config';
+import { checkPolicyArguments, count, nonNegative, offPolicyFields, optional, referenceFields } from './policy-config';
 
 /** The fields that GRPO adds to those of every on-policy trainer: TRL's `GRPOConfig` in camelCase, with its defaults. */
 export const grpoFields = {
@@ -21,6 +21,7 @@ export const grpoFields = {
   lossType: z.enum(lossTypes).default('dapo'),
   /** KL against the first weights. 0: no reference is kept. */
   beta: nonNegative.default(0),
+  ...referenceFields,
   useBiasCorrectionKl: z.boolean().default(true),
   /** Optimisation passes over one generation. */
   numIterations: count.default(1),
@@ -31,6 +32,13 @@ export const grpoFields = {
   importanceSamplingLevel: z.enum(importanceSamplingLevels).default('token'),
   topEntropyQuantile: z.number().min(0).max(1).default(1),
   entropyCoef: z.number().default(0),
+  /** Move the coefficient after each optimiser step, so that entropy stays near `entropyTarget` (Skywork-OR1); `entropyCoef` is where it begins. */
+  useAdaptiveEntropy: z.boolean().default(false),
+  entropyCoefMin: nonNegative.default(0),
+  entropyCoefMax: nonNegative.default(1),
+  entropyCoefDelta: nonNegative.default(0.005),
+  /** In nats a token. */
+  entropyTarget: nonNegative.default(0.2),
   offPolicyMaskThreshold: optional(z.number()),
   sapoTemperaturePos: z.number().positive().default(1),
   sapoTemperatureNeg: z.number().positive().default(1.05),
@@ -56,6 +64,7 @@ export type GRPOConfigInput = z.input<typeof grpoConfig>;
 export function parseGRPOConfig(input: GRPOConfigInput = {}): GRPOConfig {
   const config = parseArguments(grpoConfig, input, 'GRPO');
   checkPolicyArguments(config);
+  if (config.entropyCoefMin > config.entropyCoefMax) throw new EspalierError('bad_config', `\`entropy_coef_min\` ${config.entropyCoefMin} is over \`entropy_coef_max\` ${config.entropyCoefMax}`, { fix: 'the lower bound first' });
   if (config.lossType === 'vespo' && config.importanceSamplingCorrection === true && !config.importanceSamplingMode.startsWith('token')) {
     throw new EspalierError('bad_config', `\`loss_type\` vespo makes its own weights of sequences and takes corrections by token: \`importance_sampling_mode\` is ${config.importanceSamplingMode}`, { fix: 'token_truncate or token_mask' });
   }

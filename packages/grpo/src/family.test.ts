@@ -100,6 +100,31 @@ describe('GRPOTrainer with advantages of one\'s own', () => {
   });
 });
 
+describe('GRPOTrainer', () => {
+  it.each([
+    ['an entropy coefficient that adapts', { useAdaptiveEntropy: true, entropyTarget: 2.4, entropyCoef: 0.01, gradientAccumulationSteps: 2 }],
+    ['a reference that follows', { beta: 0.1, syncRefModel: true, refModelSyncSteps: 2 }],
+  ])('goes on after an interruption to the same bytes: %s', (title, args) => resumesToTheSameBytes('grpo', title.replaceAll(' ', '-'), args));
+
+  it('a reference that follows all the way is the policy: no KL where it was just taken', async () => {
+    const found = await metricsOf('grpo', 'synced', { beta: 0.1, syncRefModel: true, refModelSyncSteps: 2, refModelMixupAlpha: 1 });
+    const kl = found.map((metrics) => Math.abs(metrics.kl));
+    expect(Math.max(kl[0], kl[2], kl[4])).toBeLessThan(1e-6);
+    expect(Math.min(kl[1], kl[3], kl[5])).toBeGreaterThan(1e-5);
+    expect(() => trainer('grpo', 'no-reference', { syncRefModel: true })).toThrow('`beta` is 0');
+    expect(() => trainer('rloo', 'no-copy', { syncRefModel: true }, { modelArgs: { usePeft: true } })).toThrow('the model without its adapter');
+  });
+
+  it.each(['grpo', 'rloo'] as const)('%s: 8 × 1 is 1 × 8 over fifty steps, at each of them and on average', async (kind) => {
+    const args = { maxSteps: 50, numIterations: 2, ...(kind === 'grpo' ? { lossType: 'grpo', beta: 0.02 } : {}) };
+    const whole = await metricsOf(kind, `${kind}-fifty-whole`, { ...args, perDeviceTrainBatchSize: 8 });
+    const parts = await metricsOf(kind, `${kind}-fifty-parts`, { ...args, perDeviceTrainBatchSize: 1, gradientAccumulationSteps: 8 });
+    const residuals = whole.map(({ loss }, i) => parts[i].loss - loss);
+    expect(Math.max(...residuals.map(Math.abs))).toBeLessThan(1e-3);
+    expect(Math.abs(residuals.reduce((a, b) => a + b, 0) / 50)).toBeLessThan(1e-4);
+  }, 60_000);
+});
+
 describe('dynamic sampling', () => {
   /** Every other prompt earns the same whatever the completion. */
   const half = defineReward({ name: 'half', score: async (samples) => samples.map(({ completionTokens, row }) => (row.flat ? 1 : completionTokens[0] % 5)) });

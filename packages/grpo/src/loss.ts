@@ -109,8 +109,10 @@ function vespoWeights(logRatio: Vector, correction: Vector | null, advantages: V
  * - `rloo`: one ratio a completion, exp(Σ log ρ), clipped; mean over completions ({@link rlooTerms}). It takes `epsilon` and `epsilonHigh` alone
  *
  * then masked, corrected, + β·KL (k3, times ρ with `useBiasCorrectionKl`), aggregated, and − entropyCoef·mean entropy.
+ *
+ * @returns `activeEntropy`: the entropy summed over the tokens that the bonus acts on, and their number
  */
-export function policyTerms(terms: PolicyTerms, options: PolicyLossOptions): { loss: Vector; metrics: MetricSums } {
+export function policyTerms(terms: PolicyTerms, options: PolicyLossOptions): { loss: Vector; metrics: MetricSums; activeEntropy?: { entropy: number; active: number } } {
   const o = { ...defaults, ...withoutUndefined(options) };
   const epsilonHigh = o.epsilonHigh ?? o.epsilon;
   const { logps, rows, normalizer } = terms;
@@ -170,7 +172,12 @@ export function policyTerms(terms: PolicyTerms, options: PolicyLossOptions): { l
   }
 
   let loss = aggregate(perToken, rows, aggregationOf[o.lossType], normalizer, o);
-  if (terms.entropy !== null) metrics.entropy = tokenMetric(constant(terms.entropy));
+  let activeEntropy: { entropy: number; active: number } | undefined;
+  if (terms.entropy !== null) {
+    const { values } = constant(terms.entropy);
+    metrics.entropy = tokenMetric(constant(values));
+    activeEntropy = { entropy: values.reduce((total, h, i) => total + (entropyMask?.[i] === 0 ? 0 : h), 0), active: entropyMask ? entropyMask.reduce((a, b) => a + b, 0) : values.length };
+  }
   if (o.entropyCoef !== 0) {
     const entropy = required(terms.entropy, 'entropy', 'entropy_coef');
     metrics.policy_loss = { sum: loss.item(), weight: share };
@@ -178,7 +185,7 @@ export function policyTerms(terms: PolicyTerms, options: PolicyLossOptions): { l
     const kept = entropyMask ? entropyMask.reduce((a, b) => a + b, 0) : normalizer.tokens; // a quantile couples the batch: this part is all of it
     loss = sub(loss, mul(div(sum(entropyMask ? mul(entropy, entropyMask) : entropy), Math.max(kept, 1)), o.entropyCoef));
   }
-  return { loss, metrics };
+  return { loss, metrics, activeEntropy };
 }
 
 /** The options of the other losses that RLOO's has no place for. */

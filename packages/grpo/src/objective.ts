@@ -1,5 +1,6 @@
 import { actionRows, constant, gradients, variable } from '@espalier/objectives';
 import { defineObjective, EspalierError, type Coupling, type Objective, type OutputName, type Outputs, type TokenBatch } from '@espalier/spec';
+import type { EntropyController } from './entropy-control';
 import { policyTerms, type PolicyLossOptions } from './loss';
 import { mismatchSums } from './off-policy';
 
@@ -15,28 +16,29 @@ function couplingOf(options: PolicyLossOptions): Coupling {
  * {@link policyLoss} as an objective on the columns of a batch: `advantages`, and as options ask `oldLogps`, `refLogps`, `samplingLogps`,
  * `importanceSamplingRatio`. Without `oldLogps` the old policy is the current one. Means are over the whole optimiser step (`batch.normalizer`).
  *
+ * @param controller moves the coefficient of the entropy bonus from step to step, in place of `entropyCoef`
  * @throws EspalierError on evaluation: `bad_data` for a missing column, `internal` when the log-probs or the loss are not finite
  *
  * @example
  * const objective = policyObjective({ lossType: 'dapo', epsilonHigh: 0.28 });
  * const { loss, grads } = objective.evaluate({ logps, entropy }, batch);
  */
-export function policyObjective(options: PolicyLossOptions): Objective {
-  const entropyCoef = options.entropyCoef ?? 0;
+export function policyObjective(options: PolicyLossOptions, controller?: EntropyController): Objective {
   const needs: OutputName[] = ['logps', 'entropy'];
-  const advantageAlone = entropyCoef === 0 && (options.beta ?? 0) === 0; // each term of the loss has it as a factor
+  const advantageAlone = (options.entropyCoef ?? 0) === 0 && !controller && (options.beta ?? 0) === 0; // each term of the loss has it as a factor
   return defineObjective({
     name: 'grpo',
     needs,
     coupling: couplingOf(options),
     ...(advantageAlone ? { inert: ({ columns }: TokenBatch) => Uint8Array.from(columns.advantages ?? [], (advantage) => (advantage === 0 ? 1 : 0)) } : {}),
     evaluate(outputs, batch) {
+      const entropyCoef = controller ? controller.applied : (options.entropyCoef ?? 0);
       const logps = variable(output(outputs, 'logps', batch));
-      const entropy = outputs.entropy || entropyCoef !== 0 ? variable(output(outputs, 'entropy', batch)) : null;
+      const entropy = outputs.entropy || entropyCoef !== 0 || controller ? variable(output(outputs, 'entropy', batch)) : null;
       const column = (name: string) => (batch.columns[name] ? constant(batch.columns[name]) : null);
       const advantages = column('advantages');
       if (!advantages) throw new EspalierError('bad_data', 'the batch has no column `advantages`', { fix: `it has ${Object.keys(batch.columns).join(', ') || 'none'}` });
-      const { loss, metrics } = policyTerms(
+      const { loss, metrics, activeEntropy } = policyTerms(
         {
           logps, entropy, advantages,
           oldLogps: column('oldLogps'),
@@ -46,7 +48,7 @@ export function policyObjective(options: PolicyLossOptions): Objective {
           rows: actionRows(batch),
           normalizer: batch.normalizer,
         },
-        options,
+        { ...options, entropyCoef },
       );
       // Without old log-probs the current ones are those of π_old: here is where the sampler is first seen beside them.
       if (batch.columns.samplingLogps && !batch.columns.oldLogps) Object.assign(metrics, mismatchSums(logps.values, batch.columns.samplingLogps));
@@ -54,6 +56,13 @@ export function policyObjective(options: PolicyLossOptions): Objective {
       const [forLogps, forEntropy] = gradients(loss, entropy ? [logps, entropy] : [logps]);
       if (!Number.isFinite(value) || !forLogps.every(Number.isFinite)) {
         throw new EspalierError('internal', `the loss of grpo is ${value}: the policy has moved too far from the one that sampled`, { fix: 'a lower `learning_rate`, fewer `num_iterations`, or `delta`' });
+      }
+      if (controller && activeEntropy) {
+        const tokens = batch.actionIndex.length;
+        const share = tokens / Math.max(batch.normalizer.tokens, 1);
+        metrics.policy_loss ??= { sum: value, weight: share };
+        controller.observe({ ...activeEntropy, tokens }, batch.normalizer.tokens);
+        metrics.entropy_coef = { sum: controller.current * share, weight: share };
       }
       const grads: Outputs = { logps: Float32Array.from(forLogps) };
       if (entropyCoef !== 0 && forEntropy) grads.entropy = Float32Array.from(forEntropy);

@@ -7,6 +7,16 @@ export const count = z.int().positive();
 export const nonNegative = z.number().min(0);
 export const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
 
+/** A reference that follows the policy (TR-DPO, 2404.09656), by TRL's names. */
+export const referenceFields = {
+  /** Mix the policy into the reference every `refModelSyncSteps`. */
+  syncRefModel: z.boolean().default(false),
+  /** The share of the policy in the mixture. */
+  refModelMixupAlpha: z.number().min(0).max(1).default(0.6),
+  /** Optimiser steps between mixtures. */
+  refModelSyncSteps: count.default(512),
+} as const;
+
 /**
  * What the policy-gradient trainers take for the case that the sampler μ, the trainer's copy π_old and the current policy π_θ are not one: fields of ours, and
  * TRL's `vllm_importance_sampling_*` without the name of an engine.
@@ -39,8 +49,9 @@ export type OffPolicyConfig = z.output<z.ZodObject<typeof offPolicyFields>>;
  * What no schema of single fields can tell: filters of the sampler's distribution, and corrections that contradict one another.
  * @throws EspalierError `bad_config`
  */
-export function checkPolicyArguments(config: OffPolicyConfig & Pick<OnlineArguments, 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>): void {
+export function checkPolicyArguments(config: OffPolicyConfig & { beta: number; syncRefModel: boolean } & Pick<OnlineArguments, 'topP' | 'topK' | 'minP' | 'repetitionPenalty'>): void {
   assertWholeDistribution(config);
+  if (config.syncRefModel && config.beta === 0) throw new EspalierError('bad_config', '`sync_ref_model` moves the reference, and `beta` is 0: there is none', { fix: 'a `beta` above 0, or `sync_ref_model` false' });
   const { importanceSamplingClipMin: low, importanceSamplingClipMax: high } = config;
   if (low !== undefined && high !== null && low >= high) throw new EspalierError('bad_config', `\`importance_sampling_clip_min\` ${low} is not below \`importance_sampling_clip_max\` ${high}`, { fix: 'a lower bound below the upper one' });
   if (config.oldLogps === 'sampler' && config.importanceSamplingCorrection === true) {

@@ -2,7 +2,7 @@ import { klEstimators } from '@espalier/objectives';
 import { EspalierError } from '@espalier/spec';
 import { onlineArguments, parseArguments, roundGeometry } from '@espalier/trainer';
 import { z } from 'zod';
-import { checkPolicyArguments, count, nonNegative, offPolicyFields, optional } from './policy-config';
+import { checkPolicyArguments, count, nonNegative, offPolicyFields, optional, referenceFields } from './policy-config';
 
 /** The fields that REINFORCE++ adds to those of every on-policy trainer. Defaults are OpenRLHF's where it has the option. */
 export const reinforcePlusPlusFields = {
@@ -12,6 +12,7 @@ export const reinforcePlusPlusFields = {
   baseline: z.boolean().default(false),
   /** Weight of the KL from the reference, taken off the reward token by token. 0: no reference is kept. */
   beta: nonNegative.default(0.01),
+  ...referenceFields,
   klEstimator: z.enum(klEstimators).default('k1'),
   /** Discount of later rewards. */
   gamma: z.number().min(0).max(1).default(1),

@@ -1,5 +1,6 @@
 import { OnlineTrainer, type OnlineTrainerOptions } from '@espalier/trainer';
 import { reinforcePlusPlus } from './reinforce';
+import { followingReference } from './reference';
 import { parseReinforcePlusPlusConfig, type ReinforcePlusPlusConfigInput } from './reinforce-config';
 
 /** What {@link ReinforcePlusPlusTrainer} takes. */
@@ -25,6 +26,6 @@ export interface ReinforcePlusPlusTrainerOptions extends OnlineTrainerOptions {
 export class ReinforcePlusPlusTrainer extends OnlineTrainer {
   constructor(options: ReinforcePlusPlusTrainerOptions) {
     const args = parseReinforcePlusPlusConfig(options.args);
-    super(options, { name: args.baseline ? 'reinforce-plus-plus-baseline' : 'reinforce-plus-plus', args, algorithm: reinforcePlusPlus(args) });
+    super(options, { name: args.baseline ? 'reinforce-plus-plus-baseline' : 'reinforce-plus-plus', args, algorithm: reinforcePlusPlus(args), ...followingReference(options, args) });
   }
 }

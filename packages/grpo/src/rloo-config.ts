@@ -1,7 +1,7 @@
 import { onlineArguments, parseArguments, roundGeometry } from '@espalier/trainer';
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
-import { checkPolicyArguments, count, nonNegative, offPolicyFields, optional } from './policy-config';
+import { checkPolicyArguments, count, nonNegative, offPolicyFields, optional, referenceFields } from './policy-config';
 
 /** The fields that RLOO adds to those of every on-policy trainer: TRL's `RLOOConfig` in camelCase, with its defaults. */
 export const rlooFields = {
@@ -9,6 +9,7 @@ export const rlooFields = {
   numGenerations: z.int().min(2, 'leave-one-out needs at least 2 completions').default(2),
   /** Weight of Σ log π_old − log π_ref of a completion, which is taken off its reward. 0: no reference is kept. */
   beta: nonNegative.default(0.05),
+  ...referenceFields,
   /** Optimisation passes over one generation. */
   numIterations: count.default(1),
   epsilon: nonNegative.default(0.2),

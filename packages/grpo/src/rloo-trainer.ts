@@ -1,4 +1,5 @@
 import { OnlineTrainer, type OnlineTrainerOptions } from '@espalier/trainer';
+import { followingReference } from './reference';
 import { rloo } from './rloo';
 import { parseRLOOConfig, type RLOOConfigInput } from './rloo-config';
 
@@ -26,6 +27,6 @@ export interface RLOOTrainerOptions extends OnlineTrainerOptions {
 export class RLOOTrainer extends OnlineTrainer {
   constructor(options: RLOOTrainerOptions) {
     const args = parseRLOOConfig(options.args);
-    super(options, { name: 'rloo', args, algorithm: rloo(args) });
+    super(options, { name: 'rloo', args, algorithm: rloo(args), ...followingReference(options, args) });
   }
 }

@@ -2,6 +2,7 @@ import { OnlineTrainer, type OnlineTrainerOptions } from '@espalier/trainer';
 import type { AdvantageFunction } from './advantage-function';
 import { grpo } from './algorithm';
 import { parseGRPOConfig, type GRPOConfigInput } from './config';
+import { followingReference } from './reference';
 
 /** What {@link GRPOTrainer} takes. */
 export interface GRPOTrainerOptions extends OnlineTrainerOptions {
@@ -32,6 +33,6 @@ export class GRPOTrainer extends OnlineTrainer {
   constructor(options: GRPOTrainerOptions) {
     const args = parseGRPOConfig(options.args);
     const { advantages } = options;
-    super(options, { name: 'grpo', args, algorithm: grpo(args, { advantages }), ...(advantages ? { config: async () => ({ advantages: advantages.name || 'custom' }) } : {}) });
+    super(options, { name: 'grpo', args, algorithm: grpo(args, { advantages }), ...followingReference(options, args), ...(advantages ? { config: async () => ({ advantages: advantages.name || 'custom' }) } : {}) });
   }
 }
