@@ -16,7 +16,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 /** What is compared, the test that does it, and the script that computed TRL's side. */
 const sides = [
   { trainer: 'SFTTrainer', against: 'TRL 1.16.0', what: 'loss of 20 steps, each parameter’s gradient, token masks', test: 'packages/sft/src/parity.test.ts', made: 'tools/parity/sft.py' },
-  { trainer: 'DPOTrainer, KTOTrainer, CPOTrainer, ORPOTrainer', against: 'TRL 1.16.0', what: 'loss and metrics of 20 steps, each parameter’s gradient', test: 'packages/dpo/src/parity.test.ts', made: 'tools/fixtures/make-preference-parity.py' },
+  { trainer: 'DPOTrainer, KTOTrainer, CPOTrainer, ORPOTrainer, OnlineDPOTrainer', against: 'TRL 1.16.0', what: 'loss and metrics of 20 steps, each parameter’s gradient', test: 'packages/dpo/src/parity.test.ts', made: 'tools/fixtures/make-preference-parity.py' },
   { trainer: 'the losses of the DPO family', against: 'TRL 1.16.0', what: 'loss, metrics and gradients in float64', test: 'packages/dpo/src/loss.test.ts', made: 'packages/dpo/fixtures/losses.py' },
   { trainer: 'RewardTrainer', against: 'TRL 1.16.0', what: 'tokens, loss of 20 steps, each parameter’s gradient', test: 'packages/reward-models/src/parity.test.ts', made: 'tools/fixtures/make-reward-fixtures.py' },
   { trainer: 'PRMTrainer', against: 'TRL 1.9.0', what: 'tokens and labels, loss, each parameter’s gradient', test: 'packages/reward-models/src/prm-parity.test.ts', made: 'tools/fixtures/make-prm-fixture.py' },

@@ -3,17 +3,17 @@ import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openSafetensors } from '@espalier/models';
+import { openSafetensors, Tokenizer } from '@espalier/models';
 import type { Row } from '@espalier/data';
-import type { Metrics } from '@espalier/spec';
+import { defineReward, type GenerateRequest, type Metrics, type RolloutEngine } from '@espalier/spec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CPOTrainer, DPOTrainer, KTOTrainer, ORPOTrainer } from './index';
+import { CPOTrainer, DPOTrainer, KTOTrainer, OnlineDPOTrainer, ORPOTrainer } from './index';
 
 // Made by tools/fixtures/make-preference-parity.py: TRL's own trainers on the same checkpoint and rows
 const folder = fileURLToPath(new URL('../fixtures/parity', import.meta.url));
 const model = fileURLToPath(new URL('../../models/fixtures/smollm2', import.meta.url));
 const trainers = { dpo: DPOTrainer, kto: KTOTrainer, cpo: CPOTrainer, orpo: ORPOTrainer };
-const cases = ['dpo', 'dpo-chat', 'dpo-mixture', 'dpo-wpo', 'dpo-synced', 'kto', 'kto-pairs', 'cpo', 'cpo-simpo', 'orpo'] as const;
+const cases = ['dpo', 'dpo-chat', 'dpo-mixture', 'dpo-wpo', 'dpo-synced', 'kto', 'kto-pairs', 'cpo', 'cpo-simpo', 'orpo', 'online-sigmoid', 'online-ipo'] as const;
 
 interface Fixture {
   options: Record<string, unknown>;
@@ -33,11 +33,37 @@ async function train(name: string, more: Record<string, unknown>) {
   const named = Object.fromEntries(Object.entries(options).map(([key, value]) => [camel(key), value]));
   const steps: Metrics[] = [];
   const args = { ...named, perDeviceTrainBatchSize: batch, maxGradNorm: 0, learningRate: 1e-3, saveStrategy: 'no', ...more, outputDir: join(dir, `${name}-${String(more.maxSteps)}`) };
+  if (name.startsWith('online')) {
+    const trainer = new OnlineDPOTrainer({
+      model, inline: true, modelArgs: { bf16: false }, trainDataset: rows.map(({ prompt }) => ({ prompt })), rolloutEngine: givenCompletions(rows),
+      rewardFuncs: defineReward({ name: 'first', score: async (samples) => samples.map(({ completionTokens }) => completionTokens[0] % 5) }),
+      args: { ...args, maxNewTokens: 4, maxLength: 64 } as never,
+      callbacks: [{ onStep: (_, metrics) => void steps.push(metrics) }],
+    });
+    await trainer.train();
+    await trainer.close();
+    return { steps, dir: args.outputDir };
+  }
   const Trainer = trainers[name.split('-')[0] as keyof typeof trainers] as typeof DPOTrainer;
   const trainer = new Trainer({ model, trainDataset: rows, inline: true, modelArgs: { bf16: false }, args: args as never, callbacks: [{ onStep: (_, metrics) => void steps.push(metrics) }] });
   await trainer.train();
   await trainer.close();
   return { steps, dir: args.outputDir };
+}
+
+/** The completions of the fixture in place of sampled ones. Token 2 ends one. */
+function givenCompletions(rows: readonly Row[]): RolloutEngine {
+  const tokenizer = Tokenizer.fromFolder(model);
+  const byPrompt = new Map(rows.map((row) => [tokenizer.encode(row.prompt as string).join(), row.given as number[][]]));
+  return {
+    specVersion: 'v1', name: 'given', capabilities: { tokenIds: true, logps: false, sync: 'memory' },
+    async *generate(requests: readonly GenerateRequest[]) {
+      for (const { id, prompt } of requests) {
+        for (const [index, tokens] of byPrompt.get(prompt.join())!.entries()) yield { requestId: id, index, tokens: Int32Array.from(tokens), logps: null, text: '', finishReason: tokens.at(-1) === 2 ? ('stop' as const) : ('length' as const), version: 0 };
+      }
+    },
+    close: async () => undefined,
+  };
 }
 
 describe('TRL 1.16.0 on a tiny checkpoint, the same rows', () => {
