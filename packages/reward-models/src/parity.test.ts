@@ -23,7 +23,7 @@ interface Case {
 // Made by tools/fixtures/make-reward-fixtures.py
 const path = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
 const model = (name: string) => fileURLToPath(new URL(`../../models/fixtures/${name}`, import.meta.url));
-const { cases } = JSON.parse(readFileSync(path('reward-step.json'), 'utf8')) as { cases: Record<'plain' | 'options' | 'padded', Case> };
+const { cases, tokens } = JSON.parse(readFileSync(path('reward-step.json'), 'utf8')) as { cases: Record<'plain' | 'options' | 'padded', Case>; tokens: Record<string, Pick<Case, 'rows' | 'chosen_ids' | 'rejected_ids'>> };
 const gradients = openSafetensors(path('reward-step.safetensors'));
 
 let folder: string;
@@ -90,6 +90,18 @@ describe.each(['plain', 'options'] as const)("one step of TRL's RewardTrainer: %
     }
     await engine.close();
   });
+});
+
+it("makes TRL's tokens of conversations, and of rows without a prompt column", async () => {
+  const engine = await openEngine({ model: model('scalar-head/checkpoint'), inline: true });
+  const { tokenizer, maxLength } = tokenizing(engine, 1024);
+  expect(Object.keys(tokens)).toEqual(['messages', 'implicit', 'implicit_text']);
+  for (const { rows, chosen_ids, rejected_ids } of Object.values(tokens)) {
+    const examples = rows.map((row) => tokenizePair(row, tokenizer, { maxLength })!);
+    expect(examples.map(({ chosen }) => [...chosen])).toEqual(chosen_ids);
+    expect(examples.map(({ rejected }) => [...rejected])).toEqual(rejected_ids);
+  }
+  await engine.close();
 });
 
 it('reads the score at the end of the sequence where padding is another token, as TRL does', async () => {
