@@ -1,6 +1,6 @@
 import { klEstimators } from '@espalier/objectives';
 import { EspalierError } from '@espalier/spec';
-import { onlineArguments, parseArguments } from '@espalier/trainer';
+import { assertWholeDistribution, onlineArguments, parseArguments } from '@espalier/trainer';
 import { z } from 'zod';
 
 /** The fields that RPT adds to those of on-policy training. */
@@ -35,6 +35,7 @@ export type RPTConfigInput = z.input<typeof rptConfig>;
  */
 export function parseRPTConfig(input: RPTConfigInput = {}): RPTConfig {
   const config = parseArguments(rptConfig, input, 'RPT');
+  assertWholeDistribution(config);
   if (config.klTarget !== undefined && config.klCoef === 0) throw new EspalierError('bad_config', '`kl_target` is given and `kl_coef` is 0', { fix: 'a `kl_coef` to begin with, 0.05 for one' });
   return config;
 }
