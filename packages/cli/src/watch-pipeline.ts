@@ -23,6 +23,10 @@ export function watchPipeline(note: (line: string) => void): { onEvent(event: Pi
       } else if (event.type === 'step') {
         progress ??= startProgress(event.stage, { unit: 'step', total: event.total, start: event.step - 1, began });
         progress.update(event.step, shown.filter((name) => Number.isFinite(event.metrics[name])).map((name) => `${name} ${formatNumber(event.metrics[name])}`).join(' · '));
+      } else if (event.type === 'notice') {
+        const line = `${event.level}: ${event.name}: ${event.message}`;
+        if (progress) progress.note(line);
+        else note(line);
       } else {
         progress?.stop();
         progress = undefined;

@@ -1,5 +1,5 @@
 import { isAbsolute, join, resolve } from 'node:path';
-import { EspalierError, throwIfAborted, type Artifacts, type Stage } from '@espalier/spec';
+import { EspalierError, throwIfAborted, type Artifacts, type Notice, type Stage } from '@espalier/spec';
 import { digestValue } from './digest';
 import { fingerprintOf } from './fingerprint';
 import { makeFolder, readManifest, setAside, stillThere, writeManifest, type Manifest, type StageRecord } from './manifest';
@@ -10,6 +10,7 @@ import type { PipelineReport, StageReport } from './report';
 export type PipelineEvent =
   | { type: 'stage-start'; stage: string; index: number; total: number; dir: string; resuming: boolean }
   | { type: 'step'; stage: string; step: number; total: number; metrics: Readonly<Record<string, number>> }
+  | ({ type: 'notice'; stage: string } & Notice)
   | { type: 'stage-end'; stage: string; index: number; total: number; skipped: boolean; seconds: number; metrics: Readonly<Record<string, number>> };
 
 export interface RunPipelineOptions {
@@ -88,6 +89,7 @@ export async function runPipeline(pipeline: Pipeline, options: RunPipelineOption
       ...(options.signal ? { signal: options.signal } : {}),
       resume: resuming,
       report: (event) => options.onEvent?.({ type: 'step', ...event }),
+      notice: (event) => options.onEvent?.({ type: 'notice', ...event }),
     });
     checkGiven(stage, gives);
     record.status = 'done';

@@ -1,3 +1,5 @@
+import type { Notice } from './tracker';
+
 /** A model on disk that a stage made or was given. */
 export interface PolicyHandle { kind: 'policy'; path: string; digest: string }
 export interface RowsHandle { kind: 'rows'; path: string; digest: string; count: number }
@@ -21,6 +23,8 @@ export interface StageContext {
   /** Continue what an interrupted run left in `dir`. */
   resume: boolean;
   report(event: { stage: string; step: number; total: number; metrics: Readonly<Record<string, number>> }): void;
+  /** Something to be said, once: a warning of a training run. */
+  notice?(event: { stage: string } & Notice): void;
 }
 
 /** A step of a pipeline: what it needs, what it gives. */

@@ -14,7 +14,7 @@ export interface StageTrainer {
 
 /** The callback that passes a trainer's steps on to whoever runs the pipeline. */
 export function reporter(stage: string, context: StageContext): TrainerCallback {
-  return { onStep: ({ step, totalSteps }, metrics) => context.report({ stage, step, total: totalSteps, metrics }) };
+  return { onStep: ({ step, totalSteps }, metrics) => context.report({ stage, step, total: totalSteps, metrics }), onNotice: (_, notice) => context.notice?.({ stage, ...notice }) };
 }
 
 /** Finite numbers only: what a report and JSON can hold. */
