@@ -204,3 +204,18 @@ describe('what a wrong call says', () => {
     expect([grads.chosenLogps, grads.rejectedLogps].flat(2).every(Number.isFinite)).toBe(true);
   });
 });
+
+it('./loss imports the mathematics and the contracts, and nothing that loads a tensor library', () => {
+  const seen = new Set<string>();
+  const packages = new Set<string>();
+  const visit = (file: string) => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    for (const [, from] of readFileSync(new URL(file, import.meta.url), 'utf8').matchAll(/from '([^']+)'/g)) {
+      if (from.startsWith('./')) visit(`${from}.ts`);
+      else packages.add(from);
+    }
+  };
+  visit('./loss.ts');
+  expect([...packages].sort()).toEqual(['@espalier/objectives', '@espalier/spec']);
+});

@@ -204,4 +204,7 @@ it('judgeReward gives each completion its chance against the others, and null wh
   expect(found[0]).toBeGreaterThan(0.9);
   expect((found[0] as number) + (found[1] as number)).toBeCloseTo(1, 12);
   expect(found.slice(2)).toEqual([null, null, null]);
+  const pair = [sample('a', '7'), sample('a', '1')];
+  await expect(judgeReward({ ...judge, compare: async () => ({ probability: 2 }) }).score(pair, { step: 0 })).rejects.toThrow(/"likes_sevens" gave the probability 2/);
+  await expect(judgeReward({ ...judge, compareAll: async () => [] }).score(pair, { step: 0 })).rejects.toThrow(/0 answers to 1 questions/);
 });
