@@ -2,7 +2,7 @@
 const refusals: readonly RegExp[] = [
   /\bI(?:'m| am) (?:really |very |so )?(?:sorry|afraid)\b[^.!?]*\b(?:can(?:no|')t|unable|not able|won't|don't)\b/i,
   /\bI(?:'m| am) (?:sorry|afraid),? (?:but )?(?:I|that)\b/i,
-  /\bI (?:can(?:no|')t|could not|couldn't|won't|will not|would rather not|prefer not to|must decline|am unable|am not able|do not feel comfortable|don't feel comfortable)\b/i,
+  /\bI (?:can(?:no|')t|could not|couldn't|won't|will not|would rather not|prefer not to|must decline|am unable|am not able|do not feel comfortable|don't feel comfortable)\b(?! (?:stress|emphasi[sz]e|recommend) (?:it |this )?enough)/i,
   /\b(?:as|I am|I'm) (?:just |only )?an? (?:AI|artificial intelligence|language model)\b/i,
   /\bI (?:do not|don't) (?:have an opinion|have opinions|know how to (?:answer|respond)|want to (?:talk|answer))\b/i,
   /\b(?:let's|let us|can we|could we) (?:change the subject|talk about something else)\b/i,
