@@ -105,8 +105,10 @@ cases = {
     "grpo-sequence": (FixedGRPO, GRPOConfig, dict(loss_type="grpo", importance_sampling_level="sequence", num_iterations=2, beta=0.02, entropy_coef=0.01)),
     "grpo-token-truncate": (FixedGRPO, GRPOConfig, dict(vllm_importance_sampling_mode="token_truncate", vllm_importance_sampling_clip_max=1.2, num_iterations=2)),
     "grpo-sequence-mask": (FixedGRPO, GRPOConfig, dict(vllm_importance_sampling_mode="sequence_mask", vllm_importance_sampling_clip_max=2.0, off_policy_mask_threshold=0.1)),
+    "grpo-adaptive": (FixedGRPO, GRPOConfig, dict(use_adaptive_entropy=True, entropy_target=5.1, entropy_coef=0.05, entropy_coef_delta=0.01, num_iterations=2, top_entropy_quantile=0.6)),
     "rloo": (FixedRLOO, RLOOConfig, dict(beta=0.05)),
     "rloo-normalized": (FixedRLOO, RLOOConfig, dict(beta=0.1, num_iterations=2, normalize_advantages=True, reward_clip_range=[0.2, 0.7], epsilon=0.1, temperature=1.3)),
+    "rloo-synced": (FixedRLOO, RLOOConfig, dict(beta=0.2, sync_ref_model=True, ref_model_mixup_alpha=0.6, ref_model_sync_steps=3)),
 }
 
 
@@ -134,7 +136,7 @@ for name, (trainer_class, config_class, options) in cases.items():
     keep = ("loss", "grad_norm", "reward", "frac_reward_zero_std", "completions/", "clip_ratio/", "kl", "entropy", "policy_loss", "sampling/")
     steps = [{k: v for k, v in record.items() if k.startswith(keep)} for record in trainer.state.log_history if "loss" in record]
     assert len(steps) == 20, len(steps)
-    record = dict(versions=dict(trl=trl.__version__, torch=torch.__version__, transformers=transformers.__version__), options=options, steps=[steps[0]] + [{k: s[k] for k in ("loss", "grad_norm", "kl") if k in s} for s in steps[1:]])
+    record = dict(versions=dict(trl=trl.__version__, torch=torch.__version__, transformers=transformers.__version__), options=options, steps=[steps[0]] + [{k: s[k] for k in ("loss", "grad_norm", "kl", "entropy_coef") if k in s} for s in steps[1:]])
     (out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     save_file(gradients.found, out / f"{name}.safetensors")
     print(name, [s["loss"] for s in steps[:3]], steps[-1]["loss"])

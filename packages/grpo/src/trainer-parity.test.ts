@@ -11,7 +11,7 @@ import { GRPOTrainer, RLOOTrainer } from './index';
 // Made by tools/parity/policy.py: TRL's own trainers on the same checkpoint, completions and rewards
 const folder = fileURLToPath(new URL('../fixtures/parity', import.meta.url));
 const model = fileURLToPath(new URL('../../models/fixtures/smollm2', import.meta.url));
-const cases = ['grpo', 'grpo-kl', 'grpo-masked', 'grpo-sequence', 'grpo-token-truncate', 'grpo-sequence-mask', 'rloo', 'rloo-normalized'] as const;
+const cases = ['grpo', 'grpo-kl', 'grpo-masked', 'grpo-sequence', 'grpo-token-truncate', 'grpo-sequence-mask', 'grpo-adaptive', 'rloo', 'rloo-normalized', 'rloo-synced'] as const;
 
 interface Data {
   prompts: string[];
