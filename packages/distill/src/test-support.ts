@@ -9,7 +9,7 @@ export const letters = 'abcdefgh';
 export async function makeModels(student: string, teacher: string): Promise<void> {
   const tokenizer = characterTokenizer(letters);
   await createModel(student, { config: { hiddenSize: 16, numLayers: 1, numHeads: 2, maxPositions: 64 }, tokenizer, seed: 1 });
-  await createModel(teacher, { config: { hiddenSize: 32, numLayers: 2, numHeads: 2, maxPositions: 64 }, tokenizer, seed: 2 });
+  await createModel(teacher, { config: { hiddenSize: 24, numLayers: 2, numHeads: 2, maxPositions: 64 }, tokenizer, seed: 2 });
 }
 
 const nll = defineObjective({
@@ -35,9 +35,9 @@ export function sentence(seed: number, length: number): string {
 export async function teach(path: string, steps: number): Promise<void> {
   const engine = await openEngine({ model: path, inline: true });
   for (let step = 0; step < steps; step++) {
-    const batch = packSequences(Array.from({ length: 16 }, (_, i) => ({ tokens: engine.tokenizer.encode(sentence(1 + step * 16 + i, 16)), start: 1 })));
+    const batch = packSequences(Array.from({ length: 8 }, (_, i) => ({ tokens: engine.tokenizer.encode(sentence(1 + step * 8 + i, 12)), start: 1 })));
     await engine.learner.forwardBackward(batch, nll);
-    await engine.learner.optimStep({ learningRate: 5e-3, maxGradNorm: 1 });
+    await engine.learner.optimStep({ learningRate: 1e-2, maxGradNorm: 1 });
   }
   await engine.save(path);
   await engine.close();

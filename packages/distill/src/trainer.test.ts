@@ -10,8 +10,8 @@ let dir: string;
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'espalier-distill-'));
   await makeModels(join(dir, 'student'), join(dir, 'teacher'));
-  await teach(join(dir, 'teacher'), 150);
-}, 60_000);
+  await teach(join(dir, 'teacher'), 80);
+}, 240_000);
 afterAll(async () => rm(dir, { recursive: true, force: true }));
 
 const rows = Array.from({ length: 64 }, (_, i) => ({ prompt: sentence(200_000 + i, 4), completion: sentence(300_000 + i, 8) }));
@@ -35,7 +35,7 @@ describe('DistillTrainer on small models', () => {
     const engine = await open();
     const gaps = async () => [await klOn(engine, held, 'student'), await klOn(engine, held, 'teacher')].flatMap(({ forward, reverse }) => [forward, reverse]);
     const before = await gaps();
-    const run = trainer(`learns ${title}`, { ...args, maxSteps: 80, perDeviceTrainBatchSize: 16, maxNewTokens: 12, learningRate: 1e-2, temperature: 1, saveStrategy: 'no' }, { model: engine, teacherModel: undefined });
+    const run = trainer(`learns ${title}`, { ...args, maxSteps: 60, perDeviceTrainBatchSize: 8, maxNewTokens: 8, learningRate: 1e-2, temperature: 1, saveStrategy: 'no' }, { model: engine, teacherModel: undefined });
     await run.train();
     await run.close();
     const after = await gaps();
