@@ -80,7 +80,7 @@ function contextOf(model: string, reward: RewardFunction, outputDir: string): Le
     model, reward, outputDir, seed, inline,
     prompts: data.prompts,
     args: {
-      perDeviceTrainBatchSize: 384, numGenerations: 8, maxCompletionLength, maxSteps: 150, learningRate: 5e-4, lrSchedulerType: 'constant', saveStrategy: 'no', adamBeta2: 0.95,
+      perDeviceTrainBatchSize: 384, numGenerations: 8, maxCompletionLength, maxSteps: 150, learningRate: 5e-4, lrSchedulerType: 'linear', saveStrategy: 'no', adamBeta2: 0.95,
       outputDir: join(outputDir, 'run'), seed,
     },
   };

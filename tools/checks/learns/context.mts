@@ -21,7 +21,7 @@ export interface LearnsContext {
     maxCompletionLength: number;
     maxSteps: number;
     learningRate: number;
-    lrSchedulerType: 'constant';
+    lrSchedulerType: 'linear';
     saveStrategy: 'no';
     adamBeta2: number;
     outputDir: string;
