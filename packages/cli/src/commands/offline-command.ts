@@ -9,7 +9,9 @@ interface OfflineCommandSpec {
   name: string;
   summary: string;
   config: z.ZodRawShape;
-  accepted: readonly RowType[];
+  /** Default: what the trainer finds out row by row. */
+  accepted?: readonly RowType[];
+  streams?: boolean;
   /** Options of a procedural task that the rows need. */
   task?: Record<string, unknown>;
   /** Flags besides those of the configuration. */
@@ -27,12 +29,13 @@ export const offlineCommand = (spec: OfflineCommandSpec): Command =>
     summary: spec.summary,
     config: spec.config,
     ...(spec.more ? { more: spec.more } : {}),
-    rows: { accepted: spec.accepted, ...(spec.task ? { more: spec.task } : {}) },
+    ...(spec.streams ? { streams: true } : {}),
+    rows: { ...(spec.accepted ? { accepted: spec.accepted } : {}), ...(spec.task ? { more: spec.task } : {}) },
     shown: spec.shown,
     notes: spec.notes,
     check: spec.check,
-    async create({ values, args, model, modelArgs, train, evaluation, callbacks, signal }) {
-      const trainer = spec.create({ model, trainDataset: train, ...(evaluation ? { evalDataset: evaluation } : {}), callbacks, modelArgs, args, signal }, values);
+    async create({ values, args, model, modelArgs, train, stream, evaluation, callbacks, signal }) {
+      const trainer = spec.create({ model, trainDataset: stream ?? train, ...(evaluation ? { evalDataset: evaluation } : {}), callbacks, modelArgs, args, signal }, values);
       return { trainer, evaluate: () => trainer.evaluate({ signal }) };
     },
   });

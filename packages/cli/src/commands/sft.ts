@@ -6,10 +6,10 @@ export const sftCommand = () =>
     name: 'sft',
     summary: 'supervised fine-tuning; pre-training where rows are plain text',
     config: sftConfig.shape,
-    accepted: ['prompt_completion', 'language_modeling'],
+    streams: true,
     task: { withCompletion: true },
     shown: ['loss', 'grad_norm', 'learning_rate'],
-    notes: 'Rows have `text`, `messages`, or `prompt` and `completion`.',
+    notes: 'Rows have `text`, `messages`, `prompt` and `completion`, or `input_ids`.',
     check: (args) => void parseSFTConfig(args),
     create: (options) => new SFTTrainer(options),
   });

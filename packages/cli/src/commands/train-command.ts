@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fieldHelp } from '../field-help';
-import type { Dataset } from '@espalier/data';
+import { datasetOf, streamFiles, type Dataset, type RowStream } from '@espalier/data';
 import { formatNumber, openRows, type OpenRowsOptions } from '@espalier/pipeline';
 import { EspalierError, isEspalierError, type Metrics } from '@espalier/spec';
 import { modelArguments, type ModelArgumentsInput, type TrainerCallback, type TrainingArguments, type TrainResult } from '@espalier/trainer';
@@ -36,6 +36,19 @@ const commonFields = {
   resume: z.union([z.boolean(), z.string().min(1)]).default(false).describe('go on with the run in --output-dir, with the flags it was started with; or with the checkpoint that is named'),
 };
 
+/** Flags of commands whose rows may come as a stream. */
+const streamFields = {
+  datasetStreaming: z.boolean().default(false).describe('read --dataset as it is needed: a file, a folder or a pattern such as corpus/*.jsonl that does not fit memory; needs --max-steps'),
+  shuffleBufferSize: z.int().positive().default(1000).describe('--dataset-streaming: rows that the next one is drawn from'),
+};
+
+async function openStream(values: Record<string, unknown>, args: Record<string, unknown>): Promise<RowStream> {
+  const { dataset, shuffleBufferSize } = values as { dataset?: string; shuffleBufferSize: number };
+  if (dataset === undefined) throw new EspalierError('usage', '--dataset-streaming is given without --dataset', { fix: 'give a file, a folder, or a pattern such as corpus/*.jsonl' });
+  if (!((args['maxSteps'] as number) > 0)) throw new EspalierError('usage', `--dataset-streaming is given and --max-steps is ${String(args['maxSteps'])}`, { fix: 'give --max-steps: the length of a stream is not known' });
+  return streamFiles(dataset, { seed: (args['dataSeed'] ?? args['seed']) as number, bufferSize: shuffleBufferSize, shuffle: args['trainSamplingStrategy'] !== 'sequential', textField: args['datasetTextField'] as string });
+}
+
 /** The fields of the configuration's schema that have another flag here. */
 const ownNames = ['resumeFromCheckpoint'];
 
@@ -46,6 +59,8 @@ export interface TrainSetup {
   model: string;
   modelArgs: ModelArgumentsInput;
   train: Dataset;
+  /** The rows, in place of `train`, when they come as a stream. */
+  stream: RowStream | undefined;
   evaluation: Dataset | undefined;
   callbacks: readonly TrainerCallback[];
   signal: AbortSignal;
@@ -60,6 +75,8 @@ export interface TrainCommandSpec<Shape extends z.ZodRawShape> {
   more?: z.ZodRawShape;
   whole?: readonly string[];
   rows: OpenRowsOptions & { more?: Record<string, unknown> };
+  /** Rows may come as a stream: `--dataset-streaming`. */
+  streams?: boolean;
   notes?: string;
   /** Metrics that the progress bar shows, where the step has them. */
   shown: readonly string[];
@@ -86,7 +103,7 @@ const briefly = (metrics: Metrics, names: readonly string[]): string => names.fi
 /** Builds `espalier sft`, `grpo`, `rpt`: one way to read flags, resume, show progress, stop and report. */
 export function trainCommand<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>): Command {
   const config = Object.fromEntries(Object.entries(spec.config).filter(([name]) => !ownNames.includes(name))) as z.ZodRawShape;
-  const shape: z.ZodRawShape = { ...commonFields, ...spec.more, ...config };
+  const shape: z.ZodRawShape = { ...commonFields, ...(spec.streams ? streamFields : {}), ...spec.more, ...config };
   return buildCommand({
     name: spec.name,
     summary: spec.summary,
@@ -109,7 +126,8 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
   spec.check(args);
   const modelArgs = modelArgsOf(values);
   if (signal.aborted) throw new EspalierError('aborted', 'stopped before the first step');
-  const rows = await openData(values, spec.rows);
+  const stream = values['datasetStreaming'] === true ? await openStream(values, args) : undefined;
+  const rows = stream ? datasetOf([], stream.name) : await openData(values, spec.rows);
   if (!Number.isFinite(rows.size) && !((args['maxSteps'] as number) > 0)) throw new EspalierError('usage', `${rows.name} has no end and --max-steps is ${String(args['maxSteps'])}`, { fix: 'give --max-steps, or --task-size' });
   const { accepted } = spec.rows;
   const evaluation =
@@ -127,7 +145,7 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
     onNotice: (_, { name, level, message }) => (progress ? progress.note(`${level}: ${name}: ${message}`) : output.note(`${level}: ${name}: ${message}`)),
     onEnd: () => progress?.stop(),
   };
-  const { trainer, evaluate } = await spec.create({ values, args, model: values['model'] as string, modelArgs, train: rows, evaluation, callbacks: [callback], signal });
+  const { trainer, evaluate } = await spec.create({ values, args, model: values['model'] as string, modelArgs, train: rows, stream, evaluation, callbacks: [callback], signal });
   try {
     const resume = values['resume'] as boolean | string;
     const result = await trainer.train({ signal, ...(resume === false ? {} : { resume }) });
