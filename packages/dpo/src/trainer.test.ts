@@ -73,9 +73,12 @@ describe('resume', () => {
     ['kto-precomputed', 'kto', { precomputeRefLogProbs: true }, {}],
     ['dpo-synced', 'dpo', { syncRefModel: true, refModelSyncSteps: 1, refModelMixupAlpha: 0.5 }, {}],
     ['dpo-adapter', 'dpo', {}, { modelArgs: { usePeft: true, loraR: 4 } }],
+    ['kto-adapter', 'kto', { precomputeRefLogProbs: true }, { modelArgs: { usePeft: true, loraR: 4 } }],
+    ['dpo-other', 'dpo', { gradientAccumulationSteps: 2, perDeviceTrainBatchSize: 4, useWeighting: true }, { refModel: 'the first weights' }],
   ];
-  it.each(variants)('%s goes on after an interruption to the same bytes', async (name, kind, args, more) => {
-    const file = name === 'dpo-adapter' ? 'adapter_model.safetensors' : 'model.safetensors';
+  it.each(variants)('%s goes on after an interruption to the same bytes', async (name, kind, args, given) => {
+    const more = given.refModel ? { ...given, refModel: join(dir, 'model') } : given; // the folder is known when the tests run
+    const file = name.endsWith('-adapter') ? 'adapter_model.safetensors' : 'model.safetensors';
     const bytes = async (run: string) => (await readFile(join(dir, run, 'checkpoints', 'step-000006', file))).toString('base64');
     const straight = kinds[kind](`${name}-straight`, args, more);
     await straight.train();
