@@ -29,7 +29,12 @@ export function composeRewards(terms: readonly (RewardTerm | RewardFunction)[], 
     if (!Number.isFinite(weight)) throw new EspalierError('bad_config', `the weight of "${reward.name}" is ${weight}`, { fix: 'a finite number' });
     names.add(reward.name);
   }
+  const keeping = list.flatMap(({ reward }) => (reward.state ? [reward] : []));
   return defineReward({
+    ...(keeping.length > 0 && {
+      state: () => Object.fromEntries(keeping.map((reward) => [reward.name, reward.state!()])),
+      restore: (state: unknown) => keeping.forEach((reward) => reward.restore?.((state as Record<string, unknown>)[reward.name])),
+    }),
     name: options.name ?? [...names].join('+'),
     async score(samples, context) {
       const scores = await Promise.all(list.map(({ reward }) => reward.score(samples, context)));

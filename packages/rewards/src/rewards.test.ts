@@ -94,6 +94,17 @@ describe('composeRewards', () => {
     const [result] = await composeRewards([dense('a'), { reward: dense('b'), weight: 0.5 }]).score([sample('', {}, 2)], { step: 0 });
     expect(result).toEqual({ total: 4.5, components: { a: 3, b: 3 }, perToken: Float32Array.of(1.5, 3), note: 'a: ok; b: ok' });
   });
+  it('takes the state of its parts along', () => {
+    const counting = () => {
+      let count = 3;
+      return { ...fixed('counting', []), state: () => count, restore: (state: unknown) => void (count = state as number) };
+    };
+    const reward = composeRewards([counting(), fixed('plain', [])]);
+    expect(reward.state!()).toEqual({ counting: 3 });
+    reward.restore!({ counting: 8 });
+    expect(reward.state!()).toEqual({ counting: 8 });
+    expect(composeRewards([fixed('plain', [])]).state).toBeUndefined();
+  });
   it('refuses what cannot be told apart or counted', async () => {
     expect(() => composeRewards([])).toThrow('no reward function');
     expect(() => composeRewards([numericReward(), numericReward()])).toThrow('two reward functions are named "numeric"');
