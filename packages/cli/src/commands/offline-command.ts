@@ -34,8 +34,8 @@ export const offlineCommand = (spec: OfflineCommandSpec): Command =>
     shown: spec.shown,
     notes: spec.notes,
     check: spec.check,
-    async create({ values, args, model, modelArgs, train, stream, evaluation, callbacks, signal }) {
-      const trainer = spec.create({ model, trainDataset: stream ?? train, ...(evaluation ? { evalDataset: evaluation } : {}), callbacks, modelArgs, args, signal }, values);
+    async create({ values, args, model, modelArgs, train, stream, evaluation, callbacks, trackers, signal }) {
+      const trainer = spec.create({ model, trainDataset: stream ?? train, ...(evaluation ? { evalDataset: evaluation } : {}), callbacks, trackers, modelArgs, args, signal }, values);
       return { trainer, evaluate: () => trainer.evaluate({ signal }) };
     },
   });

@@ -39,7 +39,7 @@ export const onlineCommand = (spec: OnlineCommandSpec): Command =>
     shown: spec.shown ?? rewardMetrics,
     ...(spec.notes ? { notes: spec.notes } : {}),
     check: spec.check,
-    async create({ values, args, model, modelArgs, train, evaluation, callbacks, signal }) {
+    async create({ values, args, model, modelArgs, train, evaluation, callbacks, trackers, signal }) {
       const trainer = spec.create(
         {
           model,
@@ -48,6 +48,7 @@ export const onlineCommand = (spec: OnlineCommandSpec): Command =>
           ...(evaluation ? { evalDataset: evaluation } : {}),
           evalSamples: values['evalSamples'] as number,
           callbacks,
+          trackers,
           modelArgs,
           ...(values['stop'] ? { stop: values['stop'] as string[] } : {}),
           args,

@@ -20,7 +20,7 @@ export const rptCommand = () =>
     shown: rewardMetrics,
     notes: '--per-device-train-batch-size counts completions: 32 with --num-generations 8 are 4 prompts.',
     check: (args) => checkRptConfig(args as RptFlatConfigInput),
-    async create({ values, args, model, modelArgs, train, evaluation, callbacks, signal }) {
+    async create({ values, args, model, modelArgs, train, evaluation, callbacks, trackers, signal }) {
       const registry = await openRegistry(values['plugin'] as string[] | undefined);
       const lmDataset = values['lmDataset'] === undefined ? undefined : await openRows(values['lmDataset'] as string, { accepted: ['language_modeling', 'prompt_completion'] });
       const trainer = await createRptTrainer(
@@ -34,6 +34,7 @@ export const rptCommand = () =>
           ...(lmDataset ? { lmDataset } : {}),
           evalSamples: values['evalSamples'] as number,
           callbacks,
+          trackers,
           modelArgs,
           ...(values['stop'] ? { stop: values['stop'] as string[] } : {}),
           signal,

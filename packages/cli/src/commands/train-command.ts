@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fieldHelp } from '../field-help';
 import { datasetOf, streamFiles, type Dataset, type RowStream } from '@espalier/data';
 import { formatNumber, openRows, type OpenRowsOptions } from '@espalier/pipeline';
-import { EspalierError, isEspalierError, type Metrics } from '@espalier/spec';
+import { EspalierError, isEspalierError, type Metrics, type Tracker } from '@espalier/spec';
 import { modelArguments, type ModelArgumentsInput, type TrainerCallback, type TrainingArguments, type TrainResult } from '@espalier/trainer';
 import type { Command } from 'commander';
 import { z } from 'zod';
@@ -11,7 +11,7 @@ import { buildCommand, type CommandContext } from '../command';
 import { camelCase } from '../fields';
 import { startProgress, type Progress } from '../progress';
 import { recallRun, rememberRun } from '../run-memory';
-import { dataFields, openData, pluginFields } from './data-fields';
+import { dataFields, openData, openRegistry, pluginFields } from './data-fields';
 import { modelFields } from './model-fields';
 
 /** What a trainer of any family can do. */
@@ -42,6 +42,15 @@ const streamFields = {
   shuffleBufferSize: z.int().positive().default(1000).describe('--dataset-streaming: rows that the next one is drawn from'),
 };
 
+/** Trackers that plugins bring under the names in `--report-to`. */
+async function pluginTrackers(values: Record<string, unknown>, args: Record<string, unknown>): Promise<Tracker[]> {
+  const plugins = values['plugin'] as string[] | undefined;
+  if (!plugins?.length) return [];
+  const registry = await openRegistry(plugins);
+  const names = [args['reportTo'] ?? []].flat() as string[];
+  return Promise.all(names.filter((name) => registry.has('trackers', name)).map((name) => registry.lookup('trackers', name)()));
+}
+
 async function openStream(values: Record<string, unknown>, args: Record<string, unknown>): Promise<RowStream> {
   const { dataset, shuffleBufferSize } = values as { dataset?: string; shuffleBufferSize: number };
   if (dataset === undefined) throw new EspalierError('usage', '--dataset-streaming is given without --dataset', { fix: 'give a file, a folder, or a pattern such as corpus/*.jsonl' });
@@ -63,6 +72,8 @@ export interface TrainSetup {
   stream: RowStream | undefined;
   evaluation: Dataset | undefined;
   callbacks: readonly TrainerCallback[];
+  /** Those of plugins that `--report-to` names. */
+  trackers: readonly Tracker[];
   signal: AbortSignal;
 }
 
@@ -133,6 +144,8 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
   const evaluation =
     values['evalDataset'] === undefined ? undefined : await openRows(values['evalDataset'] as string, { ...(accepted ? { accepted } : {}), ...(values['evalLimit'] === undefined ? {} : { limit: values['evalLimit'] as number }), endlessSize: 512, task: spec.rows.more ?? {} });
 
+  const trackers = await pluginTrackers(values, args);
+
   let progress: Progress | undefined;
   const callback: TrainerCallback = {
     async onTrainBegin({ step, totalSteps, outputDir }) {
@@ -145,7 +158,7 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
     onNotice: (_, { name, level, message }) => (progress ? progress.note(`${level}: ${name}: ${message}`) : output.note(`${level}: ${name}: ${message}`)),
     onEnd: () => progress?.stop(),
   };
-  const { trainer, evaluate } = await spec.create({ values, args, model: values['model'] as string, modelArgs, train: rows, stream, evaluation, callbacks: [callback], signal });
+  const { trainer, evaluate } = await spec.create({ values, args, model: values['model'] as string, modelArgs, train: rows, stream, evaluation, callbacks: [callback], trackers, signal });
   try {
     const resume = values['resume'] as boolean | string;
     const result = await trainer.train({ signal, ...(resume === false ? {} : { resume }) });
