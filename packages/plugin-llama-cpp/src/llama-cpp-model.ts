@@ -62,7 +62,9 @@ export async function llamaCppModel(options: LlamaCppOptions, loadModule?: () =>
 }
 
 function opened(module: LlamaModule, model: LlamaModel, sequence: LlamaSequence, contextSize: number, dispose: () => Promise<void>): LlamaCppModel {
-  const wrapper: ChatWrapper = module.resolveChatWrapper(model);
+  // The wrapper that node-llama-cpp takes by itself may leave out what the template adds, such as its system message.
+  const template = model.fileInfo.metadata.tokenizer?.chat_template;
+  const wrapper: ChatWrapper = template === undefined ? module.resolveChatWrapper(model) : new module.JinjaTemplateChatWrapper({ template });
   let queue: Promise<unknown> = Promise.resolve();
   let closed = false;
   /** One after another: there is one state. */

@@ -3,7 +3,9 @@ import { EspalierError } from '@espalier/spec';
 /** The part of node-llama-cpp 3 that the plugin uses: the package is an optional peer, and its types need not be there. */
 export interface LlamaModule {
   getLlama(options: { gpu?: GpuChoice; maxThreads?: number; logLevel?: string; build?: 'never' }): Promise<Llama>;
+  /** For a file without a template. */
   resolveChatWrapper(model: LlamaModel): ChatWrapper;
+  JinjaTemplateChatWrapper: new (options: { template: string }) => ChatWrapper;
 }
 
 /** Where layers run. `false`: the processor alone. */
@@ -19,6 +21,7 @@ export interface Llama {
 export interface LlamaModel {
   readonly tokenizer: unknown;
   readonly tokens: { readonly bos: Token | null; readonly shouldPrependBosToken: boolean };
+  readonly fileInfo: { readonly metadata: { readonly tokenizer?: { readonly chat_template?: string } } };
   readonly trainContextSize: number;
   tokenize(text: string, specialTokens?: boolean, options?: 'trimLeadingSpace'): Token[];
   detokenize(tokens: readonly Token[], specialTokens?: boolean, lastTokens?: readonly Token[]): string;
