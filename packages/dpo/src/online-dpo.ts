@@ -21,7 +21,7 @@ export function onlinePairObjective(name: string, lossType: DPOLossType): Object
     evaluate(outputs, batch) {
       const logps = variable(output(outputs, 'logps', batch));
       const reference = constant(column(batch, 'refLogps'));
-      const beta = column(batch, 'beta')[0] ?? 0.1;
+      const beta = Number((column(batch, 'beta')[0] ?? 0.1).toPrecision(7)); // a column is float32
       const { chosen, rejected, pairs } = pairRows(batch);
       const [c, r, refC, refR] = [rowSum(chosen.of(logps), chosen.rows), rowSum(rejected.of(logps), rejected.rows), rowSum(chosen.of(reference), chosen.rows), rowSum(rejected.of(reference), rejected.rows)];
       const ones = new Float64Array(pairs).fill(1); // no length counts
