@@ -6,6 +6,7 @@ import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit';
 import { missingForTraining, neutral, probeCapabilities, type HttpCapabilities } from './capabilities';
 import { promptLogpsOf, samplesOf } from './completion-answer';
 import { HttpClient, HttpRefusal, type HttpClientOptions } from './http-client';
+import { linkedSignal } from './linked-signal';
 import { withRetries, type RetryOptions, type TransientFailure } from './retry';
 
 export interface HttpRolloutEngineOptions extends HttpClientOptions, RetryOptions {
@@ -107,11 +108,7 @@ export async function httpRolloutEngine(options: HttpRolloutEngineOptions): Prom
 
   async function* generate(requests: readonly GenerateRequest[], given: { signal?: AbortSignal } = {}): AsyncGenerator<Completion> {
     open();
-    const stop = new AbortController();
-    const forward = () => stop.abort();
-    given.signal?.addEventListener('abort', forward, { once: true });
-    closing.signal.addEventListener('abort', forward, { once: true });
-    if (given.signal?.aborted) forward();
+    const stop = linkedSignal(given.signal, closing.signal);
     const from = weights;
     from.users++;
     const ready: Completion[] = [];
@@ -146,8 +143,7 @@ export async function httpRolloutEngine(options: HttpRolloutEngineOptions): Prom
       }
     } finally {
       stop.abort();
-      given.signal?.removeEventListener('abort', forward);
-      closing.signal.removeEventListener('abort', forward);
+      stop.unlink();
       await Promise.all(running);
       release(from);
     }
@@ -210,9 +206,7 @@ export async function httpRolloutEngine(options: HttpRolloutEngineOptions): Prom
       open();
       const from = weights;
       from.users++;
-      const stop = new AbortController();
-      const forward = () => stop.abort();
-      closing.signal.addEventListener('abort', forward, { once: true });
+      const stop = linkedSignal(closing.signal);
       try {
         return await Promise.all(
           sequences.map((sequence, s) => {
@@ -225,7 +219,7 @@ export async function httpRolloutEngine(options: HttpRolloutEngineOptions): Prom
         );
       } finally {
         stop.abort();
-        closing.signal.removeEventListener('abort', forward);
+        stop.unlink();
         release(from);
       }
     };

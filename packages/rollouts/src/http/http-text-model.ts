@@ -1,6 +1,7 @@
 import { EspalierError, throwIfAborted, type Message, type TextModel } from '@espalier/spec';
 import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit';
 import { HttpClient, HttpRefusal, type HttpClientOptions } from './http-client';
+import { linkedSignal } from './linked-signal';
 import { TransientFailure, withRetries, type RetryOptions } from './retry';
 
 export interface HttpTextModelOptions extends HttpClientOptions, RetryOptions {
@@ -75,7 +76,7 @@ export function httpTextModel(options: HttpTextModelOptions): TextModel {
     async complete(prompts, { maxNewTokens = 256, temperature = 0, seed = 0, seeds, stop, signal } = {}) {
       throwIfAborted(signal);
       if (seeds && seeds.length !== prompts.length) throw new EspalierError('bad_config', `${seeds.length} seeds were given for ${prompts.length} prompts`, { fix: 'one a prompt' });
-      return Promise.all(
+      return together(signal, (shared) =>
         prompts.map((prompt, i) =>
           ask(
             `prompt ${i}`,
@@ -86,12 +87,23 @@ export function httpTextModel(options: HttpTextModelOptions): TextModel {
               if (typeof content !== 'string') throw new TransientFailure('the answer has no text');
               return content;
             },
-            signal,
+            shared,
           ),
         ),
       );
     },
     optionLogps: (prompt, choices) => logpsOf(prompt, choices),
-    optionLogpsAll: (questions, { signal } = {}) => Promise.all(questions.map(({ prompt, options: choices }) => logpsOf(prompt, choices, signal))),
+    optionLogpsAll: (questions, { signal } = {}) => together(signal, (shared) => questions.map(({ prompt, options: choices }) => logpsOf(prompt, choices, shared))),
   };
+}
+
+/** All of them, or the first failure; the rest is then left. */
+async function together<T>(signal: AbortSignal | undefined, start: (shared: AbortSignal) => readonly Promise<T>[]): Promise<T[]> {
+  const shared = linkedSignal(signal);
+  try {
+    return await Promise.all(start(shared.signal));
+  } finally {
+    shared.abort();
+    shared.unlink();
+  }
 }
