@@ -6,7 +6,7 @@ import type { PipelineConfig } from './load-config';
 import { nearest } from './nearest';
 import { checkedPipeline } from './pipeline';
 import { createRegistry, type Registry } from './registry';
-import { cpo, distill, dpo, evaluate, grpo, kto, onlineDpo, orpo, ppo, pretrain, reinforce, rewardModel, rloo, rpt, sft, startFrom } from './stages';
+import { aiPreferences, cpo, critiqueRevise, distill, dpo, evaluate, grpo, kto, onlineDpo, orpo, ppo, pretrain, reinforce, rewardModel, rloo, rpt, sft, startFrom } from './stages';
 
 type Options = Record<string, unknown>;
 
@@ -18,6 +18,8 @@ const builtIn: Readonly<Record<string, (options: Options, registry: Registry) =>
   kto: (options) => kto(options as never) as Stage,
   cpo: (options) => cpo(options as never) as Stage,
   orpo: (options) => orpo(options as never) as Stage,
+  critique_revise: (options) => critiqueRevise(options as never) as Stage,
+  ai_preferences: (options) => aiPreferences(options as never) as Stage,
   reward_model: (options) => rewardModel(options as never) as Stage,
   distill: (options) => distill(options as never) as Stage,
   grpo: (options, registry) => grpo({ ...options, registry } as never) as Stage,

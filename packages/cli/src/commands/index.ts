@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import { chatCommand } from './chat';
+import { constitutionalCommand } from './constitutional';
 import { distillCommand } from './distill';
 import { doctorCommand } from './doctor';
 import { evalCommand } from './eval';
@@ -10,6 +12,7 @@ import { prmCommand, rewardCommand } from './reward';
 import { rptCommand } from './rpt';
 import { runCommand } from './run';
 import { scoreCommand } from './score';
+import { serveCommand } from './serve';
 import { sftCommand } from './sft';
 
 /** Every command, made anew: commander keeps what it parsed. */
@@ -17,7 +20,7 @@ export function commands(): Command[] {
   return [
     doctorCommand(), generateCommand(), scoreCommand(),
     sftCommand(), dpoCommand(), ktoCommand(), cpoCommand(), orpoCommand(), rewardCommand(), prmCommand(),
-    onlineDpoCommand(), ppoCommand(), grpoCommand(), rlooCommand(), reinforceCommand(), rptCommand(), distillCommand(),
-    runCommand(), evalCommand(),
+    onlineDpoCommand(), ppoCommand(), grpoCommand(), rlooCommand(), reinforceCommand(), rptCommand(), distillCommand(), constitutionalCommand(),
+    runCommand(), evalCommand(), serveCommand(), chatCommand(),
   ];
 }

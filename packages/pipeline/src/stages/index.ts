@@ -1,3 +1,4 @@
+export { aiPreferences, critiqueRevise, type ConstitutionalStageOptions } from './constitutional';
 export { distill, type DistillStageOptions } from './distill';
 export { evaluate, type EvaluateStageOptions } from './evaluate';
 export type { StageModelOptions, TrainingStageOptions } from './options';

@@ -1,35 +1,21 @@
 import { parseSFTConfig, sftConfig, SFTTrainer, type SFTConfigInput } from '@espalier/sft';
-import { defineStage, type MetricsHandle, type PolicyHandle, type Stage } from '@espalier/spec';
-import { withFingerprint } from '../fingerprint';
+import type { Stage } from '@espalier/spec';
 import { rowsFingerprint } from '../rows';
-import { modelArgsOf, requireOption, splitOptions, trainingOptionNames, type StageOwned, type TrainingStageOptions } from './options';
+import { offlineStage, type OfflineStage, type WithRows } from './offline-stage';
+import type { modelArgsOf, TrainingStageOptions } from './options';
 import { reporter, trainInStage } from './train-stage';
 
 /** The fields of `SFTConfig` and those of every training stage. */
-export type SftStageOptions = TrainingStageOptions & Omit<SFTConfigInput, StageOwned>;
+export type SftStageOptions = WithRows<SFTConfigInput>;
 
 /**
- * Supervised fine-tuning as a stage. Rows with `text`, `messages`, or `prompt` and `completion`.
+ * Supervised fine-tuning as a stage. Rows with `text`, `messages`, or `prompt` and `completion`; without `dataset` those that a stage before it gives.
  * @throws EspalierError `bad_config` for an unknown or wrong field, at once
  * @example
  * sft({ dataset: 'demonstrations.jsonl', evalDataset: 'held-out.jsonl', learningRate: 2e-5, maxSteps: 200 })
  */
-export function sft(options: SftStageOptions): Stage<{ policy: PolicyHandle }, { policy: PolicyHandle; metrics: MetricsHandle }> {
-  const name = options.name ?? 'sft';
-  const { own, config } = splitOptions(name, options, trainingOptionNames, sftConfig.shape);
-  requireOption(name, own, 'dataset', 'a .jsonl file, a task, or rows');
-  parseSFTConfig(config as SFTConfigInput);
-  const modelArgs = modelArgsOf(name, own);
-  const stage = defineStage<{ policy: PolicyHandle }, { policy: PolicyHandle; metrics: MetricsHandle }>({
-    name,
-    needs: ['policy'],
-    gives: ['policy', 'metrics'],
-    run({ policy }, context) {
-      return runSft(name, policy.path, options, config, modelArgs, context);
-    },
-  });
-  return withFingerprint(stage, () => sftFingerprint(options, config, modelArgs));
-}
+export const sft = <const Options extends SftStageOptions>(options: Options): OfflineStage<Options> =>
+  offlineStage(options, { name: 'sft', shape: sftConfig.shape, check: (config) => void parseSFTConfig(config), create: (trainer) => new SFTTrainer(trainer) });
 
 /** Runs an `SFTTrainer` in a stage's folder: also what pre-training is, on plain text. */
 export function runSft(name: string, model: string, options: TrainingStageOptions, config: Record<string, unknown>, modelArgs: ReturnType<typeof modelArgsOf>, context: Parameters<Stage['run']>[1]) {

@@ -7,7 +7,7 @@ import { loadConfig } from '../load-config';
 import { pipeline } from '../pipeline';
 import { checkRewards, parseReward, resolveRewards } from '../rewards';
 import { runPipeline } from '../run-pipeline';
-import { distill, dpo, evaluate, grpo, ppo, pretrain, rewardModel, rpt, sft, startFrom } from './index';
+import { aiPreferences, critiqueRevise, distill, dpo, evaluate, grpo, ppo, pretrain, rewardModel, rpt, sft, startFrom } from './index';
 
 let dir: string;
 beforeAll(async () => void (dir = await mkdtemp(join(tmpdir(), 'espalier-stages-'))));
@@ -75,6 +75,20 @@ describe('the stages together', () => {
     expect(report.stages[3].metrics).toHaveProperty('objective/scores');
   });
 
+  it('critique and revision → SFT, and AI preferences → DPO, on the rows that the stages make', async () => {
+    const judge = { name: 'scripted', model: { complete: async (asked: readonly unknown[]) => asked.map(() => '7'), optionLogps: async (_: unknown, options: readonly string[]) => options.map((_option, i) => -1 - i) } };
+    const short = { ...here, maxSteps: 1, perDeviceTrainBatchSize: 2 } as const;
+    const ask = { ...here, dataset: rows.slice(0, 4), judge, promptFormat: 'plain', fewShot: 0, numRevisions: 1, maxCompletionLength: 3 } as const;
+    const line = pipeline(startFrom(join(dir, 'run', '01-pretrain', 'model')), critiqueRevise(ask), sft(short), aiPreferences(ask), dpo(short));
+    const report = await runPipeline(line, { outputDir: join(dir, 'constitutional') });
+    expect(report.stages.map(({ name, gives }) => [name, ...Object.keys(gives).sort()])).toEqual([
+      ['model', 'policy'], ['critique-revise', 'metrics', 'rows'], ['sft', 'metrics', 'policy'], ['ai-preferences', 'metrics', 'rows'], ['dpo', 'metrics', 'policy'],
+    ]);
+    const made = (await readFile(report.stages[3].gives.rows!.path, 'utf8')).trim().split('\n').map((text) => JSON.parse(text) as Record<string, unknown>);
+    expect(made.length).toBe(report.stages[3].gives.rows!.count);
+    expect(made[0]).toMatchObject({ soft_label: 0.5 }); // the judge prefers the first letter, whatever stands there: both orders cancel
+  });
+
   it('what a stage needs and is not given is named by the compiler', () => {
     const short = { ...here, maxSteps: 1 } as const;
     // @ts-expect-error … MissingArtifact<"reward">
@@ -93,7 +107,7 @@ describe('options', () => {
   it('are checked when the stage is made', () => {
     expect(() => sft({ dataset: rows, maxStep: 3 } as never)).toThrow('stage "sft": unknown field `max_step` (did you mean `max_steps`?)');
     expect(() => sft({ dataset: rows, outputDir: 'x' } as never)).toThrow('`output_dir` is set by the pipeline');
-    expect(() => sft({} as never)).toThrow('`dataset` is missing');
+    expect(() => rpt({ reward: 'numeric' } as never)).toThrow('`dataset` is missing');
     expect(() => sft({ dataset: rows, loraAlpha: 3 })).toThrow('need `lora_rank`');
     expect(() => rpt({ dataset: rows, reward: 'numerc' })).toThrow('did you mean numeric?');
     expect(() => rpt({ dataset: rows, reward: 'numeric', perDeviceTrainBatchSize: 6, numGenerations: 4 })).toThrow('4 or 8 would be');
