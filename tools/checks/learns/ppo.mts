@@ -8,7 +8,7 @@ export const klBudget = 1.5;
 export async function run({ model, prompts, reward, outputDir, inline, args }: LearnsContext): Promise<{ model: string }> {
   const trainer = new PPOTrainer({
     model, rewardFuncs: reward, trainDataset: prompts, inline,
-    args: { ...args, temperature: 1, numPpoEpochs: 2, klCoef: 0.05, valueLearningRate: 4 * args.learningRate },
+    args: { ...args, learningRate: 0.6 * args.learningRate, temperature: 1, numPpoEpochs: 2, klCoef: 0.05, valueLearningRate: 4 * args.learningRate },
   });
   await trainer.train();
   const trained = join(outputDir, 'trained');
