@@ -81,6 +81,7 @@ export const monitorRules: readonly MonitorRule[] = [
     name: 'log_ratio_exploding',
     level: 'warning',
     metrics: Object.keys(logRatioLimits),
+    beside: 'completions/mean_length', // the `kl` of KTO is of whole completions
     window: 3,
     test: ({ metric, recent }) =>
       recent.every((value) => Math.abs(value) > logRatioLimits[metric])

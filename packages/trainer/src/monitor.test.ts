@@ -40,6 +40,8 @@ describe('RunMonitor', () => {
 
   it('one bad step is no trend, and what is missing or not finite is passed over', () => {
     expect(names(150, (step): Metrics => (step === 70 ? { kl: -5, 'sampling/sampling_logp_difference/mean': 50, 'completions/mean_length': 4000, frac_reward_zero_std: 1, entropy: NaN, reward: NaN } : {}))).toEqual([]);
+    const offline = new RunMonitor();
+    expect(Array.from({ length: 5 }, (_, i) => offline.observe(i, { kl: 40, loss: 1 })).flat()).toEqual([]); // KTO's, over whole completions
     expect(new RunMonitor().observe(1, { loss: 1e-6, learning_rate: 1 })).toEqual([]); // supervised: a loss near 0 is none of a group's
   });
 
