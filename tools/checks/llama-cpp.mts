@@ -38,11 +38,11 @@ try {
   const [theirs, ours] = [await llama.complete(prompts, options), await own.complete(prompts, options)];
   check('greedy answers', theirs.every((text, i) => text.trim().slice(0, 6) === ours[i].trim().slice(0, 6)), { theirs, ours });
 
-  // A quantised file is multiplied with activations of 8 bits by llama.cpp, with ones of 32 bits by Espalier: the numbers agree to a tenth or two.
+  // A quantised file is multiplied with activations of 8 bits by llama.cpp, with ones of 32 bits by Espalier: the sums agree to some tenths of a nat.
   const questions = [{ prompt: 'Fire is hot. Ice is', options: [' cold', ' hot', ' a kind of fire'] }, { prompt: [{ role: 'user', content: 'Is ice cold? Answer (A) yes or (B) no.' }], options: ['(A', '(B'] }];
   const [a, b] = [await llama.optionLogpsAll!(questions), await own.optionLogpsAll!(questions)];
-  const gaps = a.flatMap((list, q) => list.map((logp, k) => Math.abs(logp - b[q][k]) / Math.max(1, Math.abs(b[q][k]))));
-  check('option log-probs within a tenth of their size', Math.max(...gaps) < 0.1, { llama: a, espalier: b });
+  const gaps = a.flatMap((list, q) => list.map((logp, k) => Math.abs(logp - b[q][k])));
+  check('option log-probs within 0.4 nats', Math.max(...gaps) < 0.4, { llama: a, espalier: b });
   const [shared, alone] = [await llama.optionLogpsAll!(questions), await llama.optionLogps(questions[0].prompt, [' a kind of fire'])];
   check('the same again, whatever was asked before', Math.abs(shared[0][2] - alone[0]) < 1e-3 && shared.every((list, q) => list.every((logp, k) => Math.abs(logp - a[q][k]) < 1e-3)), [shared[0][2], alone[0]]);
   const sampled = await llama.complete(['Once upon a time', 'Once upon a time', 'Once upon a time'], { maxNewTokens: 8, temperature: 1, seeds: [1, 1, 2] });

@@ -89,6 +89,8 @@ export interface DPOTerms {
   chosenTotal: Vector;
   /** WPO's weight of each pair, a constant. [P] */
   weights: Vector | null;
+  /** Probability that the chosen completion is the better one, of each pair: AI feedback's soft labels. Default: 1. [P] */
+  softLabels?: ArrayLike<number> | null;
   /** Of the whole optimiser step. */
   normalizer: { pairs: number; chosenTokens: number };
 }
@@ -114,6 +116,16 @@ const sorted = (x: Vector): Vector => gather(x, Array.from(x.values.keys()).sort
 
 const smoothed = (margin: Vector, epsilon: number): Vector => add(mul(-(1 - epsilon), logsigmoid(margin)), mul(-epsilon, logsigmoid(neg(margin))));
 
+/** Cross-entropy of the Bradley–Terry probability σ(margin) with the label: −p·log σ(margin) − (1−p)·log σ(−margin). Without labels p is 1. */
+function labelled(margin: Vector, labels: ArrayLike<number> | null | undefined): Vector {
+  if (!labels) return neg(logsigmoid(margin));
+  const p = Array.from(labels);
+  return neg(add(mul(p, logsigmoid(margin)), mul(p.map((label) => 1 - label), logsigmoid(neg(margin)))));
+}
+
+/** Loss types that have a form for soft labels. */
+const ofSoftLabels: readonly DPOLossType[] = ['sigmoid', 'sigmoid_norm', 'sft'];
+
 function byLength(x: Vector, lengths: ArrayLike<number> | null, lossType: DPOLossType): Vector {
   if (!lengths) throw new EspalierError('bad_data', `\`loss_type\` ${lossType} divides by the lengths of the completions, which were not given`, { fix: '`chosenLengths` and `rejectedLengths`' });
   return div(x, Array.from(lengths, (length) => Math.max(length, 1)));
@@ -129,7 +141,7 @@ function pairLosses(lossType: Exclude<DPOLossType, 'sft'>, terms: DPOTerms, opti
   const marginByLength = () => sub(byLength(scores()[0], terms.chosenLengths, lossType), byLength(scores()[1], terms.rejectedLengths, lossType));
   switch (lossType) {
     case 'sigmoid': // 2305.18290 eq. 7
-      return neg(logsigmoid(margin()));
+      return labelled(margin(), terms.softLabels);
     case 'hinge': { // 2309.06657
       const slack = sub(1, margin());
       return where(slack.values.map((v) => Number(v > 0)), slack, 0);
@@ -163,7 +175,7 @@ function pairLosses(lossType: Exclude<DPOLossType, 'sft'>, terms: DPOTerms, opti
       return add(mul(neg(logsigmoid(d)), sub(1, mix)), mul(exp(neg(d)), mix));
     }
     case 'sigmoid_norm':
-      return neg(logsigmoid(mul(beta, marginByLength())));
+      return labelled(mul(beta, marginByLength()), terms.softLabels);
   }
 }
 
@@ -173,6 +185,8 @@ function pairLosses(lossType: Exclude<DPOLossType, 'sft'>, terms: DPOTerms, opti
  */
 export function dpoTerms(terms: DPOTerms, given: DPOLossOptions): { loss: Vector; metrics: MetricSums } {
   const options = resolveDPOOptions(given);
+  const hard = terms.softLabels ? options.lossTypes.find((name) => !ofSoftLabels.includes(name)) : undefined;
+  if (hard !== undefined) throw refuse(`\`loss_type\` ${hard} has no form for soft labels`, 'sigmoid or sigmoid_norm; or rows without `soft_label`');
   const pairs = Math.max(terms.normalizer.pairs, 1);
   const parts = options.lossTypes.map((lossType, k) => {
     if (lossType === 'sft') return mul(options.lossWeights[k], div(neg(terms.chosenTotal), Math.max(terms.normalizer.chosenTokens, 1)));

@@ -43,7 +43,7 @@ export class DPOTrainer extends OfflineTrainer<PreferenceExample> {
       needsReference: reference.needsCopy,
       prepare(row, policy, origin) {
         const { tokenizer, maxLength } = rowContext(policy, args.maxLength);
-        return tokenizePreference(row, tokenizer, { maxLength, truncationMode: args.truncationMode, origin });
+        return tokenizePreference(row, tokenizer, { maxLength, truncationMode: args.truncationMode, softLabels: true, origin });
       },
       collate: (examples) => packPreferences(examples),
       async complete(batch, _examples, { learner, signal }) {

@@ -43,6 +43,7 @@ export function dpoObjective(options: DPOLossOptions = {}): Objective {
           chosen: sums(chosen, logps), rejected: sums(rejected, logps), refChosen: sums(chosen, reference), refRejected: sums(rejected, reference),
           chosenLengths: chosen.lengths, rejectedLengths: rejected.lengths,
           chosenTotal: sum(chosen.of(logps)),
+          softLabels: batch.columns.softLabels && Array.from(chosen.rows.offsets.subarray(0, pairs), (start) => batch.columns.softLabels[chosen.index[start]]),
           weights: useWeighting && pairs > 0 ? pairWeights(aligned(chosen), aligned(rejected)) : null,
           normalizer: { pairs: batch.normalizer.sequences / 2, chosenTokens: batch.normalizer.tokens },
         },

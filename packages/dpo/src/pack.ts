@@ -45,18 +45,20 @@ export function packPreferences(examples: readonly PreferenceExample[], options:
   const packing = new Packing();
   const pairs: number[] = [];
   const refLogps: Float32Array[] = [];
+  const softLabels: number[] = []; // one an action
   let tokens = 0;
-  for (const { prompt, chosen, rejected, rejectedPrompt, refLogps: reference } of examples) {
+  for (const { prompt, chosen, rejected, rejectedPrompt, refLogps: reference, softLabel } of examples) {
     const shared = prompt.length > 0 && !rejectedPrompt ? packing.add(prompt, { actionsFrom: options.promptActions ? 1 : prompt.length }) : -1;
     const before = packing.actionIndex.length;
     pairs.push(packing.completion(prompt, shared, chosen));
     tokens += packing.actionIndex.length - before + (options.promptActions ? Math.max(prompt.length - 1, 0) : 0);
     pairs.push(packing.completion(rejectedPrompt ?? prompt, shared, rejected));
     if (reference) refLogps.push(reference.chosen, reference.rejected);
+    while (softLabels.length < packing.actionIndex.length) softLabels.push(softLabel ?? 1);
   }
   return packing.batch({
     pairs: Int32Array.from(pairs),
-    columns: refLogps.length === pairs.length ? { refLogps: concatenated(refLogps) } : {},
+    columns: { ...(refLogps.length === pairs.length ? { refLogps: concatenated(refLogps) } : {}), ...(examples.some(({ softLabel }) => softLabel !== undefined) ? { softLabels: Float32Array.from(softLabels) } : {}) },
     normalizer: { tokens, sequences: pairs.length },
   });
 }

@@ -1,6 +1,6 @@
 import { checkRow, extractPrompt, type Row, type RowOrigin } from '@espalier/data';
 import type { ChatTemplateOptions } from '@espalier/models';
-import type { Message } from '@espalier/spec';
+import { EspalierError, type Message } from '@espalier/spec';
 
 type Content = string | readonly Message[];
 
@@ -21,6 +21,8 @@ export interface PreferenceExample {
   rejectedPrompt?: Int32Array;
   /** Log-probs of the reference, when they were computed beforehand, a number a token. */
   refLogps?: { chosen: Float32Array; rejected: Float32Array };
+  /** Column `soft_label`: probability that `chosen` is the better one. */
+  softLabel?: number;
 }
 
 /** One labelled completion as the learner sees it. */
@@ -44,6 +46,8 @@ export interface TokenizeOptions {
   truncationMode?: 'keep_start' | 'keep_end';
   /** The beginning-of-sequence token before every prompt and the end-of-sequence token after every completion, messages included (TRL: CPO and ORPO). */
   bosAndEos?: boolean;
+  /** Take the column `soft_label`. Default false. */
+  softLabels?: boolean;
   origin?: RowOrigin;
 }
 
@@ -55,6 +59,19 @@ export interface TokenizeOptions {
  * @throws EspalierError `bad_data` that names file, line and field
  */
 export function tokenizePreference(row: Row, tokenizer: RowTokenizer, options: TokenizeOptions): PreferenceExample | null {
+  const softLabel = options.softLabels ? softLabelOf(row, options.origin) : undefined;
+  const example = tokenizePair(row, tokenizer, options);
+  return example && softLabel !== undefined ? { ...example, softLabel } : example;
+}
+
+function softLabelOf({ soft_label: label }: Row, { file, line }: RowOrigin = {}): number | undefined {
+  if (label === undefined || label === null) return undefined;
+  if (typeof label === 'number' && label >= 0 && label <= 1) return label;
+  const where = file === undefined ? 'row' : line === undefined ? file : `${file}:${line}`;
+  throw new EspalierError('bad_data', `${where}: \`soft_label\`: must be a probability, found ${JSON.stringify(label)}`, { fix: 'a number from 0 to 1' });
+}
+
+function tokenizePair(row: Row, tokenizer: RowTokenizer, options: TokenizeOptions): PreferenceExample | null {
   const format = checkRow(row, ['preference'], options.origin);
   const explicit = row.prompt !== undefined && row.prompt !== null;
   const { prompt, chosen, rejected } = (explicit ? row : extractPrompt(row as { chosen: Content; rejected: Content } & Row)) as Record<'prompt' | 'chosen' | 'rejected', Content>;
