@@ -68,6 +68,7 @@ describe('the best checkpoint', () => {
     expect(await readlink(join(dir, 'run/checkpoints/best'))).toBe('step-000006');
     expect(result.best).toEqual({ metric: 'eval_score', value: 0.7, step: 6 });
     expect([...policy.weights]).toEqual(held[0]);
+    expect(result.checkpoint).toMatch(/step-000006$/);
   });
 
   it('a checkpoint without an evaluation could not be the best: the steps that would do are named', async () => {

@@ -90,7 +90,7 @@ export interface TrainResult {
   metrics: Metrics;
   /** Of the last evaluation; empty when there was none. */
   evalMetrics: Metrics;
-  /** The newest checkpoint; null when none was written. */
+  /** The checkpoint that the run ends with: the newest, or the best with `loadBestModelAtEnd`; null when none was written. */
   checkpoint: string | null;
   best: { metric: string; value: number; step: number } | null;
   /** A callback ended the run early. */
@@ -242,7 +242,10 @@ class TrainingLoop {
       await this.save();
       if (args.saveTotalLimit) await this.folder.checkpoints.prune(args.saveTotalLimit); // a run killed between its last checkpoint and the removal of older ones saves no more
     }
-    if (args.loadBestModelAtEnd && this.best && this.best.step !== this.step) await loadLearners(this.folder.checkpoints.path(this.best.step), learner, this.options.learners ?? []);
+    if (args.loadBestModelAtEnd && this.best && this.best.step !== this.step && (await this.folder.checkpoints.steps()).includes(this.best.step)) {
+      this.checkpoint = this.folder.checkpoints.path(this.best.step);
+      await loadLearners(this.checkpoint, learner, this.options.learners ?? []);
+    }
     await this.folder.log('end', { step: this.step });
     const { metrics, evalMetrics, checkpoint } = this;
     return { outputDir: this.folder.dir, step: this.step, metrics, evalMetrics, checkpoint, best: this.best ?? null, stopped: this.asked.stop && this.step < totalSteps, trainSeconds: (performance.now() - began) / 1000 };
