@@ -84,7 +84,7 @@ export const chatCommand = () =>
           throw new EspalierError('unsupported', `${bare.id} has no chat template: it was not made to talk`, { fix: 'espalier generate continues plain text' });
         }
         const interactive = process.stdin.isTTY === true && !output.json;
-        const write = (text: string) => void (output.json || process.stdout.write(text));
+        const write = (text: string) => void (output.json || process.stdout.write(interactive ? printable(text) : text));
         let answering: AbortController | null = null;
         const readline = createInterface({ input: process.stdin, output: interactive ? process.stdout : undefined, terminal: interactive, prompt: '> ' });
         const onAbort = () => {
@@ -129,6 +129,9 @@ export const chatCommand = () =>
       }
     },
   });
+
+/** Without control characters: what a model says must not steer the terminal. */
+const printable = (text: string) => text.replace(/[^\P{Cc}\n\t]/gu, '\ufffd');
 
 /** All models answer at once; what is printed comes model by model, the first one as it speaks. */
 function replies(speakers: readonly Speaker[], said: string, turn: Omit<Turn, 'speaker' | 'write'>, write: (text: string) => void): Promise<void>[] {
