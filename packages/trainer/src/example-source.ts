@@ -31,7 +31,7 @@ export function examplesInMemory<Example>(examples: readonly Example[], options:
 export interface StreamedExamplesOptions<Example> {
   /** A row as the loss takes it, or the several examples that it holds; null: it is left out. */
   prepare: (streamed: StreamedRow) => Example | readonly Example[] | null;
-  /** Rows that are prepared together, for what one needs of its neighbours (packing). Default 1. */
+  /** Rows that are prepared together, for what one needs of its neighbours (packing). Default 64: a position is taken once for all of them. */
   windowRows?: number;
   arrange?: (examples: Example[]) => Example[];
   /** A last batch of a pass that is smaller than this is left out. */
@@ -43,7 +43,7 @@ export interface StreamedExamplesOptions<Example> {
  * its examples were taken: the window is made again from it.
  */
 export function streamedExamples<Example>(rows: RowStream, options: StreamedExamplesOptions<Example>): ExampleSource<Example> {
-  const { prepare, arrange, windowRows = 1, dropLast = 0 } = options;
+  const { prepare, arrange, windowRows = 64, dropLast = 0 } = options;
   let start: StreamState = rows.state(); // of the window
   let window: Example[] | null = null; // null: not made yet
   let given = 0;
