@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { adapterRoutes, type AdapterLoading } from './adapters';
@@ -47,6 +48,7 @@ export interface EspalierServer {
 export function createServer(options: ServerOptions): EspalierServer {
   const limits = resolveLimits(options.limits);
   const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal); // every request listens
   const state: ServerState = {
     models: new Models(options.models),
     limits,
