@@ -82,6 +82,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
   if (algorithm.step && (geometry.updates > 1 || geometry.generations > 1)) {
     throw new EspalierError('bad_config', `${algorithm.name} divides a generation into optimiser steps itself: \`steps_per_generation\` ${geometry.stepsPerGeneration} must be \`gradient_accumulation_steps\` ${args.gradientAccumulationSteps}`, { fix: 'leave `steps_per_generation` and `generation_batch_size` out' });
   }
+  if (!rollouts.capabilities.tokenIds) throw new EspalierError('unsupported', `rollout engine "${rollouts.name}" does not give the ids of the tokens that it sampled: text that is tokenised again is not what was sampled`, { fix: 'a rollout engine with token ids, such as vLLM from 0.10.2' });
   if (!rollouts.sync && rollouts.capabilities.sync !== 'memory') throw new EspalierError('unsupported', `rollout engine "${rollouts.name}" cannot take new weights over: it would go on sampling from the first ones`, { fix: 'a rollout engine with `sync`' });
   const cursorOptions = { seed: args.dataSeed ?? args.seed, shuffle: args.shuffleDataset };
   let cursor = new ShuffledCursor(prompts.size, cursorOptions);
