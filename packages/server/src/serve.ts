@@ -84,6 +84,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     (draining ??= (async () => {
       await server.drain();
       while (answering > 0) await new Promise<void>((resolve) => (idle = resolve));
+      await server.stop(); // adapters that clients loaded
       await end();
     })());
   let closing: Promise<void> | null = null;
