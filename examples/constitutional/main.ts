@@ -73,7 +73,9 @@ async function measure(stage: string, path: string): Promise<Record<string, numb
 const table = [await measure('start', model)];
 const common = { seed, maxCompletionLength, batchSize: 32 };
 
-const critiques = new ConstitutionalTrainer({ model, constitution, trainDataset: rows, args: { ...common, outputDir: join(dir, 'critique'), produce: ['critique'], numRevisions: 1, maxCritiqueLength: 32, maxRevisionLength: maxCompletionLength, temperature: 0.7 } });
+const critiques = new ConstitutionalTrainer({ model, constitution, trainDataset: rows, args: { ...common, outputDir: join(dir, 'critique'), produce: ['critique'],
+    // A model of this size copies its examples' critiques and is led away by them: it revises better without one.
+    numRevisions: 1, skipCritique: true, maxRevisionLength: maxCompletionLength, temperature: 0.3 } });
 const { sft } = await critiques.train({ resume: true });
 await critiques.close();
 
@@ -89,8 +91,10 @@ const labels = new ConstitutionalTrainer({ model: tuned, judge: values.judge ===
 const { preferences } = await labels.train({ resume: true });
 await labels.close();
 
+// The judge's order is right where its probabilities, of 0.51 or 0.52, say little: DPO takes the order alone.
+const decided = (await readFile(preferences!.path, 'utf8')).trim().split('\n').map((line) => ({ ...(JSON.parse(line) as Record<string, unknown>), soft_label: undefined }));
 const preferred = await once('dpo', async (out) => {
-  const trainer = new DPOTrainer({ model: tuned, trainDataset: preferences!.path, args: { outputDir: `${out}-run`, overwriteOutputDir: true, seed, numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 5e-6, beta: 0.1, saveStrategy: 'no', maxLength: 256 } });
+  const trainer = new DPOTrainer({ model: tuned, trainDataset: decided, args: { outputDir: `${out}-run`, overwriteOutputDir: true, seed, numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 5e-6, beta: 0.1, saveStrategy: 'no', maxLength: 256 } });
   await trainer.train();
   await trainer.saveModel(out);
   await trainer.close();
