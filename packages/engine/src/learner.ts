@@ -12,6 +12,7 @@ import {
   type Outputs,
   type TokenBatch,
 } from '@espalier/spec';
+import { firstNonFinite } from '@espalier/objectives';
 import { checkBatch } from './check-batch';
 import type { Connection } from './connection';
 import { noiseOf } from './embedding-noise';
@@ -203,7 +204,7 @@ export class EngineLearner implements Learner {
       await this.connection.call('tapeDispose', { tape });
       await this.connection.call('addZero', null);
     } else {
-      const copies = Object.fromEntries(Object.entries(grads).map(([name, grad]) => [name, Float32Array.from(grad)])) as Outputs; // the objective may keep its own
+      const copies = Object.fromEntries(Object.entries(grads).map(([name, grad]) => [name, grad.slice()])) as Outputs; // the objective may keep its own
       await this.connection.call('tapeBackward', { tape, grads: copies }, { transfer: transferable(Object.values(copies)) });
     }
   }
@@ -255,7 +256,12 @@ function addMetrics(total: MetricSums, part: MetricSums): void {
 }
 
 function isZero(grads: Outputs): boolean {
-  return Object.values(grads).every((grad) => grad.every((g) => g === 0));
+  return Object.values(grads).every((grad) => allZero(grad));
+}
+
+function allZero(grad: Float32Array): boolean {
+  for (let i = 0; i < grad.length; i++) if (grad[i] !== 0) return false;
+  return true;
 }
 
 function checkEvaluation({ loss, grads }: Evaluation, objective: Objective, actions: number): void {
@@ -263,7 +269,7 @@ function checkEvaluation({ loss, grads }: Evaluation, objective: Objective, acti
   for (const [name, grad] of Object.entries(grads) as [OutputName, Float32Array][]) {
     if (!objective.needs.includes(name)) throw new EspalierError('bad_data', `objective "${objective.name}" gave a derivative with respect to "${name}", which it does not name in needs`);
     if (grad.length !== actions) throw new EspalierError('bad_data', `objective "${objective.name}" gave ${grad.length} derivatives of "${name}" for ${actions} actions`);
-    const at = grad.findIndex((g) => !Number.isFinite(g));
+    const at = firstNonFinite(grad);
     if (at >= 0) throw new EspalierError('bad_data', `objective "${objective.name}" gave ${grad[at]} as the derivative of "${name}" at action ${at}`);
   }
 }

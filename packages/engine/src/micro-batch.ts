@@ -59,7 +59,7 @@ export function microBatches(batch: TokenBatch, coupling: Coupling, maxTokens: n
 /** Sequences that may not be separated, in order of their first member; those that need no computing are left out. */
 function unitsOf(batch: TokenBatch, pairs: Int32Array | undefined): number[][] {
   const sequences = batch.offsets.length - 1;
-  const unit = Int32Array.from({ length: sequences }, (_, s) => s); // union-find
+  const unit = new Int32Array(sequences).map((_, s) => s); // union-find
   const root = (s: number): number => (unit[s] === s ? s : (unit[s] = root(unit[s])));
   if (pairs) for (let p = 0; p < pairs.length; p += 2) unit[Math.max(root(pairs[p]), root(pairs[p + 1]))] = Math.min(root(pairs[p]), root(pairs[p + 1]));
   const acts = new Uint8Array(sequences);
@@ -95,7 +95,7 @@ function cut(batch: TokenBatch, members: ReadonlySet<number>, taken: Uint8Array)
       actionIndex.push(offsets[i] + batch.actionIndex[a] - start);
     }
   });
-  return { part: { tokens, offsets, prefixOf, actionIndex: Int32Array.from(actionIndex) }, actions: Int32Array.from(actions), sequences: Int32Array.from(order) };
+  return { part: { tokens, offsets, prefixOf, actionIndex: new Int32Array(actionIndex) }, actions: new Int32Array(actions), sequences: new Int32Array(order) };
 }
 
 /** Whether all actions of a sequence are. */
@@ -127,7 +127,7 @@ export function objectiveBatch(batch: TokenBatch, micro: MicroBatch): TokenBatch
   return {
     ...micro.part,
     columns: Object.fromEntries(Object.entries(batch.columns).map(([name, column]) => [name, gather(column, micro.actions)])),
-    ...(batch.pairs ? { pairs: Int32Array.from(pairs) } : {}),
+    ...(batch.pairs ? { pairs: new Int32Array(pairs) } : {}),
     normalizer: batch.normalizer,
   };
 }

@@ -47,7 +47,7 @@ export class Training {
     const run = (decoder: Decoder) =>
       scoped((): Outputs => {
         const { names, tensors } = this.compute(decoder, part, needs, temperature, outputOptions, noise);
-        return Object.fromEntries(names.map((name, i) => [name, Float32Array.from(tensors[i].dataSync())]));
+        return Object.fromEntries(names.map((name, i) => [name, (tensors[i].dataSync() as Float32Array).slice()]));
       });
     const compute = () => (reference ? this.reference!(run) : run(this.decoder));
     return precision ? withMatmulPrecision(precision, compute) : compute();
@@ -62,7 +62,7 @@ export class Training {
       names = computed.names;
       return computed.tensors;
     });
-    const outputs: Outputs = Object.fromEntries(names.map((name, i) => [name, Float32Array.from(tape.outputs[i].dataSync())]));
+    const outputs: Outputs = Object.fromEntries(names.map((name, i) => [name, (tape.outputs[i].dataSync() as Float32Array).slice()]));
     const id = this.nextTape++;
     this.tapes.set(id, { tape, names });
     return { tape: id, outputs };

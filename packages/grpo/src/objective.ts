@@ -64,8 +64,8 @@ export function policyObjective(options: PolicyLossOptions, controller?: Entropy
         controller.observe({ ...activeEntropy, tokens }, batch.normalizer.tokens);
         metrics.entropy_coef = { sum: controller.current * share, weight: share };
       }
-      const grads: Outputs = { logps: Float32Array.from(forLogps) };
-      if (entropyCoef !== 0 && forEntropy) grads.entropy = Float32Array.from(forEntropy);
+      const grads: Outputs = { logps: new Float32Array(forLogps) };
+      if (entropyCoef !== 0 && forEntropy) grads.entropy = new Float32Array(forEntropy);
       return { loss: value, grads, metrics };
     },
   });

@@ -1,5 +1,6 @@
 export * from './advantages';
 export * from './aggregation';
+export * from './finite';
 export * from './gae';
 export * from './importance';
 export * from './importance-correction';

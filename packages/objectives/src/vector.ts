@@ -44,14 +44,14 @@ export type VectorLike = Vector | number | ArrayLike<number>;
 
 /** A leaf that {@link gradients} can differentiate with respect to. The values are copied. */
 export function variable(values: ArrayLike<number>): Vector {
-  return new Vector(Float64Array.from(values), [], null, true);
+  return new Vector(new Float64Array(values), [], null, true);
 }
 
 /** A leaf without a gradient. The values are copied unless they are a `Float64Array`. */
 export function constant(values: VectorLike): Vector {
   if (values instanceof Vector) return values;
   if (typeof values === 'number') return new Vector(Float64Array.of(values));
-  return new Vector(values instanceof Float64Array ? values : Float64Array.from(values));
+  return new Vector(values instanceof Float64Array ? values : new Float64Array(values));
 }
 
 /** The same values, cut off from how they were computed (torch: `detach`). */

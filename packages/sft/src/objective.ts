@@ -1,4 +1,4 @@
-import { gradients, variable } from '@espalier/objectives';
+import { firstNonFinite, gradients, sum, variable } from '@espalier/objectives';
 import { defineObjective, EspalierError, type Objective } from '@espalier/spec';
 import { sftTerms, type SFTLossOptions } from './loss';
 
@@ -17,15 +17,15 @@ export function sftObjective(options: SFTLossOptions = {}): Objective {
       const given = outputs.logps;
       const count = batch.actionIndex.length;
       if (!given || given.length !== count) throw new EspalierError('internal', `the learner gave ${given ? given.length : 'no'} logps for ${count} actions`);
-      const bad = given.findIndex((v) => !Number.isFinite(v));
+      const bad = firstNonFinite(given);
       if (bad >= 0) throw new EspalierError('internal', `logps[${bad}] is ${given[bad]}: the weights have diverged`, { fix: 'resume from an earlier checkpoint with a lower `learning_rate`' });
       const logps = variable(given);
       const loss = sftTerms(logps, batch.normalizer, options);
-      const metrics = { nll: { sum: -given.reduce((a, b) => a + b, 0), weight: count } };
+      const metrics = { nll: { sum: -sum(given).item(), weight: count } };
       return {
         loss: loss.item(),
-        grads: { logps: Float32Array.from(gradients(loss, [logps])[0]) },
-        metrics: outputs.entropy ? { ...metrics, entropy: { sum: outputs.entropy.reduce((a, b) => a + b, 0), weight: count } } : metrics,
+        grads: { logps: new Float32Array(gradients(loss, [logps])[0]) },
+        metrics: outputs.entropy ? { ...metrics, entropy: { sum: sum(outputs.entropy).item(), weight: count } } : metrics,
       };
     },
   });
