@@ -159,11 +159,12 @@ describe.skipIf(!status.available)('native against the portable kernels', () => 
     return { portable, native: work() };
   }
 
+  // The gradient of tokenDivergence is p · (ln p - ln m - KL): two softmaxes' rounding in one number, so twice the room of the others.
   it.each(Object.keys(operations))(`%s: outputs and gradients of ${shapes} random shapes`, async (name) => {
     for (let seed = 0; seed < shapes; seed++) {
       const { portable, native } = await both(() => evaluate(operations[name](chooser(seed))));
       expect(native.map((result) => result.name)).toEqual(portable.map((result) => result.name));
-      native.forEach((result, i) => expectClose(result.values, portable[i].values, `${name}, seed ${seed}, ${result.name}`));
+      native.forEach((result, i) => expectClose(result.values, portable[i].values, `${name}, seed ${seed}, ${result.name}`, name === 'tokenDivergence' ? 2e-5 : 1e-5));
     }
   });
 
