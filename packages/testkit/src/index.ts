@@ -1,0 +1,10 @@
+export * from './checks';
+export { describeAlgorithm } from './algorithm/describe';
+export { describeChecks, type SuiteOptions } from './describe-checks';
+export { describeEnvironment } from './environment/describe';
+export { describeJudge } from './judge/describe';
+export { describeObjective } from './objective/describe';
+export { describeRewardFunction } from './reward/describe';
+export { describeRolloutEngine } from './rollout/describe';
+export { describeStage } from './stage/describe';
+export { describeTracker } from './tracker/describe';

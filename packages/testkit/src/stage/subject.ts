@@ -1,0 +1,33 @@
+import type { Artifacts, Stage } from '@espalier/spec';
+
+/** Any stage, whatever it needs and gives. */
+export interface StageUnderTest {
+  specVersion: 'v1';
+  name: string;
+  needs: readonly (keyof Artifacts)[];
+  gives: readonly (keyof Artifacts)[];
+  run(input: never, context: Parameters<Stage['run']>[1]): Promise<Partial<Artifacts>>;
+}
+
+export interface StageOptions {
+  /** What the stages before it gave. `dir` is a folder for files that it needs. Default: nothing. */
+  input?(dir: string): Partial<Artifacts> | Promise<Partial<Artifacts>>;
+  /** Default 42. */
+  seed?: number;
+  /** After how many reports the run is interrupted, to be resumed. Default 1. */
+  interruptAfter?: number;
+  /** Artifacts whose content is not the same each time (a measured time, say): looked at, not compared. */
+  varying?: readonly (keyof Artifacts)[];
+  /** Milliseconds in which a run must end once its signal has fired. Default 30 000. */
+  patience?: number;
+}
+
+export interface StageSubject extends Required<StageOptions> {
+  create(): Promise<StageUnderTest>;
+}
+
+/** What the checks of a stage run on. */
+export function stageSubject(create: StageUnderTest | (() => StageUnderTest | Promise<StageUnderTest>), options: StageOptions = {}): StageSubject {
+  const { input = () => ({}), seed = 42, interruptAfter = 1, varying = [], patience = 30_000 } = options;
+  return { create: async () => (typeof create === 'function' ? create() : create), input, seed, interruptAfter, varying, patience };
+}
