@@ -25,12 +25,13 @@ function couplingOf(options: PolicyLossOptions): Coupling {
  */
 export function policyObjective(options: PolicyLossOptions, controller?: EntropyController): Objective {
   const needs: OutputName[] = ['logps', 'entropy'];
+  const ofSequences = options.lossType === 'rloo' || options.importanceSamplingLevel === 'sequence'; // the ratio of a token is that of its sequence
   const advantageAlone = (options.entropyCoef ?? 0) === 0 && !controller && (options.beta ?? 0) === 0; // each term of the loss has it as a factor
   return defineObjective({
     name: 'grpo',
     needs,
     coupling: couplingOf(options),
-    ...(advantageAlone ? { inert: ({ columns }: TokenBatch) => Uint8Array.from(columns.advantages ?? [], (advantage) => (advantage === 0 ? 1 : 0)) } : {}),
+    ...(advantageAlone ? { inert: (batch: TokenBatch) => inertActions(batch, ofSequences) } : {}),
     evaluate(outputs, batch) {
       const entropyCoef = controller ? controller.applied : (options.entropyCoef ?? 0);
       const logps = variable(output(outputs, 'logps', batch));
@@ -69,6 +70,15 @@ export function policyObjective(options: PolicyLossOptions, controller?: Entropy
       return { loss: value, grads, metrics };
     },
   });
+}
+
+/** 1 for actions of advantage 0; where a ratio is that of a whole sequence, for those of sequences without another advantage. [A] */
+function inertActions(batch: TokenBatch, ofSequences: boolean): Uint8Array {
+  const inert = Uint8Array.from(batch.columns.advantages ?? [], (advantage) => (advantage === 0 ? 1 : 0));
+  if (!ofSequences) return inert;
+  const { offsets, count } = actionRows(batch);
+  for (let r = 0; r < count; r++) if (!inert.subarray(offsets[r], offsets[r + 1]).every((flag) => flag === 1)) inert.fill(0, offsets[r], offsets[r + 1]);
+  return inert;
 }
 
 function output(outputs: Outputs, name: OutputName, batch: TokenBatch): Float32Array {
