@@ -93,20 +93,21 @@ export function withKl(algorithm: Algorithm, options: KlOptions): StatefulAlgori
 
 /** The objective with β Σ k / tokens of the step added, differentiated with respect to the policy's log-probs. */
 export function klObjective(objective: Objective, estimator: KlEstimator, coefficient: () => number): Objective {
+  const { inert: _, ...base } = objective; // every action has a derivative now: that of the divergence
   return defineObjective({
-    ...objective,
+    ...base,
     name: `${objective.name}+kl`,
     needs: [...new Set([...objective.needs, 'logps' as const])],
     evaluate(outputs, batch) {
-      const base = objective.evaluate(outputs, batch);
+      const evaluation = objective.evaluate(outputs, batch);
       const { refLogps } = batch.columns;
       const logps = outputs.logps;
       if (!refLogps || !logps) throw new EspalierError('bad_data', 'the batch has no column `refLogps`', { fix: `it has ${Object.keys(batch.columns).join(', ') || 'none'}` });
       const kl = klEstimate({ logps, refLogps }, { estimator });
       const scale = coefficient() / Math.max(batch.normalizer.tokens, 1);
       const total = kl.values.reduce((a, b) => a + b, 0);
-      const grads: Outputs = { ...base.grads, logps: Float32Array.from(kl.grads.logps, (g, a) => scale * g + (base.grads.logps?.[a] ?? 0)) };
-      return { loss: base.loss + scale * total, grads, metrics: { kl: { sum: total, weight: kl.values.length }, ...base.metrics } };
+      const grads: Outputs = { ...evaluation.grads, logps: Float32Array.from(kl.grads.logps, (g, a) => scale * g + (evaluation.grads.logps?.[a] ?? 0)) };
+      return { loss: evaluation.loss + scale * total, grads, metrics: { kl: { sum: total, weight: kl.values.length }, ...evaluation.metrics } };
     },
   });
 }

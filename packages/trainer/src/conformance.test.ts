@@ -1,0 +1,4 @@
+import { describeObjective } from '@espalier/testkit';
+import { lmObjective } from './lm-loss';
+
+describeObjective(lmObjective(0.3));
