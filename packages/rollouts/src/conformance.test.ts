@@ -27,8 +27,8 @@ describe('the HTTP engine', () => {
     const tokenizer = { encode: (text: string) => Int32Array.from([...text].map((c) => c.charCodeAt(0))), decode: (tokens: Iterable<number>) => String.fromCharCode(...tokens) };
     return httpRolloutEngine({ baseUrl: server.url, model: 'fake', baseDelayMs: 1, idleTimeoutMs: 20_000, tokenizer });
   }
-  const scripted = 'the model of the test server is a script, which knows neither temperature nor stop tokens';
-  const except = { 'takes the likeliest tokens at temperature 0': scripted, 'ends at a stop token, and keeps it': scripted } as const;
+  const scripted = 'the model of the test server is a script, which knows neither temperature nor stops';
+  const except = { 'takes the likeliest tokens at temperature 0': scripted, 'ends at a stop token, and keeps it': scripted, 'ends at a stop string, and cuts the text before it': scripted } as const;
   const prompts = [Int32Array.of(65, 66, 67), Int32Array.of(72, 105), Int32Array.of(65, 66, 70, 71)];
 
   describeRolloutEngine(open, { title: 'httpRolloutEngine', prompts, longest: 32, except });

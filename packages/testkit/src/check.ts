@@ -3,6 +3,25 @@ import { ContractViolation, show } from './contract-violation';
 /** Checks by name: each passes, or throws a {@link ContractViolation}. */
 export type Checks<Subject, Name extends string = string> = Readonly<Record<Name, (subject: Subject) => Promise<void>>>;
 
+/**
+ * Checks whose failures are all {@link ContractViolation}s: what a part throws where it should not becomes one that says so.
+ * @param kind of the part, as in "a reward function"
+ */
+export function contractChecks<Checked extends Readonly<Record<string, (subject: never) => Promise<void>>>>(kind: string, checks: Checked): Checked {
+  const guarded = Object.entries(checks).map(([name, run]) => [
+    name,
+    async (subject: never) => {
+      try {
+        await run(subject);
+      } catch (error) {
+        if (error instanceof ContractViolation) throw error;
+        throw new ContractViolation({ expected: `${kind} to get through the check "${name}" without an error`, found: show(error), why: 'What a part throws ends the run that uses it.' }, { cause: error });
+      }
+    },
+  ]);
+  return Object.fromEntries(guarded) as Checked;
+}
+
 /** A part, or what makes one: each check then gets one of its own. */
 export type PartOrFactory<Part> = Part | (() => Part | Promise<Part>);
 

@@ -7,15 +7,18 @@ export interface SuiteOptions<Name extends string = string> {
   title?: string;
   /** Checks that are left out, by name, with the reason. They show as skipped. */
   except?: Partial<Record<Name, string>>;
+  /** Milliseconds that a check may take. Default 120 000. */
+  timeout?: number;
 }
 
 /** One test a check. A check that is excepted is a skipped test whose name says why. */
-export function describeChecks<Subject, Name extends string>(title: string, subject: Subject, checks: Checks<Subject, Name>, except: Partial<Record<Name, string>> = {}): void {
+export function describeChecks<Subject, Name extends string>(title: string, subject: Subject, checks: Checks<Subject, Name>, options: Pick<SuiteOptions<Name>, 'except' | 'timeout'> = {}): void {
+  const { except = {}, timeout = 120_000 } = options as SuiteOptions;
   for (const name of Object.keys(except)) if (!Object.hasOwn(checks, name)) throw new Error(`${title}: \`except\` names ${JSON.stringify(name)}, which is no check (one of ${Object.keys(checks).join('; ')})`);
   describe(title, () => {
     for (const [name, run] of Object.entries(checks) as [Name, (subject: Subject) => Promise<void>][]) {
-      const reason = except[name];
-      if (reason === undefined) it(name, () => run(subject));
+      const reason = (except as Partial<Record<string, string>>)[name];
+      if (reason === undefined) it(name, () => run(subject), timeout);
       else it.skip(`${name} (left out: ${reason})`, () => run(subject));
     }
   });

@@ -1,5 +1,5 @@
 import type { Algorithm, Experience, ScoredTrajectory } from '@espalier/spec';
-import { hasCode, outcome, within } from '../check';
+import { contractChecks, hasCode, outcome, within } from '../check';
 import { demandSame, unchanged } from '../compare';
 import { demand, show } from '../contract-violation';
 import { demandIdentity } from '../identity';
@@ -27,7 +27,7 @@ async function experience({ create, context }: AlgorithmSubject, groups: Groups)
 const withRewards = (groups: Groups, reward: (g: number, k: number) => number | null): Groups => groups.map((group, g) => group.map((trajectory, k) => ({ ...trajectory, rewards: Object.fromEntries(Object.keys(trajectory.rewards).map((name) => [name, reward(g, k)])) })));
 
 /** The contract of an {@link Algorithm}, check by check. Its objective has a suite of its own. */
-export const algorithmChecks = {
+export const algorithmChecks = contractChecks('an algorithm', {
   'speaks v1 and says what it needs': async ({ create }: AlgorithmSubject) => {
     const algorithm = await create();
     demandIdentity(algorithm, 'an algorithm', ['experience']);
@@ -98,4 +98,4 @@ export const algorithmChecks = {
     if (error !== undefined) demand(hasCode(error, 'aborted'), 'an experience whose signal has fired to reject with the code `aborted`', () => show(error), 'Any other error is reported as a failure of the run.');
     demand(context.learner.calls.every(({ signal }) => signal !== undefined), 'every call of the learner to be given the signal', 'a call without', 'A forward pass over a whole round takes long.');
   },
-} as const;
+});

@@ -11,5 +11,5 @@ import { algorithmSubject, type AlgorithmOptions } from './subject';
  * describeAlgorithm(() => mine({ beta: 0.1 }));
  */
 export function describeAlgorithm(algorithm: PartOrFactory<Algorithm>, options: AlgorithmOptions & SuiteOptions<keyof typeof algorithmChecks> = {}): void {
-  describeChecks(suiteTitle('algorithm', algorithm, options.title), algorithmSubject(algorithm, options), algorithmChecks, options.except);
+  describeChecks(suiteTitle('algorithm', algorithm, options.title), algorithmSubject(algorithm, options), algorithmChecks, options);
 }

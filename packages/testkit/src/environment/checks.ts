@@ -1,4 +1,4 @@
-import { outcome, using } from '../check';
+import { contractChecks, outcome, using } from '../check';
 import { demandSame, unchanged } from '../compare';
 import { demand, show } from '../contract-violation';
 import type { EnvironmentLike, EnvironmentStep, EnvironmentTurn } from './environment';
@@ -40,7 +40,7 @@ async function episode(environment: EnvironmentLike, { reply, maxSteps }: Enviro
 }
 
 /** What an environment must do, check by check. */
-export const environmentChecks = {
+export const environmentChecks = contractChecks('an environment', {
   'has reset and step': ({ create }: EnvironmentSubject) =>
     using(create, async (environment) => {
       for (const method of ['reset', 'step'] as const) demand(typeof environment[method] === 'function', `the method \`${method}\``, () => show(environment[method]), 'The loop over turns calls it.');
@@ -89,4 +89,4 @@ export const environmentChecks = {
         demandSame(alone, together, { what: 'episodes of two instances at the same time', as: 'to be those one by one', why: 'The samples of a group run at the same time, each in an instance of its own.' });
       }),
     ),
-} as const;
+});

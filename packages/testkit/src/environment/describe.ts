@@ -10,5 +10,5 @@ import { environmentSubject, type EnvironmentOptions, type EnvironmentSubject } 
  * describeEnvironment(() => guessTheNumber(), { rows: [{ max: 8 }], reply: (_, step) => ({ role: 'assistant', content: String(step + 1) }), maxSteps: 8 });
  */
 export function describeEnvironment<Row = Record<string, unknown>, Turn extends EnvironmentTurn = EnvironmentTurn>(environment: () => EnvironmentLike<Row, Turn> | Promise<EnvironmentLike<Row, Turn>>, options: EnvironmentOptions<Row, Turn> & SuiteOptions<keyof typeof environmentChecks> = {}): void {
-  describeChecks(suiteTitle('environment', environment, options.title), environmentSubject(environment, options) as unknown as EnvironmentSubject, environmentChecks, options.except);
+  describeChecks(suiteTitle('environment', environment, options.title), environmentSubject(environment, options) as unknown as EnvironmentSubject, environmentChecks, options);
 }

@@ -1,5 +1,5 @@
 import type { Comparison, Judge, Preference } from '@espalier/spec';
-import { hasCode, outcome, within } from '../check';
+import { contractChecks, hasCode, outcome, within } from '../check';
 import { demandJson, demandSame, unchanged } from '../compare';
 import { demand, show } from '../contract-violation';
 import { demandIdentity, demandOptionalMethods } from '../identity';
@@ -29,7 +29,7 @@ async function inTurn(judge: Judge, comparisons: readonly Comparison[]): Promise
 }
 
 /** The contract of a {@link Judge}, check by check. */
-export const judgeChecks = {
+export const judgeChecks = contractChecks('a judge', {
   'speaks v1 and has a name': async ({ create }: JudgeSubject) => {
     const judge = await create();
     demandIdentity(judge, 'a judge', ['compare']);
@@ -88,4 +88,4 @@ export const judgeChecks = {
       if (error !== undefined) demand(hasCode(error, 'aborted'), `\`${method}\`, whose signal has fired, to reject with the code \`aborted\`, if it rejects`, () => show(error), 'Any other error is reported as a failure of the judge.');
     }
   },
-} as const;
+});

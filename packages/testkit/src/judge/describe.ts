@@ -11,5 +11,5 @@ import { judgeSubject, type JudgeOptions } from './subject';
  * describeJudge(myJudge(model), { swapTolerance: 0.2 });
  */
 export function describeJudge(judge: PartOrFactory<Judge>, options: JudgeOptions & SuiteOptions<keyof typeof judgeChecks> = {}): void {
-  describeChecks(suiteTitle('judge', judge, options.title), judgeSubject(judge, options), judgeChecks, options.except);
+  describeChecks(suiteTitle('judge', judge, options.title), judgeSubject(judge, options), judgeChecks, options);
 }

@@ -11,5 +11,5 @@ import { objectiveSubject, type ObjectiveOptions } from './subject';
  * describeObjective(hingeObjective({ margin: 1 }), { columns: { labels: ({ sequence }) => sequence % 2 } });
  */
 export function describeObjective(objective: PartOrFactory<Objective>, options: ObjectiveOptions & SuiteOptions<keyof typeof objectiveChecks> = {}): void {
-  describeChecks(suiteTitle('objective', objective, options.title), objectiveSubject(objective, options), objectiveChecks, options.except);
+  describeChecks(suiteTitle('objective', objective, options.title), objectiveSubject(objective, options), objectiveChecks, options);
 }

@@ -1,5 +1,5 @@
 import type { Reward, RewardContext, RewardFunction, RewardSample } from '@espalier/spec';
-import { hasCode, outcome, within } from '../check';
+import { contractChecks, hasCode, outcome, within } from '../check';
 import { demandJson, demandSame, snapshot, unchanged } from '../compare';
 import { demand, show } from '../contract-violation';
 import { demandIdentity, demandOptionalMethods } from '../identity';
@@ -33,7 +33,7 @@ function demandReward(reward: unknown, sample: RewardSample, i: number): void {
 }
 
 /** The contract of a {@link RewardFunction}, check by check. */
-export const rewardFunctionChecks = {
+export const rewardFunctionChecks = contractChecks('a reward function', {
   'speaks v1 and has a name': async ({ create }: RewardFunctionSubject) => {
     const reward = await create();
     demandIdentity(reward, 'a reward function', ['score']);
@@ -107,4 +107,4 @@ export const rewardFunctionChecks = {
     await score(reward, samples);
     demandSame(before, reward.state(), { what: 'its state after an evaluation', as: 'to be that before it', why: 'Held-out rows would leak into training.' });
   },
-} as const;
+});

@@ -11,5 +11,5 @@ import { rewardFunctionSubject, type RewardFunctionOptions } from './subject';
  * describeRewardFunction(() => politeReward(), { samples: [rewardSample({ completion: 'Please.' })] });
  */
 export function describeRewardFunction<Row = Record<string, unknown>>(reward: PartOrFactory<RewardFunction<Row>>, options: RewardFunctionOptions<Row> & SuiteOptions<keyof typeof rewardFunctionChecks> = {}): void {
-  describeChecks(suiteTitle('reward function', reward, options.title), rewardFunctionSubject(reward as PartOrFactory<RewardFunction>, options as RewardFunctionOptions), rewardFunctionChecks, options.except);
+  describeChecks(suiteTitle('reward function', reward, options.title), rewardFunctionSubject(reward as PartOrFactory<RewardFunction>, options as RewardFunctionOptions), rewardFunctionChecks, options);
 }

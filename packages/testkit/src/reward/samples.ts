@@ -1,9 +1,9 @@
 import type { RewardSample } from '@espalier/spec';
 
 /** A sample to be scored; what is left out has a default. */
-export function rewardSample(more: Partial<RewardSample> & { tokens?: number } = {}): RewardSample {
+export function rewardSample<Row = Record<string, unknown>>(more: Partial<RewardSample<Row>> & { tokens?: number } = {}): RewardSample<Row> {
   const { tokens = 4, ...fields } = more;
-  return { prompt: 'What is 2 + 3?', completion: 'It is 5.', completionTokens: Int32Array.from({ length: tokens }, (_, t) => 3 + ((t * 7) % 11)), finishReason: 'stop', group: 'a', row: { answer: '5' }, ...fields };
+  return { prompt: 'What is 2 + 3?', completion: 'It is 5.', completionTokens: Int32Array.from({ length: tokens }, (_, t) => 3 + ((t * 7) % 11)), finishReason: 'stop', group: 'a', row: { answer: '5' } as Row, ...fields };
 }
 
 /**

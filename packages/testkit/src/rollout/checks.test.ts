@@ -39,6 +39,8 @@ describe('a rollout engine that does not', () => {
     ['takes the likeliest tokens at temperature 0', { token: ({ seed }, k, t) => 3 + ((seed + k * 5 + t * 7) % 40) }, /a greedy sample to be the same whatever its index and seed/],
     ['ends at a stop token, and keeps it', { completion: (made) => (made.finishReason === 'stop' ? { ...made, tokens: made.tokens.slice(0, -1), logps: made.logps!.slice(0, -1) } : made) }, /with the stop token at their end .* the token that ended a sample is trained on/],
     ['ends at a stop token, and keeps it', { completion: (made) => ({ ...made, finishReason: made.tokens.length < 8 ? 'turns' : made.finishReason }) }, /to end by `stop`; found "turns"/],
+    ['ends at a stop string, and cuts the text before it', { completion: (made) => ({ ...made, text: made.tokens.join(' ') }) }, /the text "3", which is cut before the stop string "4"; found "34"\. Reward functions read/],
+    ['ends at a stop string, and cuts the text before it', { completion: (made) => ({ ...made, finishReason: made.finishReason === 'stop' ? 'turns' : made.finishReason }) }, /a sample that comes to the stop string "4" to end by `stop`; found "turns"/],
     ['gives the likeliest tokens where they are asked for, or says that it cannot', { completion: ({ topLogps: _, ...made }) => made }, /three tokens and log-probs for each of 8 positions; found null/],
     ['gives the likeliest tokens where they are asked for, or says that it cannot', { completion: (made) => ({ ...made, topLogps: { ...made.topLogps!, logps: made.topLogps!.logps.slice().reverse() } }) }, /log-probs that are finite and descend/],
     ['serves several callers at once', { token: racing() }, /the samples of calls at the same time to be those of the calls one by one/],

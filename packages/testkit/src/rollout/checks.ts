@@ -1,5 +1,5 @@
 import type { RolloutEngine, WeightsHandle } from '@espalier/spec';
-import { hasCode, outcome, using, within } from '../check';
+import { contractChecks, hasCode, outcome, using, within } from '../check';
 import { demandSame, unchanged } from '../compare';
 import { demand, show } from '../contract-violation';
 import { demandIdentity, demandOptionalMethods } from '../identity';
@@ -11,7 +11,7 @@ import type { RolloutEngineSubject } from './subject';
 const reproducible = 'Sample k of a request is determined by (seed, k, position), so that a run that resumes comes to the same tokens.';
 
 /** The contract of a {@link RolloutEngine}, check by check. */
-export const rolloutEngineChecks = {
+export const rolloutEngineChecks = contractChecks('a rollout engine', {
   'speaks v1 and says what it can do': ({ create }: RolloutEngineSubject) =>
     using(create, async (engine) => {
       demandIdentity(engine, 'a rollout engine', ['generate', 'close']);
@@ -65,6 +65,16 @@ export const rolloutEngineChecks = {
       demand(stopped.finishReason === 'stop', `a sample that ends with the stop token ${stop} to end by \`stop\``, show(stopped.finishReason), 'Trainers mask what was cut off by it.');
     }),
 
+  'ends at a stop string, and cuts the text before it': (subject: RolloutEngineSubject) =>
+    using(subject.create, async (engine) => {
+      const [free] = (await generateAll(engine, [subject.request(0)])).values();
+      const stop = [...free.text].slice(1).find((character) => character !== '\uFFFD' && character.trim() !== '');
+      if (stop === undefined) return; // the text has nothing to stop at
+      const [stopped] = (await generateAll(engine, [subject.request(0, { sampling: { stop: [stop] } })])).values();
+      demand(stopped.text === free.text.slice(0, free.text.indexOf(stop)), `the text ${show(free.text.slice(0, free.text.indexOf(stop)))}, which is cut before the stop string ${show(stop)}`, () => show(stopped.text), 'Reward functions read what stands before it.');
+      demand(stopped.finishReason === 'stop', `a sample that comes to the stop string ${show(stop)} to end by \`stop\``, show(stopped.finishReason), 'Trainers mask what was cut off by its length.');
+    }),
+
   'gives the likeliest tokens where they are asked for, or says that it cannot': (subject: RolloutEngineSubject) =>
     using(subject.create, async (engine) => {
       const { value, error } = await outcome(() => generateAll(engine, [subject.request(0, { topLogps: 3 })]));
@@ -112,4 +122,4 @@ export const rolloutEngineChecks = {
     const { error } = await within(outcome(() => generateAll(engine, [subject.request(0)])), subject.patience, 'a closed engine to refuse requests', 'A caller would wait for ever.');
     demand(hasCode(error, 'closed'), 'a closed engine to refuse requests with the code `closed`', () => (error === undefined ? 'that it answered' : show(error)), 'Whoever uses it after its end is told so, and not something else.');
   },
-} as const;
+});

@@ -11,5 +11,5 @@ import { rolloutEngineSubject, type RolloutEngineOptions } from './subject';
  * describeRolloutEngine(() => myEngine({ url }), { prompts: [Int32Array.of(1, 15, 20)], except: { 'takes the likeliest tokens at temperature 0': 'the service has no greedy mode' } });
  */
 export function describeRolloutEngine(engine: () => RolloutEngine | Promise<RolloutEngine>, options: RolloutEngineOptions & SuiteOptions<keyof typeof rolloutEngineChecks> = {}): void {
-  describeChecks(suiteTitle('rollout engine', engine satisfies PartOrFactory<RolloutEngine>, options.title), rolloutEngineSubject(engine, options), rolloutEngineChecks, options.except);
+  describeChecks(suiteTitle('rollout engine', engine satisfies PartOrFactory<RolloutEngine>, options.title), rolloutEngineSubject(engine, options), rolloutEngineChecks, options);
 }

@@ -29,7 +29,8 @@ export function scriptedEngine(script: Script = {}): RolloutEngine {
     if (script.closes !== 'silently') open();
     for (const request of requests) {
       for (let index = 0; index < (request.n ?? 1); index++) {
-        const { maxNewTokens = 16, stopTokens = [] } = request.sampling ?? {};
+        const { maxNewTokens = 16, stopTokens = [], stop = [] } = request.sampling ?? {};
+        const cut = () => Math.min(...stop.map((text) => tokens.join(' ').indexOf(text)).filter((at) => at >= 0));
         const tokens: number[] = [];
         let finishReason: Completion['finishReason'] = 'length';
         while (tokens.length < maxNewTokens) {
@@ -39,12 +40,12 @@ export function scriptedEngine(script: Script = {}): RolloutEngine {
             break;
           }
           tokens.push(token(request, index, tokens.length, requests.length));
-          if (stopTokens.includes(tokens.at(-1)!)) {
+          if (stopTokens.includes(tokens.at(-1)!) || cut() < Infinity) {
             finishReason = 'stop';
             break;
           }
         }
-        const made: Completion = { requestId: request.id, index, tokens: Int32Array.from(tokens), logps: capabilities.logps ? Float32Array.from(tokens, logpOf) : null, text: tokens.join(' '), finishReason, version: 1 };
+        const made: Completion = { requestId: request.id, index, tokens: Int32Array.from(tokens), logps: capabilities.logps ? Float32Array.from(tokens, logpOf) : null, text: tokens.join(' ').slice(0, cut()), finishReason, version: 1 };
         if (request.topLogps) made.topLogps = { tokens: Int32Array.from(tokens.flatMap((first) => [first, first + 1, first + 2])), logps: Float32Array.from(tokens.flatMap((first) => [logpOf(first), -2, -3])) };
         await Promise.resolve();
         const given = script.completion ? script.completion(made, request) : made;

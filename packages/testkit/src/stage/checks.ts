@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import type { Artifacts, StageContext } from '@espalier/spec';
-import { hasCode, outcome, within } from '../check';
+import { contractChecks, hasCode, outcome, within } from '../check';
 import { demandJson, demandSame, unchanged } from '../compare';
 import { demand, show } from '../contract-violation';
 import { demandIdentity } from '../identity';
@@ -46,7 +46,7 @@ function content(gives: Partial<Artifacts>, { varying }: StageSubject): Record<s
 const resumes = 'A run that resumes must come to the same numbers.';
 
 /** The contract of a stage, check by check. */
-export const stageChecks = {
+export const stageChecks = contractChecks('a stage', {
   'speaks v1, and names artifacts': async ({ create }: StageSubject) => {
     const stage = await create();
     demandIdentity(stage, 'a stage', ['run']);
@@ -104,4 +104,4 @@ export const stageChecks = {
       await unchanged(input, 'the artifacts', 'Other stages are given the same ones.', () => run(subject, join(dir, 'stage'), { input }));
       demandSame(before, await files(), { what: 'the files that it was given', as: 'as they were', why: 'They belong to the stage that made them, and their digests are on record.' });
     }),
-} as const;
+});

@@ -9,5 +9,5 @@ import { stageSubject, type StageOptions, type StageUnderTest } from './subject'
  * describeStage(() => filterRows({ keep: 'short' }), { input: async (dir) => ({ rows: await writeRows(dir) }) });
  */
 export function describeStage(stage: StageUnderTest | (() => StageUnderTest | Promise<StageUnderTest>), options: StageOptions & SuiteOptions<keyof typeof stageChecks> = {}): void {
-  describeChecks(suiteTitle('stage', stage, options.title), stageSubject(stage, options), stageChecks, options.except);
+  describeChecks(suiteTitle('stage', stage, options.title), stageSubject(stage, options), stageChecks, options);
 }

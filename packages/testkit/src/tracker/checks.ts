@@ -1,5 +1,5 @@
 import type { TrackedMetrics, TrackedRun, Tracker } from '@espalier/spec';
-import { outcome, within } from '../check';
+import { contractChecks, outcome, within } from '../check';
 import { demandSame, unchanged } from '../compare';
 import { ContractViolation, demand, show } from '../contract-violation';
 import { demandIdentity, demandOptionalMethods } from '../identity';
@@ -45,7 +45,7 @@ async function demandRecorded({ read, nameOf = (metric) => metric }: TrackerSubj
 }
 
 /** The contract of a {@link Tracker}, check by check. */
-export const trackerChecks = {
+export const trackerChecks = contractChecks('a tracker', {
   'speaks v1 and has a name': ({ create }: TrackerSubject) =>
     inTemporaryFolder(async (dir) => {
       const tracker = await create(dir);
@@ -124,4 +124,4 @@ export const trackerChecks = {
       demand(error !== undefined, 'a tracker that cannot write to reject in `start`, `log` or at the latest `flush`', 'that all went well', 'The run goes on for days, and nothing of it is kept.');
       demand(error instanceof Error && error.message !== '', 'an error with a message', () => show(error), 'It is what the user gets to see.');
     }),
-} as const;
+});

@@ -10,5 +10,5 @@ import { trackerSubject, type TrackerOptions } from './subject';
  * describeTracker((outputDir) => csvTracker({ path: join(outputDir, 'metrics.csv') }), { read: readCsv });
  */
 export function describeTracker(create: (outputDir: string) => Tracker | Promise<Tracker>, options: TrackerOptions & SuiteOptions<keyof typeof trackerChecks> = {}): void {
-  describeChecks(options.title ?? 'tracker', trackerSubject(create, options), trackerChecks, options.except);
+  describeChecks(options.title ?? 'tracker', trackerSubject(create, options), trackerChecks, options);
 }
