@@ -3,6 +3,7 @@ import { EspalierError, type Message, type RewardFunction, type RewardSample } f
 import { openPolicy, type ModelArgumentsInput } from '@espalier/trainer';
 import { RewardScale, type Moments, type Normalization } from './normalization';
 import { scoresAt } from './scoring';
+import { sharedOpening } from './shared-opening';
 import { encodeWhole, scoredPosition, tokenizing } from './tokenizing';
 
 /** What {@link rewardModel} and {@link processRewardModel} take. */
@@ -67,15 +68,11 @@ export interface RawReward {
 /** Opening, scaling and closing, whatever the model makes of its samples. */
 export function served(options: RewardModelOptions, name: string, rewards: (engine: Engine, samples: readonly RewardSample[], signal: AbortSignal | undefined) => Promise<(RawReward | null)[]>): RewardModel {
   const scale = new RewardScale(options.normalization, options.clip);
-  let opened: ReturnType<typeof openPolicy> | null = null;
+  const policy = sharedOpening((signal) => openPolicy(options.model, { modelArgs: options.modelArgs, inline: options.inline, signal }));
   let closed = false;
   const open = async (signal: AbortSignal | undefined): Promise<Engine> => {
     if (closed) throw new EspalierError('usage', `the reward model ${options.name ?? name} is closed`);
-    opened ??= openPolicy(options.model, { modelArgs: options.modelArgs, inline: options.inline, signal }).catch((error: unknown) => {
-      opened = null; // may be tried again
-      throw error;
-    });
-    const { engine } = await opened;
+    const { engine } = await policy.get(signal);
     if (!engine.learner.capabilities.outputs.includes('scores')) throw new EspalierError('unsupported', `${options.name ?? name}: the model has no scalar head to score with`, { fix: 'a model that RewardTrainer trained, or that transformers saved for sequence classification with one label' });
     return engine;
   };
@@ -94,8 +91,7 @@ export function served(options: RewardModelOptions, name: string, rewards: (engi
     restore: (state) => scale.restore(state as Moments),
     async close() {
       closed = true;
-      const policy = await opened?.catch(() => null);
-      await policy?.close();
+      await (await policy.opened())?.close();
     },
   };
 }

@@ -1,6 +1,7 @@
 import { defineAlgorithm, defineObjective, type Objective } from '@espalier/spec';
-import { describeAlgorithm, describeObjective } from '@espalier/testkit';
+import { defaultRewardSamples, describeAlgorithm, describeObjective, describeRewardFunction, rewardSample } from '@espalier/testkit';
 import { klObjective, withKl } from './kl';
+import { prefixMatchReward } from './prefix-match';
 import { packTrajectories } from './trajectory-batch';
 
 /** −advantage · logp, which leaves out the actions of advantage 0. */
@@ -28,3 +29,5 @@ const inner = defineAlgorithm({
   },
 });
 for (const placement of ['loss', 'reward'] as const) describeAlgorithm(() => withKl(inner, { coefficient: 0.1, placement, estimator: placement === 'loss' ? 'k3' : 'k1', adaptive: { target: 1 } }), { title: `an algorithm with KL in the ${placement}` });
+
+describeRewardFunction(() => prefixMatchReward(), { samples: [...defaultRewardSamples(), rewardSample({ completion: '5', row: { answer: '5', continuation: '5 apples' } })] });

@@ -36,6 +36,7 @@ describe('a judge', () => {
     ['serves several calls at once', { compare: lastWins() }, /answers at the same time to be those one by one/],
     ['does not change the questions', { compare: async (question) => { question.first = question.first.trim().slice(1); return compare(question); } }, /the questions as it was given .* The label is written beside the pair/],
     ['heeds a signal that has fired', { compare: async (_, options) => (options?.signal?.aborted ? new Promise(() => undefined) : null) }, /`compare` to end soon after its signal has fired; found nothing after 50 ms/],
+    ['keeps an abort to the call that it was meant for', stopsForAll(), /a call whose signal has not fired to go on when another is aborted; found the error "aborted"/],
     ['heeds a signal that has fired', { compareAll: () => Promise.reject(new Error('fetch failed')) }, /`compareAll`, whose signal has fired, to reject with the code `aborted`, if it rejects; found the error "fetch failed"/],
   ])('fails "%s": %#', (check, more, message) => expectViolation(checks[check], subject(more), message));
 });
@@ -47,4 +48,16 @@ function lastWins(): Judge['compare'] {
     await new Promise((resolve) => setTimeout(resolve, 1));
     return compare(current);
   };
+}
+
+/** Once aborted, it is so for everybody. */
+function stopsForAll(): Partial<Judge> {
+  let stopped = false;
+  const answer: Judge['compare'] = async (question, options) => {
+    options?.signal?.addEventListener('abort', () => (stopped = true));
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    if (stopped) throw new EspalierError('aborted', 'aborted');
+    return compare(question);
+  };
+  return { compare: answer, compareAll: (questions, options) => Promise.all(questions.map((question) => answer(question, options))) };
 }

@@ -88,4 +88,18 @@ export const judgeChecks = contractChecks('a judge', {
       if (error !== undefined) demand(hasCode(error, 'aborted'), `\`${method}\`, whose signal has fired, to reject with the code \`aborted\`, if it rejects`, () => show(error), 'Any other error is reported as a failure of the judge.');
     }
   },
+
+  'keeps an abort to the call that it was meant for': async ({ create, comparisons, tolerance }: JudgeSubject) => {
+    const judge = await create();
+    const expected = await inTurn(judge, comparisons);
+    const controller = new AbortController();
+    const stopped = outcome<unknown>(() => judge.compareAll?.(comparisons, { signal: controller.signal }) ?? judge.compare(comparisons[0], { signal: controller.signal }));
+    const other = outcome(() => inTurn(judge, comparisons));
+    controller.abort();
+    await stopped;
+    const { value, error } = await other;
+    const why = 'Labels and evaluations are made at the same time, and only one of them was told to stop.';
+    demand(error === undefined, 'a call whose signal has not fired to go on when another is aborted', () => show(error), why);
+    demandSame(expected, value, { what: 'the answers of a call beside one that is aborted', as: 'to be those that it gives alone', why, tolerance });
+  },
 });

@@ -88,6 +88,24 @@ describe('a reward function that does not', () => {
   it('does not end', (): Promise<void> => expectViolation(checks['heeds a signal that has fired'], scoring(() => new Promise(() => undefined)), /scoring to end soon after its signal has fired; found nothing after 50 ms\. Ctrl-C waits for it/));
   it('ends by another error', (): Promise<void> => expectViolation(checks['heeds a signal that has fired'], scoring((samples, { signal }) => (signal?.aborted ? Promise.reject(new Error('socket hang up')) : Promise.resolve(samples.map(length)))), /to reject with the code `aborted`, if it rejects; found the error "socket hang up"/));
 
+  it('lets an abort reach another call', () => {
+    const create = () => {
+      let loading: Promise<void> | null = null;
+      return defineReward({
+        name: 'loading',
+        async score(samples, { signal }) {
+          loading ??= new Promise((resolve, reject) => {
+            signal?.addEventListener('abort', () => reject(new EspalierError('aborted', 'aborted')));
+            setTimeout(resolve, 2);
+          });
+          await loading;
+          return samples.map(length);
+        },
+      });
+    };
+    return expectViolation(checks['keeps an abort to the call that it was meant for'], rewardFunctionSubject(create), /a call whose signal has not fired to go on when another is aborted; found the error "aborted"/);
+  });
+
   const keeping = (state: () => unknown, restore: (state: unknown) => void = () => undefined) => scoring(async (samples) => samples.map(length), { state, restore });
   it('keeps a state that is no JSON', () => expectViolation(checks['keeps what it learnt in its state, and restores it'], keeping(() => ({ seen: new Map() })), /its state to be plain JSON; found .* at seen, which JSON does not keep\. It is written into a checkpoint/));
   it('does not restore it', () => {

@@ -87,6 +87,20 @@ export const rewardFunctionChecks = contractChecks('a reward function', {
     }
   },
 
+  'keeps an abort to the call that it was meant for': async ({ create, samples, tolerance }: RewardFunctionSubject) => {
+    const expected = await score(await create(), samples);
+    const reward = await create();
+    const controller = new AbortController();
+    const stopped = outcome(() => reward.score(samples, context({ signal: controller.signal })));
+    const other = outcome(() => reward.score(samples, context()));
+    controller.abort();
+    await stopped;
+    const { value, error } = await other;
+    const why = 'Evaluations and training score at the same time, and only one of them was told to stop.';
+    demand(error === undefined, 'a call whose signal has not fired to go on when another is aborted', () => show(error), why);
+    demandSame(expected, value, { what: 'the rewards of a call beside one that is aborted', as: 'to be those that it gives alone', why, tolerance });
+  },
+
   'keeps what it learnt in its state, and restores it': async ({ create, samples, tolerance }: RewardFunctionSubject) => {
     const first = await create();
     if (!first.state || !first.restore) return; // it says that it keeps nothing

@@ -28,6 +28,18 @@ export const abortChecks = {
       demand(cut.length > 0, `samples of ${subject.longest} tokens to be \`aborted\` when the signal fires after one of 1 token`, () => show(reasons), why);
     }),
 
+  'keeps an abort to the call that it was meant for': (subject: RolloutEngineSubject) =>
+    using(subject.create, async (engine) => {
+      const controller = new AbortController();
+      const stopped = outcome(() => generateAll(engine, [subject.request(0, { n: 2 })], { signal: controller.signal }));
+      const other = outcome(() => generateAll(engine, [subject.request(1, { n: 3 })]));
+      controller.abort();
+      await within(stopped, subject.patience, 'a generation whose signal fires to end', why);
+      const { value, error } = await other;
+      const cut = [...(value ?? [])].filter(([, { finishReason }]) => finishReason === 'aborted').map(([key]) => key);
+      demand(value !== undefined && cut.length === 0, 'a call whose signal has not fired to go on when another is aborted', () => (value ? `${show(cut)} aborted` : show(error)), 'Evaluations, judges and training sample at the same time, and only one of them was told to stop.');
+    }),
+
   'goes on serving when a caller leaves early': (subject: RolloutEngineSubject) =>
     using(subject.create, async (engine) => {
       const leave = async () => {

@@ -50,6 +50,7 @@ describe('a rollout engine that does not', () => {
     ['gives everything back as aborted where the signal has fired before', { completion: (made) => (made.finishReason === 'aborted' ? null : made) }, /every sample .* an aborted one too; found none for/],
     ['gives what is under way back as aborted when the signal fires', { aborts: false }, /samples of 48 tokens to be `aborted` when the signal fires after one of 1 token; found .*length/],
     ['gives what is under way back as aborted when the signal fires', { more: { generate: hangsOnAbort } }, /a generation whose signal fires to end; found nothing after 100 ms\. A trainer that stops/],
+    ['keeps an abort to the call that it was meant for', { more: { generate: abortsAll() } }, /a call whose signal has not fired to go on when another is aborted; found \[.*"request 1\/2"\] aborted/],
     ['scores sequences: a log-prob a token, NaN for the first', { more: { score: async (sequences) => sequences.map((sequence) => new Float32Array(sequence.length).fill(-1)) } }, /entry 0 of sequence 0 to be NaN; found -1\. Nothing precedes the first token/],
     ['scores sequences: a log-prob a token, NaN for the first', { more: { score: async (sequences) => sequences.map((sequence) => new Float32Array(sequence.length - 1).fill(-1)) } }, /6 log-probs of sequence 0, one a token; found 5/],
     ['scores sequences: a log-prob a token, NaN for the first', { more: { score: async (sequences) => sequences.slice(1).map(() => Float32Array.of(NaN)) } }, /3 scores, one a sequence; found 2/],
@@ -67,6 +68,15 @@ function racing(): Script['token'] {
   return ({ seed, id }, k, t) => {
     if (id === 'request 1') calls++;
     return 3 + ((seed + k * 5 + t * 7 + (calls > 8 ? 1 : 0)) % 40);
+  };
+}
+
+/** One signal stops all. */
+function abortsAll(): ReturnType<typeof scriptedEngine>['generate'] {
+  const stop = new AbortController();
+  return (requests, options) => {
+    options?.signal?.addEventListener('abort', () => stop.abort());
+    return scriptedEngine().generate(requests, { signal: stop.signal });
   };
 }
 
