@@ -5,7 +5,7 @@ import { byteTokenizer, createModel } from '@espalier/models';
 import { describeStage } from '@espalier/testkit';
 import { afterAll, beforeAll } from 'vitest';
 import { digestPath } from '../digest';
-import { aiPreferences, dpo, evaluate, grpo, pretrain, rewardModel, sft, startFrom } from './index';
+import { aiPreferences, critiqueRevise, distill, dpo, evaluate, grpo, pretrain, rewardModel, rpt, sft, startFrom } from './index';
 
 let dir: string;
 let model: string;
@@ -27,7 +27,11 @@ describeStage(() => sft({ ...here, dataset: rows, evalDataset: rows.slice(0, 2) 
 describeStage(() => dpo({ ...here, dataset: pairs }), { title: 'stage dpo', input: policy, varying: ['metrics'] });
 describeStage(() => rewardModel({ ...here, dataset: pairs }), { title: 'stage rewardModel', input: policy, varying: ['metrics'] });
 describeStage(() => grpo({ ...here, dataset: rows, reward: 'numeric', numGenerations: 2, maxCompletionLength: 3 }), { title: 'stage grpo', input: policy, varying: ['metrics'] });
+describeStage(() => rpt({ ...here, dataset: rows, reward: 'exact', perDeviceTrainBatchSize: 4, numGenerations: 2, maxCompletionLength: 3, klCoef: 0.1 }), { title: 'stage rpt', input: policy, varying: ['metrics'] });
+describeStage(() => distill({ ...here, dataset: rows, teacherModelNameOrPath: model, maxNewTokens: 3 }), { title: 'stage distill', input: policy, varying: ['metrics'] });
 describeStage(() => evaluate({ backend: 'cpu', inline: true, dataset: rows, reward: 'exact', samples: 2, maxCompletionLength: 3, texts: ['1+1=2'] }), { title: 'stage evaluate', input: policy });
 
 const judge = { name: 'scripted', model: { complete: async (asked: readonly unknown[]) => asked.map(() => '7'), optionLogps: async (_: unknown, options: readonly string[]) => options.map((_option, i) => -1 - i) } };
-describeStage(() => aiPreferences({ backend: 'cpu', inline: true, dataset: rows.slice(0, 3), judge, promptFormat: 'plain', fewShot: 0, maxCompletionLength: 3 }), { title: 'stage aiPreferences', input: policy, varying: ['metrics'] });
+const ask = { backend: 'cpu', inline: true, dataset: rows.slice(0, 3), judge, promptFormat: 'plain', fewShot: 0, maxCompletionLength: 3 } as const;
+describeStage(() => critiqueRevise({ ...ask, numRevisions: 1 }), { title: 'stage critiqueRevise', input: policy, varying: ['metrics'] });
+describeStage(() => aiPreferences(ask), { title: 'stage aiPreferences', input: policy, varying: ['metrics'] });
