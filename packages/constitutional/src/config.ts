@@ -49,6 +49,10 @@ export const constitutionalConfig = z.strictObject({
   maxReasoningLength: count.default(128),
   /** Range of the labels. Default: [0.4, 0.6] with chain of thought, else none. */
   labelClamp: optional(z.tuple([share, share]).refine(([low, high]) => low <= high, 'the lower end stands first')),
+  /** `soft`: rows carry the judge's probability; `hard`: which answer is better, and no more. */
+  labels: z.enum(['soft', 'hard']).default('soft'),
+  /** Pairs whose probability is nearer to 0.5 than this give no row. */
+  labelMargin: z.number().min(0).max(0.5).default(0),
   /** Below this probability of both letters together an answer counts as unreadable. 0: never. */
   minOptionMass: share.default(0),
 

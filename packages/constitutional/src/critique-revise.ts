@@ -59,7 +59,8 @@ const roleNumber: Record<Role, number> = { answer: 1, critique: 2, revision: 3 }
 
 /**
  * The supervised stage of Constitutional AI (2212.08073, §3.1): the policy answers, the critic says by a random principle what is wrong with the answer and
- * writes a better one; again with another principle, `numRevisions` times. All rounds are kept. An empty answer, critique or revision excludes the row.
+ * writes a better one; again with another principle, `numRevisions` times. All rounds are kept. An empty answer, critique or revision
+ * excludes the row, and so does a revision that repeats what an example of the constitution answered.
  *
  * What a row comes to depends on its number and the seed, not on its batch, so a job that was killed goes on with `resume` to the same rows.
  *
@@ -74,7 +75,8 @@ export async function critiqueRevise(critic: TextModel, items: readonly Critique
   const numRevisions = options.numRevisions ?? Math.min(4, principles.length);
   if (!(Number.isInteger(numRevisions) && numRevisions >= 0)) throw new EspalierError('bad_config', `\`num_revisions\` is ${numRevisions}`, { fix: 'an integer from 0' });
   if (numRevisions > principles.length) throw new EspalierError('bad_config', `\`num_revisions\` is ${numRevisions}, and constitution "${constitution.name}" has ${principles.length} principles to criticise by`, { fix: `at most ${principles.length}: each round has a fresh one` });
-  const examples = exampleTurns(constitution, fewShot);
+  const shown = constitution.critiqueExamples.slice(0, fewShot);
+  const examples = exampleTurns(shown);
   const lengths: Record<Role, number> = { answer: maxCompletionLength, critique: maxCritiqueLength, revision: maxRevisionLength };
   const ask = async (model: TextModel, role: Role, round: number, questions: readonly { index: number; prompt: Prompt }[]): Promise<string[]> => {
     if (questions.length === 0) return [];
@@ -116,6 +118,7 @@ export async function critiqueRevise(critic: TextModel, items: readonly Critique
       );
       criticised.forEach(({ row, principle, critique }, i) => {
         if (revisions[i] === '') row.excluded = `round ${round}: the revision is empty`;
+        else if (repeatsExample(revisions[i], row.rounds.at(-1)?.revision ?? row.initial, shown)) row.excluded = `round ${round}: the revision repeats what an example answered`;
         else row.rounds.push({ principle: principle.id, critique, revision: revisions[i] });
       });
     }
@@ -130,8 +133,16 @@ export function policyPrompt(prompt: Prompt, format: PromptFormat): Prompt {
   return format === 'chat' || typeof prompt === 'string' ? prompt : renderTurns(promptTurns(prompt), format);
 }
 
-function exampleTurns(constitution: Constitution, count = Infinity): Turn[] {
-  return constitution.critiqueExamples.slice(0, count).flatMap((example) => [
+/** Small models fall back on the answer of an example, about something else, instead of revising the one that they were given. */
+function repeatsExample(revision: string, before: string, examples: Constitution['critiqueExamples']): boolean {
+  return examples.some(({ answer }) => {
+    const said = answer.trim().split(/(?<=[.!?])\s/)[0];
+    return said.length > 0 && revision.includes(said) && !before.includes(said);
+  });
+}
+
+function exampleTurns(examples: Constitution['critiqueExamples']): Turn[] {
+  return examples.flatMap((example) => [
     human(example.prompt),
     assistant(example.answer),
     human(example.critiqueRequest, 'Critique Request'),

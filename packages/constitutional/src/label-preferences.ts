@@ -102,23 +102,36 @@ export async function labelPreferences(judge: Judge, pairs: readonly AnswerPair[
   });
 }
 
-/** A preference row with a soft label. */
+/** A preference row, with a soft label unless hard ones were asked for. */
 export interface SoftPreferenceRow extends Record<string, unknown> {
   prompt: Prompt;
   chosen: ReturnType<typeof completionColumn>;
   rejected: ReturnType<typeof completionColumn>;
   /** Probability that `chosen` is the better one: 0.5 to 1. */
-  soft_label: number;
+  soft_label?: number;
   provenance: { method: 'ai-preference'; judge: string; row: number; chosenWas: 'first' | 'second' } & Record<string, unknown>;
 }
 
-/** Labelled pairs as preference rows, the likelier answer as `chosen`, with principle, order and log-probs of every reading. Excluded pairs give none. */
-export function preferenceRows(labelled: readonly LabelledPair[], judge: string, more: Record<string, unknown> = {}): SoftPreferenceRow[] {
+export interface PreferenceRowsOptions {
+  /**
+   * `soft`: rows carry the judge's probability as `soft_label`; `hard`: the better answer alone is told, for a judge whose order can be trusted and whose
+   * probabilities say little. Default `soft`.
+   */
+  labels?: 'soft' | 'hard';
+  /** Pairs whose probability is nearer to 0.5 than this give no row. Default 0. */
+  margin?: number;
+  /** Added to the provenance of every row. */
+  provenance?: Record<string, unknown>;
+}
+
+/** Labelled pairs as preference rows, the likelier answer as `chosen`, with principle, order and log-probs of every reading. Excluded and undecided pairs give none. */
+export function preferenceRows(labelled: readonly LabelledPair[], judge: string, options: PreferenceRowsOptions = {}): SoftPreferenceRow[] {
+  const { labels = 'soft', margin = 0, provenance } = options;
   return labelled.flatMap(({ index, prompt, first, second, probability, details }) => {
-    if (probability === null) return [];
+    if (probability === null || Math.abs(probability - 0.5) < margin) return [];
     const chosenWas = probability >= 0.5 ? 'first' : 'second';
     const [chosen, rejected] = chosenWas === 'first' ? [first, second] : [second, first];
-    return [{ prompt, chosen: completionColumn(prompt, chosen), rejected: completionColumn(prompt, rejected), soft_label: Math.max(probability, 1 - probability), provenance: { method: 'ai-preference', judge, row: index, chosenWas, ...more, ...details } }];
+    return [{ prompt, chosen: completionColumn(prompt, chosen), rejected: completionColumn(prompt, rejected), ...(labels === 'soft' ? { soft_label: Math.max(probability, 1 - probability) } : {}), provenance: { method: 'ai-preference', judge, row: index, chosenWas, ...provenance, ...details } }];
   });
 }
 

@@ -94,13 +94,16 @@ describe('labels for pairs', () => {
     expect(metrics).toMatchObject({ pairs: 3, excluded: 1, agreement: 0.5, order_disagreement: 1 });
     expect(metrics.position_bias).toBeCloseTo((sigmoid(3) + sigmoid(1)) / 2 - 0.5, 12);
 
-    const rows = preferenceRows(labelled, 'judge-1', { constitution: 'five' });
+    const rows = preferenceRows(labelled, 'judge-1', { provenance: { constitution: 'five' } });
     expect(rows).toHaveLength(2);
     for (const row of rows) {
       expect(checkRow(row, ['preference']).type).toBe('preference');
       expect(row.chosen).toBe('good');
       expect(row.soft_label).toBeCloseTo((sigmoid(3) + 1 - sigmoid(1)) / 2, 12);
     }
+    expect(preferenceRows(labelled, 'judge-1', { labels: 'hard' }).map((row) => [row.chosen, 'soft_label' in row])).toEqual([['good', false], ['good', false]]);
+    const distance = rows[0].soft_label! - 0.5;
+    expect([distance - 1e-9, distance + 1e-9].map((margin) => preferenceRows(labelled, 'judge-1', { margin }).length)).toEqual([2, 0]);
     expect(rows[1].provenance).toMatchObject({ method: 'ai-preference', judge: 'judge-1', constitution: 'five', row: 1, chosenWas: 'second', clamp: null });
     expect((rows[1].provenance.readings as { order: string }[]).map(({ order }) => order)).toEqual(['first_second', 'second_first']);
   });

@@ -112,15 +112,17 @@ export class ConstitutionalTrainer {
       result.sft = await produced(dir, 'sft.jsonl', revisionRows(revised, { constitution, keep: keepRevisions, ...names }), revisionMetrics(revised));
     }
     if (args.produce.includes('preferences')) {
-      const { pairsPerPrompt, principlesPerLabel, orders, chainOfThought, maxReasoningLength, labelClamp, minOptionMass } = args;
+      const { pairsPerPrompt, principlesPerLabel, orders, chainOfThought, maxReasoningLength, labelClamp, labels, labelMargin, minOptionMass } = args;
       const compare = preferenceJudge(critic, { ...common, principlesPerLabel, orders, chainOfThought, maxReasoningLength, minOptionMass, seed, ...(labelClamp === undefined ? {} : { clamp: labelClamp }) });
       const given = rows.filter(({ row }) => row.chosen !== undefined && row.rejected !== undefined).map(({ row, prompt }) => givenPair(prompt, row));
       const toSample = rows.filter(({ row }) => row.chosen === undefined || row.rejected === undefined).map(({ prompt }) => prompt);
       const sampled = await samplePairs(policy.model, toSample, { ...job('pairs', 'pairs.jsonl'), policyName: policy.name, pairsPerPrompt, temperature, maxCompletionLength, format });
       const pairs = [...given, ...sampled.filter(({ excluded }) => excluded === undefined)];
       const labelled = await labelPreferences(compare, pairs, { ...job('labels', 'labels.jsonl'), judgeName: judge.name });
-      const more = { constitution: constitution.name, constitutionDigest: constitutionDigest(constitution), policy: policy.name };
-      result.preferences = await produced(dir, 'preferences.jsonl', preferenceRows(labelled, judge.name, more), { ...labelMetrics(labelled), sampled_excluded: sampled.length + given.length - pairs.length });
+      const provenance = { constitution: constitution.name, constitutionDigest: constitutionDigest(constitution), policy: policy.name };
+      const made = preferenceRows(labelled, judge.name, { labels, margin: labelMargin, provenance });
+      const metrics = labelMetrics(labelled);
+      result.preferences = await produced(dir, 'preferences.jsonl', made, { ...metrics, undecided: metrics.pairs - metrics.excluded - made.length, sampled_excluded: sampled.length + given.length - pairs.length });
     }
     for (const [stage, rows_] of [['critique', result.sft], ['preferences', result.preferences]] as const) for (const [name, value] of Object.entries(rows_?.metrics ?? {})) result.metrics[`${stage}/${name}`] = value;
     await writeFileDurably(join(dir, 'metrics.json'), `${JSON.stringify(result.metrics, null, 2)}\n`);

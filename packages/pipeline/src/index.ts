@@ -1,4 +1,5 @@
 export { defineStage } from '@espalier/spec';
+export { branch } from './branch';
 export * from './digest';
 export * from './fingerprint';
 export * from './nearest';

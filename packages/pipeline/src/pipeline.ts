@@ -23,6 +23,9 @@ export type CheckedStages<Stages extends readonly unknown[], Have extends string
   ? [[Exclude<NeedsOf<Head>, Have>] extends [never] ? Head : MissingArtifact<Exclude<NeedsOf<Head>, Have>>, ...CheckedStages<Tail, Have | GivesOf<Head>>]
   : [];
 
+/** Names of the artifacts that the stages need and none before them gives. */
+export type NeededBy<Stages extends readonly unknown[], Have extends string = never> = Stages extends readonly [infer Head, ...infer Tail] ? Exclude<NeedsOf<Head>, Have> | NeededBy<Tail, Have | GivesOf<Head>> : never;
+
 /** Names of the artifacts that the stages give together. */
 export type GivenBy<Stages extends readonly unknown[]> = Stages extends readonly [infer Head, ...infer Tail] ? GivesOf<Head> | GivenBy<Tail> : never;
 

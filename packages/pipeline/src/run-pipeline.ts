@@ -1,5 +1,6 @@
 import { isAbsolute, join, resolve } from 'node:path';
-import { EspalierError, throwIfAborted, type Artifacts, type Notice, type Stage } from '@espalier/spec';
+import { EspalierError, throwIfAborted, type Artifacts, type Notice, type Stage, type StageContext } from '@espalier/spec';
+import { isBranch, withBranchSink, type BranchSink } from './branch-sink';
 import { digestValue } from './digest';
 import { fingerprintOf } from './fingerprint';
 import { makeFolder, readManifest, setAside, stillThere, writeManifest, type Manifest, type StageRecord } from './manifest';
@@ -57,6 +58,8 @@ export async function runPipeline(pipeline: Pipeline, options: RunPipelineOption
   await makeFolder(runDir);
 
   const manifest: Manifest = { format: 'espalier-pipeline-v1', seed, stages: [] };
+  /** What is known of later stages stays until their turn comes: their digests say whether it still holds. */
+  const record = () => writeManifest(runDir, { ...manifest, stages: [...manifest.stages, ...(before?.stages.slice(manifest.stages.length, stages.length) ?? [])] });
   const have: Partial<Artifacts> = { ...options.input };
   const reports: StageReport[] = [];
   for (const [index, stage] of stages.entries()) {
@@ -66,7 +69,8 @@ export async function runPipeline(pipeline: Pipeline, options: RunPipelineOption
     const inputDigest = await digestOfInput(stage, index, seed, have);
     const recorded = before?.stages[index];
     const same = recorded !== undefined && recorded.inputDigest === inputDigest && recorded.folder === folder;
-    if (same && recorded.status === 'done' && (await stillThere(recorded.gives))) {
+    const branching = isBranch(stage); // it looks itself which of its stages are done
+    if (!branching && same && recorded.status === 'done' && (await stillThere(recorded.gives))) {
       manifest.stages.push(recorded);
       Object.assign(have, recorded.gives);
       reports.push({ name: stage.name, dir, skipped: true, seconds: recorded.seconds, metrics: recorded.metrics, gives: recorded.gives });
@@ -74,32 +78,34 @@ export async function runPipeline(pipeline: Pipeline, options: RunPipelineOption
       continue;
     }
     const resuming = same && recorded.status === 'running';
-    if (!resuming) await setAside(dir);
+    if (!resuming && !branching) await setAside(dir);
     await makeFolder(dir);
-    const record: StageRecord = { name: stage.name, folder, status: 'running', inputDigest, gives: {}, metrics: {}, seconds: resuming ? recorded.seconds : 0 };
-    manifest.stages.push(record);
-    await writeManifest(runDir, manifest);
+    const entry: StageRecord = { name: stage.name, folder, status: 'running', inputDigest, gives: {}, metrics: {}, seconds: resuming ? recorded.seconds : 0 };
+    manifest.stages.push(entry);
+    await record();
 
     options.onEvent?.({ type: 'stage-start', stage: stage.name, index, total: stages.length, dir, resuming });
     const started = performance.now();
     const input = Object.fromEntries(stage.needs.map((name) => [name, have[name]])) as Partial<Artifacts>;
-    const gives = await stage.run(input, {
+    const sink: BranchSink = { onEvent: (event) => options.onEvent?.(event), reports: [] };
+    const context: StageContext = {
       dir,
       seed,
       ...(options.signal ? { signal: options.signal } : {}),
       resume: resuming,
       report: (event) => options.onEvent?.({ type: 'step', ...event }),
       notice: (event) => options.onEvent?.({ type: 'notice', ...event }),
-    });
+    };
+    const gives = await stage.run(input, branching ? withBranchSink(context, sink) : context);
     checkGiven(stage, gives);
-    record.status = 'done';
-    record.gives = Object.fromEntries(Object.entries(gives).map(([name, handle]) => [name, handle.kind === 'metrics' && !isAbsolute(handle.path) ? { ...handle, path: join(dir, handle.path) } : handle])) as Partial<Artifacts>;
-    record.metrics = { ...gives.metrics?.values };
-    record.seconds += (performance.now() - started) / 1000;
-    await writeManifest(runDir, manifest);
-    Object.assign(have, record.gives);
-    reports.push({ name: stage.name, dir, skipped: false, seconds: record.seconds, metrics: record.metrics, gives: record.gives });
-    options.onEvent?.({ type: 'stage-end', stage: stage.name, index, total: stages.length, skipped: false, seconds: record.seconds, metrics: record.metrics });
+    entry.status = 'done';
+    entry.gives = Object.fromEntries(Object.entries(gives).map(([name, handle]) => [name, handle.kind === 'metrics' && !isAbsolute(handle.path) ? { ...handle, path: join(dir, handle.path) } : handle])) as Partial<Artifacts>;
+    entry.metrics = { ...gives.metrics?.values };
+    entry.seconds += (performance.now() - started) / 1000;
+    await record();
+    Object.assign(have, entry.gives);
+    reports.push({ name: stage.name, dir, skipped: false, seconds: entry.seconds, metrics: entry.metrics, gives: entry.gives }, ...sink.reports);
+    options.onEvent?.({ type: 'stage-end', stage: stage.name, index, total: stages.length, skipped: false, seconds: entry.seconds, metrics: entry.metrics });
   }
   return { dir: runDir, seed, stages: reports, artifacts: have };
 }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { taskNames } from '@espalier/data';
 import { EspalierError, isEspalierError, type Plugin, type Stage } from '@espalier/spec';
 import { snakeCase } from '@espalier/trainer';
+import { branch } from './branch';
 import type { PipelineConfig } from './load-config';
 import { nearest } from './nearest';
 import { checkedPipeline } from './pipeline';
@@ -101,15 +102,24 @@ async function makeStage(entry: unknown, registry: Registry): Promise<Stage> {
     if (typeof raw !== 'string') throw new EspalierError('bad_config', `\`model\` is ${JSON.stringify(raw)}`, { fix: 'a folder, a file or a hub id' });
     return startFrom(raw) as Stage;
   }
+  if (kind === 'branch') return makeBranch(raw, registry);
   if (typeof raw !== 'object' || Array.isArray(raw)) throw new EspalierError('bad_config', `\`${kind}\` holds ${JSON.stringify(raw)}`, { fix: 'its options, such as dataset: rows.jsonl' });
   const options = camelKeys(raw ?? {}) as Options;
   for (const key of ['dataset', 'evalDataset', 'lmDataset', 'ptxDataset']) checkSource(key, options[key]);
   const factory = Object.hasOwn(builtIn, kind) ? builtIn[kind] : undefined;
   if (factory) return factory(options, registry);
   if (registry.has('stages', kind)) return registry.lookup('stages', kind)(options);
-  const known = ['model', ...Object.keys(builtIn), ...registry.list().filter((part) => part.kind === 'stages').map((part) => part.name)];
+  const known = ['model', 'branch', ...Object.keys(builtIn), ...registry.list().filter((part) => part.kind === 'stages').map((part) => part.name)];
   const close = nearest(kind, known);
   throw new EspalierError('bad_config', `there is no stage \`${kind}\``, { fix: close ? `did you mean \`${close}\`?` : `there are ${known.join(', ')}` });
+}
+
+async function makeBranch(raw: unknown, registry: Registry): Promise<Stage> {
+  const { name, stages, ...rest } = (typeof raw === 'object' && raw !== null && !Array.isArray(raw) ? raw : {}) as Options;
+  if (typeof name !== 'string' || !Array.isArray(stages) || Object.keys(rest).length > 0) throw new EspalierError('bad_config', `\`branch\` holds ${JSON.stringify(raw)}`, { fix: 'a name and stages: branch: { name: ppo, stages: [reward_model: { … }, ppo: { … }] }' });
+  const made: Stage[] = [];
+  for (const entry of stages) made.push(await makeStage(entry, registry));
+  return branch(name, ...made) as Stage;
 }
 
 /** A name that is neither a file nor a task is found before the first stage runs, not when its own turn comes. */
