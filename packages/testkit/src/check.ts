@@ -6,6 +6,8 @@ export type Checks<Subject, Name extends string = string> = Readonly<Record<Name
 /**
  * Checks whose failures are all {@link ContractViolation}s: what a part throws where it should not becomes one that says so.
  * @param kind of the part, as in "a reward function"
+ * @example
+ * export const pipelineChecks = contractChecks('a pipeline', { 'has stages': async ({ stages }: Pipeline) => demand(stages.length > 0, 'a stage', 'none', 'Nothing would run.') });
  */
 export function contractChecks<Checked extends Readonly<Record<string, (subject: never) => Promise<void>>>>(kind: string, checks: Checked): Checked {
   const guarded = Object.entries(checks).map(([name, run]) => [
@@ -25,7 +27,11 @@ export function contractChecks<Checked extends Readonly<Record<string, (subject:
 /** A part, or what makes one: each check then gets one of its own. */
 export type PartOrFactory<Part> = Part | (() => Part | Promise<Part>);
 
-/** What makes a part, whichever way it was given. */
+/**
+ * What makes a part, whichever way it was given.
+ * @example
+ * const create = factoryOf(() => politeReward());
+ */
 export function factoryOf<Part extends object>(part: PartOrFactory<Part>): () => Promise<Part> {
   return async () => (typeof part === 'function' ? await (part as () => Part | Promise<Part>)() : part);
 }

@@ -3,7 +3,7 @@ export { demandBatch, demandSampledActions } from './algorithm/demand-batch';
 export { sampleGroups, sampleTrajectory } from './algorithm/sample-groups';
 export { stubLearner, type StubLearner } from './algorithm/stub-learner';
 export { algorithmSubject, type AlgorithmOptions, type AlgorithmSubject } from './algorithm/subject';
-export { factoryOf, runChecks, type Checks, type PartOrFactory } from './check';
+export { contractChecks, factoryOf, runChecks, type Checks, type PartOrFactory } from './check';
 export { ContractViolation, demand, show, type Violation } from './contract-violation';
 export { environmentChecks } from './environment/checks';
 export type { EnvironmentLike, EnvironmentStep, EnvironmentTurn } from './environment/environment';
@@ -11,7 +11,7 @@ export { environmentSubject, type EnvironmentOptions, type EnvironmentSubject } 
 export { judgeChecks } from './judge/checks';
 export { defaultComparisons, judgeSubject, type JudgeOptions, type JudgeSubject } from './judge/subject';
 export { objectiveChecks } from './objective/checks';
-export { splitBatch, type BatchPart } from './objective/parts';
+export { outputsOf, splitBatch, type BatchPart } from './objective/parts';
 export { commonColumns, sampleBatch, sampleOutputs, type ColumnPlace, type ColumnRule, type SampleBatchOptions } from './objective/sample-batch';
 export { objectiveSubject, type ObjectiveOptions, type ObjectiveSubject } from './objective/subject';
 export { randomNumbers } from './random-numbers';

@@ -11,7 +11,11 @@ export interface SuiteOptions<Name extends string = string> {
   timeout?: number;
 }
 
-/** One test a check. A check that is excepted is a skipped test whose name says why. */
+/**
+ * One test a check. A check that is excepted is a skipped test whose name says why.
+ * @example
+ * describeChecks('my rewards', rewardFunctionSubject(mine), rewardFunctionChecks);
+ */
 export function describeChecks<Subject, Name extends string>(title: string, subject: Subject, checks: Checks<Subject, Name>, options: Pick<SuiteOptions<Name>, 'except' | 'timeout'> = {}): void {
   const { except = {}, timeout = 120_000 } = options as SuiteOptions;
   for (const name of Object.keys(except)) if (!Object.hasOwn(checks, name)) throw new Error(`${title}: \`except\` names ${JSON.stringify(name)}, which is no check (one of ${Object.keys(checks).join('; ')})`);

@@ -30,7 +30,11 @@ export interface ArchitectureOptions {
 
 export type ArchitectureSubject = Required<ArchitectureOptions>;
 
-/** What the checks of an architecture run on. */
+/**
+ * What the checks of an architecture run on.
+ * @example
+ * await architectureChecks['is causal'](architectureSubject({ config: tinyConfig('qwen3') }));
+ */
 export function architectureSubject(options: ArchitectureOptions): ArchitectureSubject {
   const { config } = options;
   return {

@@ -8,7 +8,11 @@ export interface Packed {
   layout: SequenceLayout;
 }
 
-/** Sequences as one packed batch. Default: no prefixes. */
+/**
+ * Sequences as one packed batch. Default: no prefixes.
+ * @example
+ * packSequences([[1, 2, 3], [4, 5], [6]], [-1, 0, 0]); // two continuations of a shared prompt
+ */
 export function packSequences(sequences: readonly (readonly number[])[], prefixOf: readonly number[] = sequences.map(() => -1)): Packed {
   const offsets = new Int32Array(sequences.length + 1);
   sequences.forEach((sequence, s) => (offsets[s + 1] = offsets[s] + sequence.length));
@@ -22,7 +26,11 @@ export function packSequences(sequences: readonly (readonly number[])[], prefixO
 const rowsOf = (values: Float32Array, width: number) => Array.from({ length: values.length / width }, (_, t) => values.slice(t * width, (t + 1) * width));
 const head = (decoder: Decoder, hidden: Tensor) => linear(hidden, decoder.lmHead().weight);
 
-/** The logits of each token, sequence by sequence. */
+/**
+ * The logits of each token, sequence by sequence.
+ * @example
+ * const [[first]] = logitsOf(decoder, packSequences([[1, 2, 3]])); // [V]
+ */
 export function logitsOf(decoder: Decoder, { tokens, positions, layout }: Packed): Float32Array[][] {
   const all = tidy(() => head(decoder, decoder.hidden(tokens, positions, attendCausally(decoder.config, layout))));
   const rows = rowsOf(Float32Array.from(all.dataSync()), decoder.config.vocabSize);
@@ -30,7 +38,11 @@ export function logitsOf(decoder: Decoder, { tokens, positions, layout }: Packed
   return Array.from(layout.prefixOf, (_, s) => rows.slice(layout.offsets[s], layout.offsets[s + 1]));
 }
 
-/** Log-probs `[A]` of every token that something precedes, as a tensor that can be recorded. */
+/**
+ * Log-probs `[A]` of every token that something precedes, as a tensor that can be recorded.
+ * @example
+ * const tape = record(() => [logpsOf(decoder, batch)]);
+ */
 export function logpsOf(decoder: Decoder, { tokens, positions, layout }: Packed): Tensor {
   const actions = Array.from(tokens.keys()).filter((t) => !layout.offsets.includes(t));
   const hidden = decoder.hidden(tokens, positions, attendCausally(decoder.config, layout));
@@ -40,6 +52,8 @@ export function logpsOf(decoder: Decoder, { tokens, positions, layout }: Packed)
 /**
  * The logits of each token of `tails`, decoded as the engine does: the prompt is computed once and put into a cache, then one token of every tail a step, each seeing
  * the prompt's rows and its own.
+ * @example
+ * cachedLogits(decoder, [1, 2], [[3, 4], [5]]);
  */
 export function cachedLogits(decoder: Decoder, prompt: readonly number[], tails: readonly (readonly number[])[]): Float32Array[][] {
   const { config } = decoder;

@@ -19,7 +19,13 @@ function broken(change: (decoder: Decoder) => Partial<Decoder>) {
     create: (weights: WeightSource) => {
       const decoder = createDecoder(config, weights);
       const changed = change(decoder);
-      return new Proxy(decoder, { get: (target, key) => { const value: unknown = Reflect.get(key in changed ? changed : target, key); return typeof value === 'function' && !(key in changed) ? (value.bind(target) as unknown) : value; } });
+      return new Proxy(decoder, {
+        get(target, key) {
+          if (key in changed) return Reflect.get(changed, key) as unknown;
+          const value: unknown = Reflect.get(target, key);
+          return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+        },
+      });
     },
   });
 }

@@ -2,7 +2,11 @@ import type { Architecture, DecoderConfig } from '../config';
 import { seededNumbers } from '../seeded-numbers';
 import type { WeightSource } from '../weight-source';
 
-/** A model of an architecture that is checked in seconds: two layers, grouped queries, odd sizes. */
+/**
+ * A model of an architecture that is checked in seconds: two layers, grouped queries, odd sizes.
+ * @example
+ * tinyConfig('mistral', { slidingWindow: 3 });
+ */
 export function tinyConfig(architecture: Architecture, more: Partial<DecoderConfig> = {}): DecoderConfig {
   const gpt2 = architecture === 'gpt2';
   return {
@@ -11,7 +15,11 @@ export function tinyConfig(architecture: Architecture, more: Partial<DecoderConf
   };
 }
 
-/** The weights with a little noise on each, a function of the seed: biases that are not 0 and norms that are not 1, so that leaving one out shows. */
+/**
+ * The weights with a little noise on each, a function of the seed: biases that are not 0 and norms that are not 1, so that leaving one out shows.
+ * @example
+ * createDecoder(config, withNoise(randomWeights(config, 1), 1));
+ */
 export function withNoise(weights: WeightSource, seed: number, spread = 0.1): WeightSource {
   return {
     tensors: weights.tensors,

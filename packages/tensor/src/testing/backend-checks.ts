@@ -18,7 +18,11 @@ export interface BackendSubject {
   precision: MatmulPrecision;
 }
 
-/** Selects a backend of ours, or one that somebody registered with tfjs. @throws EspalierError `backend_unavailable` */
+/**
+ * Selects a backend of ours, or one that somebody registered with tfjs. @throws EspalierError `backend_unavailable`
+ * @example
+ * await useBackend('mine');
+ */
 export async function useBackend(name: string): Promise<void> {
   if ((backendNames as readonly string[]).includes(name)) return void (await selectBackend(name));
   if (!(await setBackend(name).catch(() => false))) throw new EspalierError('backend_unavailable', `no backend "${name}" is registered with tfjs, or it did not start`, { fix: 'import its package before' });
@@ -65,7 +69,11 @@ function fail(expected: string, found: string, why: string): never {
   throw new EspalierError('internal', `expected ${expected}; found ${found}. ${why}`);
 }
 
-/** Every check of a backend by name. */
+/**
+ * Every check of a backend by name.
+ * @example
+ * await backendChecks()['linear, as in float64']({ name: 'mine', tolerance: 1e-5, precision: 'fp32' });
+ */
 export function backendChecks(): Record<string, (subject: BackendSubject) => Promise<void>> {
   return {
     ...Object.fromEntries(fusedCases.map((fused) => [`${fused.name}, as in float64`, (subject: BackendSubject) => checkFusedReference(subject, fused)])),

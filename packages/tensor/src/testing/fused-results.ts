@@ -5,7 +5,11 @@ import type { FusedCase } from './fused-cases';
 
 const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
-/** What a fused operation gives on the selected backend: its outputs, and the gradient of each input for outputs weighted by fixed numbers. */
+/**
+ * What a fused operation gives on the selected backend: its outputs, and the gradient of each input for outputs weighted by fixed numbers.
+ * @example
+ * const { outputs, gradients } = fusedResults(fusedCases[0]);
+ */
 export function fusedResults(fused: FusedCase): { outputs: Float32Array[]; gradients: Float32Array[] } {
   const variables = fused.shapes.map((shape, i) => {
     const initial = tensor(Float32Array.from(testNumbers(size(shape), i)), [...shape]);

@@ -2,7 +2,11 @@ import type { ScoredTrajectory, TokenBatch } from '@espalier/spec';
 import { demand, show } from '../contract-violation';
 import { sequencesOfActions } from '../objective/parts';
 
-/** Throws unless a batch is what its contract says: ragged, prefixes without prefixes, ascending actions that something precedes, columns of their length. */
+/**
+ * Throws unless a batch is what its contract says: ragged, prefixes without prefixes, ascending actions that something precedes, columns of their length.
+ * @example
+ * demandBatch((await algorithm.experience(groups, context)).batch);
+ */
 export function demandBatch(batch: TokenBatch): void {
   const { tokens, offsets, prefixOf, actionIndex, columns, pairs, normalizer } = batch;
   const sequences = offsets.length - 1;
@@ -27,7 +31,11 @@ export function demandBatch(batch: TokenBatch): void {
   for (const name of ['tokens', 'sequences'] as const) demand(Number.isFinite(normalizer?.[name]) && normalizer[name] >= 0, `\`normalizer.${name}\` to be a count`, () => show(normalizer ?? null), 'Means are taken over it.');
 }
 
-/** Throws unless every action is a token that the policy sampled, after the very tokens that it had seen. */
+/**
+ * Throws unless every action is a token that the policy sampled, after the very tokens that it had seen.
+ * @example
+ * demandSampledActions(batch, groups.flat());
+ */
 export function demandSampledActions(batch: TokenBatch, trajectories: readonly ScoredTrajectory[]): void {
   const sampled = new Map<string, ScoredTrajectory>();
   for (const trajectory of trajectories) for (let t = 0; t < trajectory.tokens.length; t++) if (trajectory.trainable[t]) sampled.set(trajectory.tokens.subarray(0, t + 1).join(), trajectory);

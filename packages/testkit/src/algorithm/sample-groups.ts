@@ -1,7 +1,11 @@
 import type { ScoredTrajectory } from '@espalier/spec';
 import { randomNumbers } from '../random-numbers';
 
-/** A trajectory of given token ids; log-probs of the sampler are a function of the tokens. */
+/**
+ * A trajectory of given token ids; log-probs of the sampler are a function of the tokens.
+ * @example
+ * sampleTrajectory('a/0', [5, 6], [7, 2], { rewards: { right: 0.5 } });
+ */
 export function sampleTrajectory(id: string, prompt: readonly number[], completion: readonly number[], more: Partial<ScoredTrajectory> = {}): ScoredTrajectory {
   const tokens = Int32Array.from([...prompt, ...completion]);
   return {

@@ -22,7 +22,11 @@ export interface AlgorithmSubject extends Required<AlgorithmOptions> {
   context(more?: Partial<ExperienceContext>): ExperienceContext & { learner: StubLearner };
 }
 
-/** What the checks of an algorithm run on. */
+/**
+ * What the checks of an algorithm run on.
+ * @example
+ * await algorithmChecks['gives the same again'](algorithmSubject(() => mine()));
+ */
 export function algorithmSubject(algorithm: PartOrFactory<Algorithm>, options: AlgorithmOptions = {}): AlgorithmSubject {
   const { groups = sampleGroups, rewardWeights = {}, maxCompletionLength = 8, tolerance = 1e-5, patience = 5000 } = options;
   return {

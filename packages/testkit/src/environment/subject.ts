@@ -16,7 +16,11 @@ export interface EnvironmentSubject<Row = Record<string, unknown>, Turn extends 
   create(): Promise<EnvironmentLike<Row, Turn>>;
 }
 
-/** What the checks of an environment run on. */
+/**
+ * What the checks of an environment run on.
+ * @example
+ * await environmentChecks['has reset and step'](environmentSubject(() => mine()));
+ */
 export function environmentSubject<Row = Record<string, unknown>, Turn extends EnvironmentTurn = EnvironmentTurn>(environment: PartOrFactory<EnvironmentLike<Row, Turn>>, options: EnvironmentOptions<Row, Turn> = {}): EnvironmentSubject<Row, Turn> {
   const { rows = [{} as Row], seeds = [1, 2], reply = (_, step) => ({ role: 'assistant', content: String(step) }) as unknown as Turn, maxSteps = 50 } = options;
   return { create: factoryOf(environment), rows, seeds, reply, maxSteps };

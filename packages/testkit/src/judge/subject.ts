@@ -16,7 +16,11 @@ export interface JudgeSubject extends Required<JudgeOptions> {
   create(): Promise<Judge>;
 }
 
-/** Questions with an answer that most would hold the better one. */
+/**
+ * Questions with an answer that most would hold the better one.
+ * @example
+ * describeJudge(mine, { comparisons: [...defaultComparisons(), { prompt: 'Q', first: 'a', second: 'b' }] });
+ */
 export function defaultComparisons(): Comparison[] {
   return [
     { prompt: 'What is 2 + 3?', first: 'It is 5.', second: 'It is 6.', seed: 1 },
@@ -26,7 +30,11 @@ export function defaultComparisons(): Comparison[] {
   ];
 }
 
-/** What the checks of a judge run on. */
+/**
+ * What the checks of a judge run on.
+ * @example
+ * await judgeChecks['gives a probability, or null'](judgeSubject(mine));
+ */
 export function judgeSubject(judge: PartOrFactory<Judge>, options: JudgeOptions = {}): JudgeSubject {
   const { comparisons = defaultComparisons(), swapTolerance = 0.1, tolerance = 1e-9, patience = 5000 } = options;
   return { create: factoryOf(judge), comparisons, swapTolerance, tolerance, patience };

@@ -69,6 +69,8 @@ export const outputsOf = (outputs: Outputs, part: BatchPart): Outputs => Object.
 /**
  * A batch in as many parts as its coupling allows: single tokens, sequences, pairs, or the whole. Each action is in one part: those of a shared prompt go with the
  * first part that holds it.
+ * @example
+ * const loss = splitBatch(batch, 'sequence').reduce((sum, part) => sum + objective.evaluate(outputsOf(outputs, part), part.batch).loss, 0);
  */
 export function splitBatch(batch: TokenBatch, coupling: Coupling): BatchPart[] {
   const count = batch.offsets.length - 1;

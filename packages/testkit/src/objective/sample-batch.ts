@@ -87,7 +87,11 @@ export function sampleBatch(options: SampleBatchOptions = {}): TokenBatch {
 
 const ranges: Record<OutputName, [number, number]> = { logps: [-2.6, -0.2], entropy: [0.2, 2.5], values: [-1, 1], scores: [-1.5, 1.5], sumSquares: [0.05, 0.9], teacherDivergence: [0.02, 1.2] };
 
-/** Outputs in the range that a learner gives, a function of the seed. */
+/**
+ * Outputs in the range that a learner gives, a function of the seed.
+ * @example
+ * objective.evaluate(sampleOutputs(objective.needs, batch), batch);
+ */
 export function sampleOutputs(names: readonly OutputName[], batch: TokenBatch, seed = 1): Outputs {
   return Object.fromEntries(names.map((name) => {
     const random = randomNumbers(seed * 31 + Object.keys(ranges).indexOf(name));

@@ -36,7 +36,11 @@ export interface ObjectiveSubject {
   tolerance: number;
 }
 
-/** What the checks of an objective run on. */
+/**
+ * What the checks of an objective run on.
+ * @example
+ * await objectiveChecks['gives derivatives that finite differences confirm'](objectiveSubject(mine));
+ */
 export function objectiveSubject(objective: PartOrFactory<Objective>, options: ObjectiveOptions = {}): ObjectiveSubject {
   const create = factoryOf(objective);
   return {

@@ -15,7 +15,11 @@ export interface RewardFunctionSubject<Row = Record<string, unknown>> extends Re
   create(): Promise<RewardFunction<Row>>;
 }
 
-/** What the checks of a reward function run on. */
+/**
+ * What the checks of a reward function run on.
+ * @example
+ * await rewardFunctionChecks['gives the same rewards again'](rewardFunctionSubject(mine));
+ */
 export function rewardFunctionSubject<Row = Record<string, unknown>>(reward: PartOrFactory<RewardFunction<Row>>, options: RewardFunctionOptions<Row> = {}): RewardFunctionSubject<Row> {
   const { samples = defaultRewardSamples() as unknown as RewardSample<Row>[], tolerance = 1e-9, patience = 2000 } = options;
   return { create: factoryOf(reward), samples, tolerance, patience };

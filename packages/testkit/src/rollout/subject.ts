@@ -22,7 +22,11 @@ export interface RolloutEngineSubject extends Required<Omit<RolloutEngineOptions
   request(i: number, more?: Partial<GenerateRequest>): GenerateRequest;
 }
 
-/** What the checks of a rollout engine run on. */
+/**
+ * What the checks of a rollout engine run on.
+ * @example
+ * await rolloutEngineChecks['answers no request with nothing'](rolloutEngineSubject(() => myEngine()));
+ */
 export function rolloutEngineSubject(engine: PartOrFactory<RolloutEngine>, options: RolloutEngineOptions = {}): RolloutEngineSubject {
   const { prompts = [Int32Array.of(5, 6, 7), Int32Array.of(9, 4), Int32Array.of(5, 6, 8, 10)], maxNewTokens = 8, longest = 48, tolerance = 1e-3, patience = 10_000, weights } = options;
   const sampling: SamplingOptions = { maxNewTokens, temperature: 1 };

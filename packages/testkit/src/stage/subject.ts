@@ -26,7 +26,11 @@ export interface StageSubject extends Required<StageOptions> {
   create(): Promise<StageUnderTest>;
 }
 
-/** What the checks of a stage run on. */
+/**
+ * What the checks of a stage run on.
+ * @example
+ * await stageChecks['gives the same again'](stageSubject(() => mine()));
+ */
 export function stageSubject(create: StageUnderTest | (() => StageUnderTest | Promise<StageUnderTest>), options: StageOptions = {}): StageSubject {
   const { input = () => ({}), seed = 42, interruptAfter = 1, varying = [], patience = 30_000 } = options;
   return { create: async () => (typeof create === 'function' ? create() : create), input, seed, interruptAfter, varying, patience };

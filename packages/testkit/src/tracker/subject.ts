@@ -17,7 +17,11 @@ export interface TrackerSubject extends TrackerOptions {
   patience: number;
 }
 
-/** What the checks of a tracker run on. */
+/**
+ * What the checks of a tracker run on.
+ * @example
+ * await trackerChecks['hears how a run failed'](trackerSubject((dir) => mine({ dir })));
+ */
 export function trackerSubject(create: (outputDir: string) => Tracker | Promise<Tracker>, options: TrackerOptions = {}): TrackerSubject {
   return { patience: 5000, ...options, create: async (outputDir) => create(outputDir) };
 }
