@@ -1,8 +1,13 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { EspalierError } from '@espalier/spec';
 import { arithmeticOptions, arithmeticTask, type ArithmeticOptions } from './arithmetic';
-import { loadJsonl, type Dataset } from './dataset';
-import type { ReadJsonlOptions } from './jsonl';
+import type { Dataset } from './dataset';
+import { parseDatasetRef } from './dataset-ref';
+import { fetchHubDataset } from './hub/dataset';
+import type { HubOptions } from './hub/snapshot';
+import { loadRows, type LoadRowsOptions } from './load-rows';
+import { concatenateDatasets } from './mixture';
+import { split, splitCacheFolder } from './split';
 
 /** Procedural tasks by name. */
 export const tasks = {
@@ -12,22 +17,81 @@ export type TaskName = keyof typeof tasks;
 
 export const taskNames = Object.keys(tasks) as TaskName[];
 
+export interface DatasetByRefOptions {
+  /** What the rows of a file must be, and how it is read; what stands behind the `#` of the reference goes before. */
+  rows?: LoadRowsOptions;
+  /** The same, by its older name. */
+  jsonl?: LoadRowsOptions;
+  /** Options of a task, which those in the reference override. */
+  task?: Record<string, unknown>;
+  /** Of a hub dataset: its configuration and split (default `train`), and how the hub is asked. */
+  hub?: HubOptions & { config?: string; split?: string };
+  /** Where row numbers of `split` are kept. Default: {@link splitCacheFolder}. */
+  splitCache?: string;
+}
+
 /**
- * A dataset by what a user writes: a path to a `.jsonl` file, or the name of a procedural task with options after a colon
- * (`arithmetic`, `arithmetic:difficulty=3,seed=7,size=512`). A file of that name goes before a task.
+ * A dataset by what a user writes:
  *
- * @param options for a file, what its rows must be; for a task, its options, which those in `ref` override
- * @throws EspalierError `not_found` when it is neither; as {@link loadJsonl} and the task besides
+ * - a file: `.jsonl`, `.json`, `.csv`, `.tsv` (each also `.gz`) or `.parquet`; it goes before all others;
+ * - a procedural task with options (`arithmetic`, `arithmetic:difficulty=3,seed=7,size=512`);
+ * - a dataset on the hub: `hf://datasets/owner/name`, with `@revision` and `/config/split` or `/file` behind it, or `owner/name`;
+ * - any of them with options behind `#`: `rows.csv#types=label:boolean`, `rows.jsonl#split=sft:0.4,rpt:0.6;take=rpt;seed=7` (see {@link parseDatasetRef}).
  *
+ * @throws EspalierError `not_found` when it is none of these; as {@link loadRows}, the task, the hub and {@link split} besides
  * @example
- * const dataset = await datasetByRef('arithmetic:difficulty=2', { task: { seed: 1 } });
+ * const rows = await datasetByRef('hf://datasets/openai/gsm8k/main/train#split=sft:0.4,rpt:0.6;take=sft');
  */
-export async function datasetByRef(ref: string, options: { jsonl?: ReadJsonlOptions; task?: Record<string, unknown> } = {}): Promise<Dataset> {
-  if (existsSync(ref)) return loadJsonl(ref, options.jsonl);
-  const [name, written] = ref.includes(':') ? [ref.slice(0, ref.indexOf(':')), ref.slice(ref.indexOf(':') + 1)] : [ref, ''];
-  if (name in tasks) return tasks[name as TaskName]({ ...options.task, ...parseTaskOptions(written, ref) });
-  const looksLikeFile = /[/\\]|\.\w+$/.test(ref);
-  throw new EspalierError('not_found', looksLikeFile ? `there is no file ${ref}` : `"${ref}" is neither a file nor a task`, { fix: `a .jsonl file, or one of the tasks ${taskNames.join(', ')}` });
+export async function datasetByRef(ref: string, options: DatasetByRefOptions = {}): Promise<Dataset> {
+  const { source, load, config, part } = parseDatasetRef(ref);
+  const whole = await openSource(source, { ...options.jsonl, ...options.rows, ...load }, { ...options, hub: { ...options.hub, ...(config === undefined ? {} : { config }) } });
+  if (part === undefined) return whole;
+  return (await split(whole, part.shares, { seed: part.seed, cacheDir: options.splitCache ?? splitCacheFolder() }))[part.take];
+}
+
+async function openSource(source: string, load: LoadRowsOptions, options: DatasetByRefOptions): Promise<Dataset> {
+  if (isPath(source)) return loadRows(source, load);
+  const [name, written] = source.includes(':') ? [source.slice(0, source.indexOf(':')), source.slice(source.indexOf(':') + 1)] : [source, ''];
+  if (Object.hasOwn(tasks, name)) return tasks[name as TaskName]({ ...options.task, ...parseTaskOptions(written, source) });
+  const hub = isHubDatasetRef(source) ? await hubFiles(source, options.hub) : null;
+  if (hub === null) throw unknownDataset(source);
+  const parts: Dataset[] = [];
+  for (const file of hub.files) parts.push(await loadRows(file, load));
+  return { ...(parts.length === 1 ? parts[0] : concatenateDatasets(parts)), name: hub.name };
+}
+
+async function hubFiles(source: string, { config, split: part, ...options }: NonNullable<DatasetByRefOptions['hub']> = {}): Promise<{ name: string; files: string[] }> {
+  return fetchHubDataset(source, { ...(config === undefined ? {} : { config }), ...(part === undefined ? {} : { split: part }) }, options);
+}
+
+/** The files that a reference names, for a stream: those of a hub dataset fetched into the cache. Options behind `#` other than `config` are refused. */
+export async function filesByRef(ref: string, options: Pick<DatasetByRefOptions, 'hub'> = {}): Promise<{ files: string[]; load: LoadRowsOptions }> {
+  const { source, load, config, part } = parseDatasetRef(ref);
+  if (part) throw new EspalierError('unsupported', `"${ref}": a stream cannot be split by rows`, { fix: 'load the rows, or stream files that are split already' });
+  if (!isHubDatasetRef(source) || isPath(source)) return { files: [source], load };
+  return { files: (await hubFiles(source, { ...options.hub, ...(config === undefined ? {} : { config }) })).files, load };
+}
+
+const isPath = (source: string): boolean => existsSync(source) && (statSync(source).isFile() || !isHubDatasetRef(source));
+
+/** Whether a reference is written as a dataset of the hub is: `hf://datasets/…`, or `owner/name` that does not look like a path of a file. */
+export function isHubDatasetRef(source: string): boolean {
+  return source.startsWith('hf://') || (/^[A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9][\w.-]{0,95}(@[\w.-]{1,200})?$/.test(source) && !/\.(jsonl|ndjson|json|csv|tsv|parquet|txt|gz|yaml)$/i.test(source));
+}
+
+/**
+ * Whether a reference can be opened, without opening it: its options are read, a file is there, a task known, a hub dataset written as one.
+ * @throws EspalierError `not_found`, `bad_config`
+ */
+export function checkDatasetRef(ref: string): void {
+  const { source } = parseDatasetRef(ref);
+  if (existsSync(source) || Object.hasOwn(tasks, source.split(':')[0]) || isHubDatasetRef(source)) return;
+  throw unknownDataset(source);
+}
+
+function unknownDataset(source: string): EspalierError {
+  const looksLikeFile = /[/\\]|\.\w+$/.test(source);
+  return new EspalierError('not_found', looksLikeFile ? `there is no file ${source}` : `"${source}" is neither a file nor a task`, { fix: `a file of rows (.jsonl, .csv, .parquet), a dataset of the hub (hf://datasets/owner/name), or one of the tasks ${taskNames.join(', ')}` });
 }
 
 /** `difficulty=3,operations=+|-,template=…`: numbers and booleans by their looks, lists with `|`. */

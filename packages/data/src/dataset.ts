@@ -27,7 +27,7 @@ export function datasetOf(rows: readonly Row[], name = 'rows', origins?: readonl
 }
 
 /**
- * All rows of a JSON Lines file.
+ * All rows of a JSON Lines file, whatever its extension.
  * @throws EspalierError as {@link readJsonl}, and `bad_data` for a file without rows
  */
 export async function loadJsonl(path: string, options: ReadJsonlOptions = {}): Promise<Dataset> {
@@ -38,7 +38,7 @@ export async function loadJsonl(path: string, options: ReadJsonlOptions = {}): P
     origins.push({ file: path, line });
   }
   if (rows.length === 0) throw new EspalierError('bad_data', `${path} has no rows`, { fix: 'one JSON object a line' });
-  return datasetOf(rows, basename(path).replace(/\.jsonl?$/i, ''), origins);
+  return datasetOf(rows, basename(path).replace(/\.jsonl?(\.gz)?$/i, ''), origins);
 }
 
 /** A part of a dataset, by row numbers. */

@@ -69,7 +69,7 @@ export class LineReader {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-function decodeLine(bytes: Uint8Array, path: string, line: number, first: boolean): string {
+export function decodeLine(bytes: Uint8Array, path: string, line: number, first: boolean): string {
   let text: string;
   try {
     text = utf8.decode(bytes);

@@ -58,9 +58,12 @@ export function detectRowType(row: Row): RowType | null {
 export interface RowOrigin {
   file?: string;
   line?: number;
+  /** From 1, where a file has no lines: Parquet, JSON arrays. */
+  row?: number;
 }
 
-const placeOf = ({ file, line }: RowOrigin) => (file === undefined ? 'row' : line === undefined ? file : `${file}:${line}`);
+/** `train.jsonl:12`, `train.parquet, row 12`, or `row` when nothing is known. */
+export const describeOrigin = ({ file, line, row }: RowOrigin = {}): string => (file === undefined ? 'row' : line !== undefined ? `${file}:${line}` : row !== undefined ? `${file}, row ${row}` : file);
 
 /**
  * Checks a row against one of the types that a trainer accepts, and says what it is.
@@ -74,14 +77,14 @@ export function checkRow(row: Row, accepted: readonly RowType[], origin: RowOrig
   const detected = detectRowType(row);
   const type = detected !== null && accepted.includes(detected) ? detected : (accepted.find((candidate) => rowSchemas[candidate].safeParse(row).success) ?? nearest(row, accepted));
   const result = rowSchemas[type].safeParse(row);
-  if (!result.success) throw new EspalierError('bad_data', `${placeOf(origin)}: ${describeIssues(result.error, row)}`, { fix: `a ${type.replaceAll('_', ' ')} row has ${columnsOf[type]}` });
+  if (!result.success) throw new EspalierError('bad_data', `${describeOrigin(origin)}: ${describeIssues(result.error, row)}`, { fix: `a ${type.replaceAll('_', ' ')} row has ${columnsOf[type]}` });
   if (type === 'stepwise_supervision') {
     const { completions, labels } = row as { completions: unknown[]; labels: unknown[] };
-    if (completions.length !== labels.length) throw new EspalierError('bad_data', `${placeOf(origin)}: \`labels\` has ${labels.length} entries for ${completions.length} completions`, { fix: 'one a completion' });
+    if (completions.length !== labels.length) throw new EspalierError('bad_data', `${describeOrigin(origin)}: \`labels\` has ${labels.length} entries for ${completions.length} completions`, { fix: 'one a completion' });
   }
   const format = { type, conversational: isConversational(row) };
   const mixed = contentColumns.filter((name) => row[name] !== undefined && columnsOf[type].includes(name) && isMessages(row[name]) !== format.conversational);
-  if (mixed.length > 0) throw new EspalierError('bad_data', `${placeOf(origin)}: \`${mixed[0]}\` is plain text beside columns of messages`, { fix: 'all columns as text, or all as messages' });
+  if (mixed.length > 0) throw new EspalierError('bad_data', `${describeOrigin(origin)}: \`${mixed[0]}\` is plain text beside columns of messages`, { fix: 'all columns as text, or all as messages' });
   return format;
 }
 
@@ -132,7 +135,7 @@ export function toPrompt(row: Row, origin: RowOrigin = {}): string | readonly Me
     const turns = row.messages as Message[];
     return turns[turns.length - 1].role === 'assistant' ? turns.slice(0, -1) : turns;
   }
-  throw new EspalierError('bad_data', `${placeOf(origin)}: there is no \`prompt\``, { fix: `add one; the row has ${Object.keys(row).map((name) => `\`${name}\``).join(', ') || 'no columns'}` });
+  throw new EspalierError('bad_data', `${describeOrigin(origin)}: there is no \`prompt\``, { fix: `add one; the row has ${Object.keys(row).map((name) => `\`${name}\``).join(', ') || 'no columns'}` });
 }
 
 /**

@@ -71,7 +71,7 @@ export function writeSmallFile(path: string, text: string): void {
     mkdirSync(dirname(path), { recursive: true });
     const descriptor = openSync(temporary, 'wx', 0o644);
     try {
-      writeSync(descriptor, text);
+      for (let bytes = Buffer.from(text); bytes.length > 0; ) bytes = bytes.subarray(writeSync(descriptor, bytes));
       fsyncSync(descriptor);
     } finally {
       closeSync(descriptor);

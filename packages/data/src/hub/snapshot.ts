@@ -30,7 +30,7 @@ export interface HubListing {
 }
 
 /** The folder of a repository in the cache that `huggingface_hub` uses. */
-export const hubRepoFolder = ({ type, name }: HubRepo, settings: HubSettings): string => join(settings.cacheFolder, `${type}s--${name.replaceAll('/', '--')}`);
+export const hubRepoFolder = ({ type, name }: HubRepo, settings: Pick<HubSettings, 'cacheFolder'>): string => join(settings.cacheFolder, `${type}s--${name.replaceAll('/', '--')}`);
 
 /** The folder that a cached revision lies in, by `refs/<revision>` or as a commit. */
 export function cachedSnapshot(repo: HubRepo, settings: HubSettings): { commit: string; folder: string } | undefined {
