@@ -63,7 +63,7 @@ export const fieldHelp: Readonly<Record<string, string>> = {
   minP: 'drop tokens less likely than this times the likeliest',
   repetitionPenalty: 'divides the logits of tokens that were seen; 1: off',
   shuffleDataset: 'go through the rows in a shuffled order',
-  logCompletions: 'write completions with their rewards to samples.jsonl',
+  logCompletions: 'write completions with their rewards and the log-probs of their tokens to samples.jsonl',
   rewardWeights: 'one a reward function, in their order; default: all 1',
   scaleRewards: 'what advantages are divided by: the standard deviation of the group, of the batch, or nothing',
   multiObjectiveAggregation: 'whether several rewards are summed and then normalised, or the other way round',

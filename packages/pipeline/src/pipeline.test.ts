@@ -80,7 +80,7 @@ describe('a run', () => {
     const report = await runPipeline(pipeline(make('a'), grow('b'), grow('c')), { outputDir: join(dir, 'run'), onEvent: (event) => events.push(event) });
     expect(await readFile(report.artifacts.policy!.path, 'utf8')).toBe('abc');
     expect(report.stages.map((stage) => stage.metrics)).toEqual([{}, { length: 2 }, { length: 3 }]);
-    expect((await readdir(join(dir, 'run'))).sort()).toEqual(['01-make', '02-grow', '03-grow', 'pipeline.json']);
+    expect((await readdir(join(dir, 'run'))).sort()).toEqual(['01-make', '02-grow', '03-grow', 'pipeline.json', 'report.html']);
     expect(events.map((event) => event.type)).toEqual(['stage-start', 'stage-end', 'stage-start', 'step', 'stage-end', 'stage-start', 'step', 'stage-end']);
     expect(reportTable(report).split('\n')).toHaveLength(5);
   });

@@ -1,4 +1,5 @@
 import { isAbsolute, join, resolve } from 'node:path';
+import { ReportKeeper } from '@espalier/report';
 import { EspalierError, throwIfAborted, type Artifacts, type Notice, type Stage, type StageContext } from '@espalier/spec';
 import { isBranch, withBranchSink, type BranchSink } from './branch-sink';
 import { digestValue } from './digest';
@@ -56,6 +57,7 @@ export async function runPipeline(pipeline: Pipeline, options: RunPipelineOption
   const before = await readManifest(runDir);
   if (before && !options.resume) throw new EspalierError('bad_config', `${options.outputDir} holds a run already`, { fix: 'resume it, or choose another output directory' });
   await makeFolder(runDir);
+  const page = new ReportKeeper(runDir); // `report.html`: one that cannot be written is no reason to fail
 
   const manifest: Manifest = { format: 'espalier-pipeline-v1', seed, stages: [] };
   /** What is known of later stages stays until their turn comes: their digests say whether it still holds. */
@@ -96,16 +98,21 @@ export async function runPipeline(pipeline: Pipeline, options: RunPipelineOption
       report: (event) => options.onEvent?.({ type: 'step', ...event }),
       notice: (event) => options.onEvent?.({ type: 'notice', ...event }),
     };
-    const gives = await stage.run(input, branching ? withBranchSink(context, sink) : context);
+    const gives = await stage.run(input, branching ? withBranchSink(context, sink) : context).catch(async (error: unknown) => {
+      await page.finish();
+      throw error;
+    });
     checkGiven(stage, gives);
     entry.status = 'done';
     entry.gives = Object.fromEntries(Object.entries(gives).map(([name, handle]) => [name, handle.kind === 'metrics' && !isAbsolute(handle.path) ? { ...handle, path: join(dir, handle.path) } : handle])) as Partial<Artifacts>;
     entry.metrics = { ...gives.metrics?.values };
     entry.seconds += (performance.now() - started) / 1000;
     await record();
+    await page.update();
     Object.assign(have, entry.gives);
     reports.push({ name: stage.name, dir, skipped: false, seconds: entry.seconds, metrics: entry.metrics, gives: entry.gives }, ...sink.reports);
     options.onEvent?.({ type: 'stage-end', stage: stage.name, index, total: stages.length, skipped: false, seconds: entry.seconds, metrics: entry.metrics });
   }
+  await page.finish();
   return { dir: runDir, seed, stages: reports, artifacts: have };
 }

@@ -28,7 +28,7 @@ export const generationFields = {
   dynamicSampling: z.boolean().default(false),
   /** Generations beyond the first in a round, with `dynamicSampling`. */
   maxResamples: count.default(3),
-  /** Write completions to `samples.jsonl` at every step rather than at the logged ones. */
+  /** Write completions to `samples.jsonl` at every step rather than at the logged ones, with the log-probs of their tokens. */
   logCompletions: z.boolean().default(false),
   /** One a reward function, in their order. Default: all 1. */
   rewardWeights: optional(z.array(z.number())),

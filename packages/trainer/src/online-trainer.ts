@@ -97,6 +97,7 @@ export class OnlineTrainer {
       auxiliary: await auxiliary?.(policy),
       args,
       stop: this.options.stop,
+      decode: (tokens) => policy.engine.tokenizer.decode(tokens, { skipSpecialTokens: true }),
       config: { name, model: policy.config, dataset: await datasetDigest(train), ...(owned?.config === undefined ? {} : { learners: owned.config }), ...(await config?.()) },
       callbacks: [...(this.parts.callbacks?.(policy) ?? []), ...(this.options.callbacks ?? [])],
       trackers: this.options.trackers,

@@ -8,6 +8,7 @@ import type { OwnedLearner, OwningAlgorithm } from './owned-learners';
 import type { EncodedPrompt, PromptSource } from './prompts';
 import { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
 import { collectCompletions, completionTrajectory, toRewardSample, type PromptCompletions } from './rollout';
+import { tokenAdvantages, tokenFields } from './sample-tokens';
 import { deriveSeed } from './seeds';
 import { asOneStep, ownSequences, selectSequences } from './split-batch';
 import type { Json } from './trainer-state';
@@ -44,6 +45,8 @@ export interface TrainOnlineOptions {
   /** Completions a prompt in evaluation. Default 1. */
   evalSamples?: number;
   stop?: readonly string[];
+  /** Text of tokens, without special ones: with `logCompletions` it says in `samples.jsonl` which part of a completion each token is. */
+  decode?: (tokens: Int32Array) => string;
   config?: Record<string, Json>;
   callbacks?: readonly TrainerCallback[];
   trackers?: readonly Tracker[];
@@ -138,11 +141,13 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     const ownUpdates: Omit<Update, 'numTokens'>[] = [];
     const experienceMetrics: Metrics[] = [];
     const advantages: (number | null | undefined)[][] = [];
+    const byToken: (readonly number[] | undefined)[][] = []; // advantages that differ by token
     for (let g = 0; g < geometry.generations; g++) {
       const generation = scored.slice(g * geometry.promptsPerGeneration, (g + 1) * geometry.promptsPerGeneration);
       const experience = await algorithm.experience(generation, { step, learner, rewardWeights, maxCompletionLength: args.maxCompletionLength, temperature: args.temperature, sampler, signal });
       experienceMetrics.push(experience.metrics);
       generation.forEach((_, i) => advantages.push([...(experience.advantages?.[i] ?? [])]));
+      if (args.logCompletions) byToken.push(...tokenAdvantages(experience.batch, generation));
       if (algorithm.step) {
         ownUpdates.push(algorithm.step(experience.batch, { objective: algorithm.objective, temperature: args.temperature, microBatchSize: args.perDeviceTrainBatchSize, seed: deriveSeed(args.seed, index, g, 0x5b1f) }));
         continue;
@@ -153,7 +158,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     const updates = algorithm.step ? ownUpdates.map((update, u) => withAuxiliary(update, step + u)) : toUpdates(microBatches, step);
     updates[0].numTokens = scored.flat().reduce((sum, { tokens }) => sum + tokens.length, 0);
     const logged = args.logCompletions || (step + 1) % args.loggingSteps === 0 || step === 0;
-    return { updates, metrics: { ...metrics, ...meanOf(experienceMetrics) }, samples: logged ? samplesOf(groups, scored, advantages, step) : [] };
+    return { updates, metrics: { ...metrics, ...meanOf(experienceMetrics) }, samples: logged ? samplesOf(groups, scored, advantages, byToken, step) : [] };
   }
 
   async function score(groups: readonly PromptCompletions[], step: number): Promise<{ scored: ScoredTrajectory[][]; metrics: Metrics }> {
@@ -193,7 +198,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     return { ...update, parts: all[0], further: all.slice(1), numTokens: 0 };
   }
 
-  function samplesOf(groups: readonly PromptCompletions[], scored: readonly (readonly ScoredTrajectory[])[], advantages: readonly (readonly (number | null | undefined)[])[], step: number): Json[] {
+  function samplesOf(groups: readonly PromptCompletions[], scored: readonly (readonly ScoredTrajectory[])[], advantages: readonly (readonly (number | null | undefined)[])[], byToken: readonly (readonly (readonly number[] | undefined)[])[], step: number): Json[] {
     return groups.flatMap((group, g) =>
       group.completions.map((completion, k) => ({
         step: step + 1,
@@ -205,6 +210,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
         advantage: advantages[g]?.[k],
         tokens: completion.tokens.length,
         finish_reason: completion.finishReason,
+        ...(args.logCompletions ? tokenFields(completion, { decode: options.decode, advantages: byToken[g]?.[k] }) : {}),
       })),
     );
   }

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, readlink, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defineAlgorithm, defineReward, defineTracker, type Notice, type Tracker } from '@espalier/spec';
@@ -155,6 +155,28 @@ describe('on-policy runs', () => {
     expect(heard).toContainEqual(['samples', 1, 8]);
     await online({ maxSteps: 1, outputDir: join(dir, 'none') }, { advantages: false });
     expect((await lines('none/samples.jsonl'))[0]).not.toHaveProperty('advantage');
+  });
+
+  it('with log_completions it holds the log-probs of the tokens too', async () => {
+    await online({ maxSteps: 1 });
+    expect((await lines('run/samples.jsonl'))[0]).not.toHaveProperty('logps');
+    await online({ maxSteps: 1, logCompletions: true, outputDir: join(dir, 'whole') });
+    for (const sample of await lines('whole/samples.jsonl')) {
+      expect(sample.logps).toHaveLength(sample.tokens as number);
+      expect((sample.logps as number[]).every((logp) => logp <= 0)).toBe(true);
+    }
+  });
+
+  it('leaves a page in its folder; one that cannot be written is told once, and fails nothing', async () => {
+    await online({ maxSteps: 6, saveSteps: 2 });
+    const page = await readFile(join(dir, 'run/report.html'), 'utf8');
+    expect(page).toMatch(/^<!doctype html>/);
+    expect(JSON.parse(/id="data">(.*?)<\/script>/s.exec(page)![1])).toMatchObject({ kind: 'run', stages: [{ status: 'done', run: { step: 6, totalSteps: 6, problems: [] } }] });
+    await mkdir(join(dir, 'blocked/report.html/in-the-way'), { recursive: true });
+    const notices: Notice[] = [];
+    await online({ maxSteps: 6, saveSteps: 2, outputDir: join(dir, 'blocked') }, { notices });
+    expect(notices.filter(({ name }) => name === 'report_not_written')).toMatchObject([{ level: 'note', message: expect.stringContaining('report.html could not be written') as string }]);
+    expect((await readdir(join(dir, 'blocked'))).filter((name) => name.includes('.tmp'))).toEqual([]);
   });
 
   it('a notice is told once, in the log, to callbacks and trackers, over an interruption too', async () => {

@@ -1,3 +1,4 @@
+import { ReportKeeper } from '@espalier/report';
 import { EspalierError, isEspalierError, throwIfAborted, type Learner, type Metrics, type MetricSums, type Notice, type Objective, type TokenBatch, type Tracker } from '@espalier/spec';
 import { resolveWarmupSteps, type TrainingArguments } from './arguments';
 import type { TrainerCallback, TrainerControl, TrainerProgress } from './callbacks';
@@ -126,6 +127,7 @@ export async function runTrainingLoop(options: LoopOptions): Promise<TrainResult
       for (const callback of options.callbacks ?? []) await callback.onEnd?.(loop.progress(), failure === undefined ? {} : { error: failure });
     } finally {
       const ended = await Promise.allSettled(trackers.map(async (tracker) => tracker.end?.({ step: loop.progress().step, ...(failure === undefined ? {} : { error: failure }) })));
+      await loop.report.finish();
       await run.close();
       const broken = ended.find((outcome) => outcome.status === 'rejected');
       if (broken && failure === undefined) throw broken.reason;
@@ -168,6 +170,8 @@ class TrainingLoop {
   private asked = { stop: false, save: false, evaluate: false };
   private monitor = new RunMonitor();
   private patience: PatienceState = { best: null, count: 0 };
+  /** `report.html`: written at checkpoints, as far as it costs little, and at the end. */
+  readonly report: ReportKeeper;
   /** Weights have left the boundary: what the learner holds cannot be saved under it. */
   private dirty = true;
   private readonly control: TrainerControl = {
@@ -190,6 +194,7 @@ class TrainingLoop {
     const metric = args.metricForBestModel ?? options.bestMetric;
     this.bestMetric = metric.startsWith('eval_') ? metric : `eval_${metric}`;
     this.greaterIsBetter = args.greaterIsBetter ?? !this.bestMetric.endsWith('loss');
+    this.report = new ReportKeeper(folder.dir, { onFailure: (error) => this.tell({ name: 'report_not_written', level: 'note', message: `report.html could not be written: ${error instanceof Error ? error.message : String(error)}`, step: this.step }) });
   }
 
   progress(): TrainerProgress {
@@ -470,6 +475,7 @@ class TrainingLoop {
     if (args.saveTotalLimit) await checkpoints.prune(args.saveTotalLimit);
     const { checkpoint } = this;
     await this.folder.log('save', { step, checkpoint });
+    await this.report.update();
     await this.emit((callback) => callback.onSave?.(this.progress(), checkpoint, this.control));
   }
 

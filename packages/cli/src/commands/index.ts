@@ -14,6 +14,7 @@ import { runCommand } from './run';
 import { scoreCommand } from './score';
 import { serveCommand } from './serve';
 import { sftCommand } from './sft';
+import { viewCommand } from './view';
 
 /** Every command, made anew: commander keeps what it parsed. */
 export function commands(): Command[] {
@@ -21,6 +22,6 @@ export function commands(): Command[] {
     doctorCommand(), generateCommand(), scoreCommand(),
     sftCommand(), dpoCommand(), ktoCommand(), cpoCommand(), orpoCommand(), rewardCommand(), prmCommand(),
     onlineDpoCommand(), ppoCommand(), grpoCommand(), rlooCommand(), reinforceCommand(), rptCommand(), distillCommand(), constitutionalCommand(),
-    runCommand(), evalCommand(), serveCommand(), chatCommand(),
+    runCommand(), evalCommand(), viewCommand(), serveCommand(), chatCommand(),
   ];
 }
