@@ -5,6 +5,8 @@ export type { ColumnType } from './csv-cells';
 export * from './dataset';
 export * from './dataset-by-ref';
 export * from './dataset-ref';
+export * from './decontaminate';
+export * from './dedupe';
 export * from './digest';
 export type { RowOptions } from './finish-row';
 export { fetchHubDataset, parseHubDataset, type HubDatasetFiles, type HubDatasetRef } from './hub/dataset';
