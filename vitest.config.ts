@@ -5,6 +5,8 @@ export default defineConfig({
   test: {
     include: ['packages/*/src/**/*.test.ts', 'examples/*/*.test.ts', 'tools/**/*.test.ts'],
     pool: 'forks', // native add-ons do not survive worker threads that share a process
+    // Numbers are held to references in fp32, whatever this processor multiplies best; tests of bf16 ask for it.
+    env: { ESPALIER_MATMUL_PRECISION: process.env.ESPALIER_MATMUL_PRECISION ?? 'fp32' },
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },

@@ -8,7 +8,8 @@ import { rloo } from './rloo';
 const uniform = (low: number, high: number): ColumnRule => ({ random }) => random(low, high);
 /** Old log-probs near the current ones, so that not all ratios are clipped; some advantages are 0. */
 const columns = { oldLogps: uniform(-1.8, -0.9), samplingLogps: uniform(-1.8, -0.9), importanceSamplingRatio: uniform(0.5, 1.5), advantages: ({ action, random }) => (action % 5 === 2 ? 0 : random(-1.5, 1.5)) } satisfies Record<string, ColumnRule>;
-const wholeMetrics = ['clip_ratio/low_min', 'clip_ratio/high_max', 'sampling/sampling_logp_difference/max']; // extremes: averaged over micro-batches, as in TRL
+// Extremes, and a ratio of sums: averaged over micro-batches, as in TRL
+const wholeMetrics = ['clip_ratio/low_min', 'clip_ratio/high_max', 'sampling/sampling_logp_difference/max', 'sampling/effective_sample_size'];
 
 /** With the given old log-probs the loss is differentiable as it stands. */
 const plain: PolicyLossOptions[] = [
