@@ -37,6 +37,7 @@ export class Chart {
   private inSight = false;
   /** What is drawn is not what should be. */
   private stale = true;
+  private drawnSmooth = false;
 
   constructor(private readonly options: ChartOptions) {
     const { metric, lines } = options;
@@ -57,6 +58,7 @@ export class Chart {
     this.stale = false;
     this.u?.destroy();
     this.u = this.makePlot();
+    this.drawnSmooth = this.options.view.now.smoothing > 0;
     this.show(null);
   }
 
@@ -68,7 +70,7 @@ export class Chart {
 
   /** Another window or another smoothing: the same plot with other points. */
   refresh(): void {
-    if (!this.u || !this.inSight) return this.draw();
+    if (!this.u || !this.inSight || this.stale || this.drawnSmooth !== this.options.view.now.smoothing > 0) return this.draw();
     const range = this.range();
     this.u.batch(() => {
       this.u!.setData(this.data(range), false);

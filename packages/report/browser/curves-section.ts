@@ -15,7 +15,7 @@ export function curvesSection(data: PageData, curves: readonly (readonly Curve[]
   let charts: Chart[] = [];
   const sight = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) charts.find(({ element }) => element === target)?.reveal(isIntersecting);
-  }, { rootMargin: '250px' });
+  }, { rootMargin: '60px' });
   const sized = new ResizeObserver(() => charts.forEach((chart) => chart.resize()));
 
   function build(): void {
@@ -46,8 +46,8 @@ export function curvesSection(data: PageData, curves: readonly (readonly Curve[]
   view.onChange((changed) => {
     if (changed.has('stage')) return build();
     if (changed.has('filter')) filter();
-    if (changed.has('log') || changed.has('theme') || changed.has('smoothing')) charts.forEach((chart) => chart.draw());
-    else if (changed.has('zoom')) charts.forEach((chart) => chart.refresh());
+    if (changed.has('log') || changed.has('theme')) charts.forEach((chart) => chart.draw());
+    else if (changed.has('zoom') || changed.has('smoothing')) charts.forEach((chart) => chart.refresh());
   });
   const rows = data.stages.reduce((sum, { run }) => sum + run.curves.rows, 0);
   const thinned = curves.flat().filter(({ values, total }) => values.length < total);

@@ -1,6 +1,5 @@
 import 'uplot/dist/uPlot.min.css';
 import './style.css';
-import './samples.css';
 import type { PageData, RunStatus } from '../src/page-data';
 import { configSection } from './config-section';
 import { curvesOf } from './curves';
@@ -35,7 +34,7 @@ function page(data: PageData): void {
   document.getElementById('app')!.append(
     h('a', { class: 'skip', href: '#main' }, 'To the content'),
     h('header', { class: 'top' }, h('div', { class: 'inner' }, logo(), h('h1', {}, data.title), h('span', { class: `status ${status}` }, status), h('nav', { 'aria-label': 'Sections' }, ...links), h('div', { class: 'controls' }, stagePicker(data, view), theme))),
-    h('main', { id: 'main' }, overview(data, curves), ...sections),
+    h('main', { id: 'main' }, overview(data, curves, view), ...sections),
     h('footer', {}, `Made ${formatTime(Date.parse(data.made))} by Espalier from the files of the run. Nothing here is loaded from anywhere.`),
   );
 }

@@ -3,6 +3,8 @@ import type { ViewStore } from './view';
 
 type Theme = 'light' | 'dark';
 const key = 'espalier-report-theme';
+/** Asked for at every drawing: kept until the theme changes. */
+const colours = new Map<string, string>();
 const system = matchMedia('(prefers-color-scheme: dark)');
 
 /** What was chosen before. A browser may refuse a file its storage. */
@@ -32,6 +34,7 @@ export function themeButton(view: ViewStore): HTMLElement {
 
   function apply(theme = current()): void {
     root.dataset['theme'] = theme;
+    colours.clear();
     const other = theme === 'dark' ? 'light' : 'dark';
     button.textContent = other === 'dark' ? '☾ Dark' : '☀ Light';
     button.setAttribute('aria-label', `Use the ${other} theme`);
@@ -55,7 +58,11 @@ export function themeButton(view: ViewStore): HTMLElement {
 }
 
 /** The value of a colour of the style sheet. */
-export const colour = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+export function colour(name: string): string {
+  let value = colours.get(name);
+  if (value === undefined) colours.set(name, (value = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()));
+  return value;
+}
 
 /** Colours of lines, apart for everybody (Okabe and Ito); they differ between light and dark. */
 export const lineColour = (index: number): string => colour(`line-${index % 7}`);

@@ -23,11 +23,16 @@ export function completionView(sample: Sample, colouring: Colouring, search: str
   else if (colouring === 'none') place.append(...marked(completion, search));
   else if (!tokenLengths) place.append(token(completion, sample, -1, colouring, largest));
   else {
+    const end = (element: HTMLElement) => {
+      element.classList.add('end'); // the token that ended it has no text
+      place.append(element);
+    };
     let at = 0;
-    for (let i = 0; i < tokenLengths.length && at < completion.length; i++) {
+    for (let i = 0; i < tokenLengths.length; i++) {
       const text = completion.slice(at, at + tokenLengths[i]);
       at += tokenLengths[i];
       if (text !== '') place.append(token(text, sample, i, colouring, largest));
+      else if (i === tokenLengths.length - 1 && sample.finish === 'stop') end(token('', sample, i, colouring, largest));
     }
     if (at < completion.length) place.append(completion.slice(at));
   }

@@ -34,6 +34,7 @@ describe.skipIf(!here)(`the page in Chromium${here ? '' : ` (left out: there is 
     page.on('pageerror', (error) => complaints.push(error.message));
     page.on('request', (request) => void (request.url().startsWith('file:') || complaints.push(`asked for ${request.url()}`)));
     await page.goto(pathToFileURL(path).href);
+    await page.locator('#curves').evaluate((section) => (section as unknown as { scrollIntoView(): void }).scrollIntoView()); // what is out of sight is not drawn
     await page.waitForSelector('.chart canvas');
     return page;
   }
