@@ -28,7 +28,8 @@ function tile(title: string, value: string, note: string, picture?: Element): HT
 function runTiles({ run, seconds: measured }: StageData): HTMLElement[] {
   const seconds = measured ?? (run.started !== null && run.ended !== null ? (run.ended - run.started) / 1000 : null);
   const steps = run.totalSteps === null ? '' : `of ${run.totalSteps.toLocaleString('en')}`;
-  return [tile('Steps', run.step.toLocaleString('en'), steps, progress(run.totalSteps ? run.step / run.totalSteps : null)), tile('Time', formatDuration(seconds), [run.backend, run.precision].filter(Boolean).join(', '))];
+  const done = run.step > 0 || run.totalSteps !== null ? [tile('Steps', run.step.toLocaleString('en'), steps, progress(run.totalSteps ? run.step / run.totalSteps : null))] : [];
+  return [...done, tile('Time', formatDuration(seconds), [run.backend, run.precision].filter(Boolean).join(', '))];
 }
 
 function pipelineTiles(data: PageData): HTMLElement[] {

@@ -123,11 +123,11 @@ export async function runTrainingLoop(options: LoopOptions): Promise<TrainResult
     failure = await loop.failed(error);
     throw failure;
   } finally {
+    await loop.report.finish();
     try {
       for (const callback of options.callbacks ?? []) await callback.onEnd?.(loop.progress(), failure === undefined ? {} : { error: failure });
     } finally {
       const ended = await Promise.allSettled(trackers.map(async (tracker) => tracker.end?.({ step: loop.progress().step, ...(failure === undefined ? {} : { error: failure }) })));
-      await loop.report.finish();
       await run.close();
       const broken = ended.find((outcome) => outcome.status === 'rejected');
       if (broken && failure === undefined) throw broken.reason;
