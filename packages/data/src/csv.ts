@@ -22,6 +22,8 @@ export interface CsvRecord {
   readonly offset: number;
   readonly size: number;
   readonly line: number;
+  /** The line behind it. */
+  readonly next: number;
 }
 
 /**
@@ -81,9 +83,9 @@ export async function* readRecords(chunks: AsyncIterable<Buffer>, path: string, 
       const blank = /^[\r\n]*/.exec(text)![0]; // empty lines before it
       const first = line + lineEnds(blank);
       if (quote !== null && record.some((field) => field.startsWith(quote))) checkQuotes(text.slice(blank.length), delimiter, quote, `${path}:${first}`);
-      yield { fields: record, offset, size: start.offset + info.bytes - offset, line: first };
+      line = first + lineEnds(text.slice(blank.length));
+      yield { fields: record, offset, size: start.offset + info.bytes - offset, line: first, next: line };
       offset = start.offset + info.bytes;
-      line = first + lineEnds(text.slice(blank.length)) ;
     }
     await feeding;
   } catch (error) {

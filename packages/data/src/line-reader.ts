@@ -79,7 +79,8 @@ export function decodeLine(bytes: Uint8Array, path: string, line: number, first:
   return text.slice(first && text.startsWith('\uFEFF') ? 1 : 0).replace(/\r?\n$/, '');
 }
 
-async function readBytes(path: string, offset: number, size: number): Promise<Buffer> {
+/** Some bytes of a file, fewer at its end. */
+export async function readBytes(path: string, offset: number, size: number): Promise<Buffer> {
   try {
     const handle = await open(path, 'r');
     try {

@@ -8,32 +8,54 @@ export interface MixtureOptions {
   weights?: readonly number[];
   seed?: number;
   /**
-   * When a pass is over: as soon as one source has no row left, or when every source has had all its rows at least once (smaller ones begin again).
-   * Default `first_exhausted`.
+   * When a pass is over: as soon as one source has no row left; when every source has had all its rows at least once (smaller ones begin again); or when all rows
+   * were given, each once (sources that have none left are passed over). Default `first_exhausted`.
    */
-  stoppingStrategy?: 'first_exhausted' | 'all_exhausted';
+  stoppingStrategy?: 'first_exhausted' | 'all_exhausted' | 'all_exhausted_without_replacement';
+  /**
+   * Flattens the weights: each to the power of 1 / temperature. Without `weights` the sizes of the datasets count: 1 draws in proportion to the rows, more of small
+   * sources the higher it is (mT5: arXiv:2010.11934, section 3.2; T5: arXiv:1910.10683, section 3.5.2). Default: weights as they are, or in turn.
+   */
+  temperature?: number;
 }
 
 /** Shares of the sources that add up to 1; null: in turn. */
-function shares(sources: readonly { name: string }[], weights: readonly number[] | undefined): number[] | null {
+function shares(sources: readonly { name: string; size?: number }[], { weights: given, temperature }: MixtureOptions): number[] | null {
   if (sources.length === 0) throw new EspalierError('bad_config', 'a mixture of no sources has nothing to give', { fix: 'at least one' });
-  if (weights === undefined) return null;
+  if (temperature !== undefined && !(temperature > 0 && Number.isFinite(temperature))) throw new EspalierError('bad_config', `the \`temperature\` of the mixture is ${temperature}`, { fix: 'above 0; 1 changes nothing' });
+  if (given === undefined && temperature === undefined) return null;
+  const sizes = sources.map(({ size }) => size);
+  if (given === undefined && !sizes.every((size) => Number.isFinite(size))) throw new EspalierError('bad_config', 'a mixture by `temperature` alone needs the sizes of its sources', { fix: '`weights` beside it: streams and tasks without end have no size' });
+  const weights = given ?? (sizes as number[]);
   if (weights.length !== sources.length) throw new EspalierError('bad_config', `the mixture has ${weights.length} weights for ${sources.length} sources`, { fix: `${sources.length} would do` });
   const bad = weights.findIndex((weight) => !(weight > 0 && Number.isFinite(weight)));
   if (bad >= 0) throw new EspalierError('bad_config', `the weight of ${sources[bad].name} is ${weights[bad]}`, { fix: 'above 0; leave a source out that is not wanted' });
-  const total = weights.reduce((a, b) => a + b, 0);
-  return weights.map((weight) => weight / total);
+  const largest = Math.max(...weights);
+  const flattened = temperature === undefined ? weights : weights.map((weight) => (weight / largest) ** (1 / temperature));
+  const total = flattened.reduce((a, b) => a + b, 0);
+  return flattened.map((weight) => weight / total);
 }
 
-/** The source of the `draw`-th row: a function of seed and number alone. */
-function pick(parts: readonly number[] | null, count: number, seed: number, draw: number): number {
-  if (parts === null) return draw % count;
-  let left = hash32(seed, 0x317, draw) / 4294967296;
-  for (let i = 0; i < count - 1; i++) {
+/**
+ * The source of the `draw`-th row: a function of seed, number and `turn` alone. Sources that are passed over have no part.
+ * @param turn whose turn it is, where there are no weights
+ */
+function pick(parts: readonly number[] | null, passedOver: readonly boolean[], seed: number, draw: number, turn: number): number {
+  const count = passedOver.length;
+  if (parts === null) {
+    for (let i = 0; i < count; i++) if (!passedOver[(turn + i) % count]) return (turn + i) % count;
+    return turn;
+  }
+  const total = parts.reduce((sum, part, i) => (passedOver[i] ? sum : sum + part), 0);
+  let left = (hash32(seed, 0x317, draw) / 4294967296) * total;
+  let last = 0;
+  for (let i = 0; i < count; i++) {
+    if (passedOver[i]) continue;
     left -= parts[i];
     if (left < 0) return i;
+    last = i;
   }
-  return count - 1;
+  return last;
 }
 
 /**
@@ -46,18 +68,22 @@ function pick(parts: readonly number[] | null, count: number, seed: number, draw
  */
 export function interleaveDatasets(sources: readonly Dataset[], options: MixtureOptions = {}): Dataset {
   const { seed = 0, stoppingStrategy = 'first_exhausted' } = options;
-  const parts = shares(sources, options.weights);
+  const parts = shares(sources, options);
   const empty = sources.find(({ size }) => !(size >= 1));
   if (empty) throw new EspalierError('bad_data', `${empty.name} has no rows to mix`);
   const taken = sources.map(() => 0); // draws from each
   const places: { source: number; row: number }[] = [];
+  const once = stoppingStrategy === 'all_exhausted_without_replacement';
+  let turn = 0;
   const exhausted = () => sources.map(({ size }, i) => taken[i] >= size);
+  const none = sources.map(() => false);
   const over = () => {
-    if (parts === null && places.length % sources.length !== 0) return false; // rounds are whole
+    if (parts === null && !once && places.length % sources.length !== 0) return false; // rounds are whole
     return stoppingStrategy === 'first_exhausted' ? exhausted().some(Boolean) : exhausted().every(Boolean);
   };
   const grow = () => {
-    const source = pick(parts, sources.length, seed, places.length);
+    const source = pick(parts, once ? exhausted() : none, seed, places.length, turn);
+    turn = (source + 1) % sources.length;
     places.push({ source, row: taken[source] % sources[source].size });
     taken[source]++;
   };
@@ -102,24 +128,29 @@ export function concatenateDatasets(sources: readonly (Dataset | { dataset: Data
  */
 export function interleaveStreams(sources: readonly RowStream[], options: MixtureOptions = {}): RowStream {
   const { seed = 0, stoppingStrategy = 'first_exhausted' } = options;
-  const parts = shares(sources, options.weights);
+  const parts = shares(sources, options);
   let draws = 0;
   let passes = 0;
+  let turn = 0;
+  const once = stoppingStrategy === 'all_exhausted_without_replacement';
+  const none = sources.map(() => false);
   let exhausted = sources.map(() => false);
   let began = sources.map((source) => source.progress());
   return {
     name: sources.map(({ name }) => name).join(' + '),
     async next(call) {
       for (;;) {
-        const source = pick(parts, sources.length, seed, draws);
+        const source = pick(parts, once ? exhausted : none, seed, draws, turn);
         const streamed = await sources[source].next(call);
         if (streamed !== null) {
           draws++;
+          turn = (source + 1) % sources.length;
           return streamed;
         }
         exhausted[source] = true;
         if (stoppingStrategy === 'first_exhausted' || exhausted.every(Boolean)) {
           exhausted = sources.map(() => false);
+          turn = 0;
           began = sources.map((other) => other.progress());
           passes++;
           return null;
@@ -130,11 +161,12 @@ export function interleaveStreams(sources: readonly RowStream[], options: Mixtur
       const inside = sources.map((source, i) => source.progress() - began[i]);
       return passes + Math.min(1 - 1e-6, stoppingStrategy === 'first_exhausted' ? Math.max(...inside) : Math.min(...inside));
     },
-    state: () => ({ draws, passes, exhausted: [...exhausted], began: [...began], sources: sources.map((source) => source.state()) }),
+    state: () => ({ draws, passes, turn, exhausted: [...exhausted], began: [...began], sources: sources.map((source) => source.state()) }),
     restore(state: StreamState) {
-      const saved = state as { draws: number; passes: number; exhausted: boolean[]; began: number[]; sources: StreamState[] };
+      const saved = state as { draws: number; passes: number; turn?: number; exhausted: boolean[]; began: number[]; sources: StreamState[] };
       if (!Array.isArray(saved.sources) || saved.sources.length !== sources.length || !Number.isInteger(saved.draws)) throw new EspalierError('bad_data', `${JSON.stringify(state).slice(0, 200)} is no position in a mixture of ${sources.length} streams`);
       ({ draws, passes } = saved);
+      turn = saved.turn ?? draws % sources.length;
       exhausted = [...saved.exhausted];
       began = [...saved.began];
       sources.forEach((source, i) => source.restore(saved.sources[i]));

@@ -1,42 +1,22 @@
 import { createHash } from 'node:crypto';
 import { open, readdir, stat } from 'node:fs/promises';
-import { basename, dirname, extname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { EspalierError, throwIfAborted } from '@espalier/spec';
-import { parseRow } from './jsonl';
-import { LineReader, readError, readLineAt, type Line } from './line-reader';
+import { readError } from './line-reader';
 import { hash32, Random } from './random';
 import type { RowStream, StreamedRow, StreamState } from './row-stream';
-import type { Row, RowType } from './rows';
+import { openShard, type Place, type Shard, type ShardOptions, type ShardReader } from './shards';
 
-export interface StreamFilesOptions {
+export interface StreamFilesOptions extends Partial<ShardOptions> {
   /** Shuffle: files in a random order, rows through a buffer. Default true. */
   shuffle?: boolean;
   /** Rows of the buffer out of which the next one is drawn. More is better mixed. Default 1000. */
   bufferSize?: number;
   seed?: number;
-  /** What a row of a text file is. Default `line`; `paragraph`: lines up to an empty one. */
-  sampleBy?: 'line' | 'paragraph';
-  /** Column of the rows of text files. Default `text`. */
-  textField?: string;
-  /** Row types of which every row of a JSON Lines file must be one. */
-  accepted?: readonly RowType[];
-  /** A longer row is refused. Default 64 MiB. */
-  maxRowBytes?: number;
 }
-
-interface Shard {
-  path: string;
-  bytes: number;
-  json: boolean;
-}
-
-/** Where a row stands: shard, byte offset, bytes, line. */
-type Place = [shard: number, offset: number, size: number, line: number];
-
-const jsonEndings = new Set(['.jsonl', '.ndjson', '.json']);
 
 /**
- * Rows of files that may be larger than memory, as a stream: `.jsonl` a row a line, any other file as text. Several files, a folder or a pattern
+ * Rows of files that may be larger than memory, as a stream: `.jsonl` a row a line, CSV, TSV, Parquet (a row group of which is in memory), any other file as text. Several files, a folder or a pattern
  * (`corpus/part-*.jsonl`) are the shards of one corpus. The order derives from seed and pass; a saved position holds the places of the rows that
  * wait in the buffer, which are read again when the stream goes on: the rows that follow are the same.
  *
@@ -47,17 +27,17 @@ const jsonEndings = new Set(['.jsonl', '.ndjson', '.json']);
  */
 export async function streamFiles(files: string | readonly string[], options: StreamFilesOptions = {}): Promise<RowStream> {
   const paths = (await Promise.all((typeof files === 'string' ? [files] : files).map(expand))).flat();
-  const shards = await Promise.all(
-    paths.map(async (path): Promise<Shard> => {
-      const info = await stat(path).catch((error: unknown) => Promise.reject(readError(path, error)));
-      if (!info.isFile()) throw new EspalierError('bad_data', `${path} is not a file`);
-      if (info.size === 0) throw new EspalierError('bad_data', `${path} is empty`, { fix: 'leave it out' });
-      return { path, bytes: info.size, json: jsonEndings.has(extname(path).toLowerCase()) };
-    }),
-  );
+  const shardOptions: ShardOptions = { sampleBy: 'line', textField: 'text', maxRowBytes: 2 ** 26, ...options };
+  const shards: Shard[] = [];
+  for (const path of paths) {
+    const info = await stat(path).catch((error: unknown) => Promise.reject(readError(path, error)));
+    if (!info.isFile()) throw new EspalierError('bad_data', `${path} is not a file`);
+    if (info.size === 0) throw new EspalierError('bad_data', `${path} is empty`, { fix: 'leave it out' });
+    shards.push(await openShard(path, info.size, shardOptions));
+  }
   const bufferSize = options.bufferSize ?? 1000;
   if (!(Number.isInteger(bufferSize) && bufferSize >= 1)) throw new EspalierError('bad_config', `\`bufferSize\` is ${bufferSize}`, { fix: 'an integer from 1' });
-  return new FileStream(shards, { shuffle: true, seed: 0, sampleBy: 'line', textField: 'text', maxRowBytes: 2 ** 26, ...options, bufferSize });
+  return new FileStream(shards, { shuffle: options.shuffle ?? true, seed: options.seed ?? 0, sampleBy: shardOptions.sampleBy, bufferSize });
 }
 
 /** The files that a path, a folder or a pattern with `*` in its last part names, in the order of their names. */
@@ -66,12 +46,15 @@ async function expand(path: string): Promise<string[]> {
   const folder = pattern ? dirname(path) : path;
   const isFolder = await stat(folder).then((info) => info.isDirectory(), () => false);
   if (!pattern && !isFolder) return [path];
-  const test = new RegExp(pattern ? `^${basename(path).split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&')).join('.*')}$` : '\\.(jsonl|ndjson|json|txt|md|text)$', 'i');
+  const test = new RegExp(pattern ? `^${basename(path).split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&')).join('.*')}$` : '\\.(jsonl|ndjson|json|csv|tsv|parquet|txt|md|text)$', 'i');
   const entries = isFolder ? await readdir(folder, { withFileTypes: true }) : [];
   const found = entries.filter((entry) => entry.isFile() && test.test(entry.name)).map((entry) => join(folder, entry.name)).sort();
-  if (found.length === 0) throw new EspalierError('not_found', pattern ? `no file matches ${path}` : `${path} holds no .jsonl or text file`);
+  if (found.length === 0) throw new EspalierError('not_found', pattern ? `no file matches ${path}` : `${path} holds no .jsonl or text file, nor .csv, .tsv or .parquet`);
   return found;
 }
+
+/** Shard, and the place in it. */
+type PlaceInShard = [shard: number, ...Place];
 
 class FileStream implements RowStream {
   readonly name: string;
@@ -82,15 +65,15 @@ class FileStream implements RowStream {
   private draws = 0;
   /** Bytes of the rows that this pass has given out. */
   private given = 0;
-  private reader: LineReader | null = null;
+  private reader: ShardReader | null = null;
   private resumeAt: { offset: number; line: number } = { offset: 0, line: 1 };
-  private buffer: { place: Place; streamed: StreamedRow }[] = [];
-  private waiting: Place[] = []; // places of a restored buffer, not read yet
+  private buffer: { place: PlaceInShard; streamed: StreamedRow }[] = [];
+  private waiting: PlaceInShard[] = []; // places of a restored buffer, not read yet
   private order: ArrayLike<number> | null = null;
 
   constructor(
     private readonly shards: readonly Shard[],
-    private readonly options: Required<Omit<StreamFilesOptions, 'accepted'>> & Pick<StreamFilesOptions, 'accepted'>,
+    private readonly options: { shuffle: boolean; seed: number; sampleBy: 'line' | 'paragraph'; bufferSize: number },
   ) {
     this.name = shards.length === 1 ? basename(shards[0].path) : `${shards.length} files`;
     this.total = shards.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -98,8 +81,7 @@ class FileStream implements RowStream {
 
   async next({ signal }: { signal?: AbortSignal } = {}): Promise<StreamedRow | null> {
     throwIfAborted(signal);
-    for (const place of this.waiting) this.buffer.push({ place, streamed: await this.readAt(place) });
-    this.waiting = [];
+    if (this.waiting.length > 0) await this.readWaiting();
     const wanted = this.options.shuffle ? this.options.bufferSize : 1;
     while (this.buffer.length < wanted) {
       const entry = await this.read();
@@ -135,8 +117,8 @@ class FileStream implements RowStream {
     if (![pass, shard, draws, given, offset, line].every(whole) || !Array.isArray(buffer) || buffer.length % 4 !== 0 || !buffer.every(whole) || shard > this.shards.length) {
       throw new EspalierError('bad_data', `${JSON.stringify(state).slice(0, 200)} is no position in ${this.name}`);
     }
-    const places = Array.from({ length: buffer.length / 4 }, (_, i) => buffer.slice(4 * i, 4 * i + 4) as Place);
-    if (places.some(([s, from, size]) => s >= this.shards.length || from + size > this.shards[s].bytes)) throw new EspalierError('bad_data', `${this.name} is shorter than when this position was saved`, { fix: 'the files that the run began with' });
+    const places = Array.from({ length: buffer.length / 4 }, (_, i) => buffer.slice(4 * i, 4 * i + 4) as PlaceInShard);
+    if (places.some(([s, ...place]) => s >= this.shards.length || !this.shards[s].holds(place))) throw new EspalierError('bad_data', `${this.name} is shorter than when this position was saved`, { fix: 'the files that the run began with' });
     [this.pass, this.shard, this.draws, this.given, this.resumeAt, this.waiting, this.buffer, this.reader, this.order] = [pass, shard, draws, given, { offset, line }, places, [], null, null];
   }
 
@@ -166,13 +148,13 @@ class FileStream implements RowStream {
   }
 
   /** The next row of the files in their order; null at the end of the last. */
-  private async read(): Promise<{ place: Place; streamed: StreamedRow } | null> {
+  private async read(): Promise<{ place: PlaceInShard; streamed: StreamedRow } | null> {
     while (this.shard < this.shards.length) {
       const index = this.shardAt(this.shard);
       const shard = this.shards[index];
-      this.reader ??= new LineReader(shard.path, this.options.maxRowBytes, this.resumeAt.offset, this.resumeAt.line);
-      const sample = await this.sample(this.reader, shard);
-      if (sample !== null) return { place: [index, sample.offset, sample.size, sample.line], streamed: this.toRow(sample.text, shard, sample.line) };
+      this.reader ??= shard.read(this.resumeAt);
+      const next = await this.reader.next();
+      if (next !== null) return { place: [index, ...next.place], streamed: next.streamed };
       this.reader = null;
       this.resumeAt = { offset: 0, line: 1 };
       this.shard++;
@@ -180,30 +162,14 @@ class FileStream implements RowStream {
     return null;
   }
 
-  /** The next line or paragraph that is not empty. */
-  private async sample(reader: LineReader, { json, path }: Shard): Promise<Line | null> {
-    const byLine = json || this.options.sampleBy === 'line';
-    let found = null as Line | null;
-    for (;;) {
-      const line = await reader.next();
-      if (line === null) return found;
-      const empty = line.text.trim() === '';
-      if (byLine && !empty) return line;
-      if (empty && found) return found;
-      if (empty) continue;
-      found = found ? { ...found, text: `${found.text}\n${line.text}`, size: line.offset + line.size - found.offset } : line;
-      if (found.size > this.options.maxRowBytes) throw new EspalierError('bad_data', `${path}:${found.line}: the paragraph has more than ${this.options.maxRowBytes} bytes`, { fix: 'an empty line between documents, or a larger `maxRowBytes`' });
+  /** Reads the rows of a restored buffer again: in the order of the files, so that no part of one is read twice. */
+  private async readWaiting(): Promise<void> {
+    const order = this.waiting.map((place, i) => ({ place, i })).sort((a, b) => a.place[0] - b.place[0] || a.place[1] - b.place[1]);
+    const read: { place: PlaceInShard; streamed: StreamedRow }[] = [];
+    for (const { place, i } of order) {
+      const [shard, ...inside] = place;
+      read[i] = { place, streamed: await this.shards[shard].readAt(inside) };
     }
-  }
-
-  private async readAt([index, offset, size, line]: Place): Promise<StreamedRow> {
-    const shard = this.shards[index];
-    const text = await readLineAt(shard.path, { offset, size, line });
-    return this.toRow(shard.json ? text : text.replaceAll('\r\n', '\n'), shard, line);
-  }
-
-  private toRow(text: string, { path, json }: Shard, line: number): StreamedRow {
-    const row: Row = json ? parseRow(text, path, line, { accepted: this.options.accepted }) : { [this.options.textField]: text };
-    return { row, origin: { file: path, line } };
+    [this.buffer, this.waiting] = [read, []];
   }
 }

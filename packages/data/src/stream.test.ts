@@ -1,9 +1,13 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { datasetOf } from './dataset';
-import { concatenateDatasets, interleaveDatasets, interleaveStreams } from './mixture';
+import { loadRows } from './load-rows';
+import interleaved from '../fixtures/interleave.json';
+import { concatenateDatasets, interleaveDatasets, interleaveStreams, type MixtureOptions } from './mixture';
 import { isRowStream, type RowStream } from './row-stream';
 import { streamFiles, type StreamFilesOptions } from './stream-files';
 
@@ -126,6 +130,54 @@ describe('streamFiles', () => {
     await rm(bad);
   });
 
+  describe.each(['csv', 'parquet'] as const)('%s', (kind) => {
+    const parquet = ['zstd', 'plain'].map((name) => fileURLToPath(new URL(`../fixtures/rows-${name}.parquet`, import.meta.url)));
+    const open = async (options: StreamFilesOptions = {}) => {
+      if (kind === 'parquet') return streamFiles(parquet, { seed: 3, bufferSize: 16, chat: 'none', ...options });
+      for (const [i, size] of [40, 25].entries()) await writeFile(join(dir, `table-${i}.csv`), `\uFEFFkey,text\r\n${Array.from({ length: size }, (_, n) => `${i}-${n},"ü${n}\r\n""x"""\r\n${n % 5 ? '' : '\r\n'}`).join('')}`);
+      return streamFiles(join(dir, 'table-*.csv'), { seed: 3, bufferSize: 16, ...options });
+    };
+    const drain = async (stream: RowStream, count = Infinity) => {
+      const found: string[] = [];
+      for (let next = null as Awaited<ReturnType<RowStream['next']>>; found.length < count && (next = await stream.next()) !== null; ) found.push(JSON.stringify([next.row, next.origin]));
+      return found;
+    };
+    it('gives every row once a pass, as loading it does', async () => {
+      const stream = await open();
+      const loaded: string[] = [];
+      for (const path of kind === 'parquet' ? parquet : [0, 1].map((i) => join(dir, `table-${i}.csv`))) {
+        const rows = await loadRows(path, { chat: 'none' });
+        for (let i = 0; i < rows.size; i++) loaded.push(JSON.stringify([rows.row(i), rows.origin(i)]));
+      }
+      expect(await drain(await open({ shuffle: false }))).toEqual(loaded);
+      const [first, second] = [await drain(stream), await drain(stream)];
+      expect([...first].sort()).toEqual([...loaded].sort());
+      expect([...second].sort()).toEqual([...loaded].sort());
+      expect(first).not.toEqual(second);
+      expect(stream.progress()).toBe(2);
+    });
+    it('goes on from a position saved anywhere', async () => {
+      const whole = await open();
+      const expected = [...(await drain(whole)), ...(await drain(whole))];
+      const pass = expected.length / 2;
+      for (let at = 0; at < expected.length; at += 23) {
+        const one = await open();
+        const before = await drain(one, at);
+        if (before.length < at) before.push(...(await drain(one, at - before.length)));
+        const two = await open();
+        two.restore(JSON.parse(JSON.stringify(one.state())) as ReturnType<RowStream['state']>);
+        const after = await drain(two);
+        if (before.length + after.length <= pass) after.push(...(await drain(two)));
+        expect([...before, ...after]).toEqual(expected);
+      }
+    });
+  });
+
+  it('refuses gzip, which cannot be gone on with', async () => {
+    await writeFile(join(dir, 'rows.jsonl.gz'), gzipSync('{"text":"a"}\n'));
+    await expect(streamFiles(join(dir, 'rows.jsonl.gz'))).rejects.toMatchObject({ code: 'unsupported' });
+  });
+
   it('stops when it is told to', async () => {
     await expect((await open()).next({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'aborted' });
   });
@@ -148,6 +200,31 @@ describe('mixtures', () => {
   it('in turn, until one is exhausted, or until all are (datasets.interleave_datasets)', () => {
     expect(shown(interleaveDatasets([a, b]))).toEqual(['a0', 'b0', 'a1', 'b1']);
     expect(shown(interleaveDatasets([a, b], { stoppingStrategy: 'all_exhausted' }))).toEqual(['a0', 'b0', 'a1', 'b1', 'a2', 'b0']);
+  });
+
+  it.each(Object.entries(interleaved.orders))(`in turn, %s, as datasets ${interleaved.versions.datasets}`, (stoppingStrategy, order) => {
+    const sources = Object.entries(interleaved.sizes).map(([name, size]) => rows(name, size));
+    expect(shown(interleaveDatasets(sources, { stoppingStrategy: stoppingStrategy as 'first_exhausted' }))).toEqual(order);
+  });
+
+  it('all rows once, whatever the weights', () => {
+    const mixed = shown(interleaveDatasets([rows('a', 50), rows('b', 5)], { weights: [1, 1], seed: 3, stoppingStrategy: 'all_exhausted_without_replacement' }));
+    expect(new Set(mixed).size).toBe(55);
+    expect(mixed).toHaveLength(55);
+    expect(mixed.indexOf('b4')).toBeLessThan(30);
+  });
+
+  it('by temperature: sizes or weights to the power of its inverse', () => {
+    const share = (options: MixtureOptions) => {
+      const mixed = interleaveDatasets([rows('a', 9000), rows('b', 1000)], { seed: 2, stoppingStrategy: 'all_exhausted', ...options });
+      return shown(mixed, 4000).filter((id) => String(id).startsWith('b')).length / 4000;
+    };
+    // four standard deviations of a share among 4000 are 0.032 at most
+    expect(Math.abs(share({ temperature: 1 }) - 0.1)).toBeLessThan(0.032);
+    expect(Math.abs(share({ temperature: 2 }) - 1 / 4)).toBeLessThan(0.032); // √1000 : √9000 = 1 : 3
+    expect(Math.abs(share({ temperature: 1e9 }) - 0.5)).toBeLessThan(0.032);
+    expect(Math.abs(share({ temperature: 2, weights: [16, 1] }) - 1 / 5)).toBeLessThan(0.032);
+    expect(() => share({ temperature: 0 })).toThrow('`temperature` of the mixture is 0');
   });
 
   it('by weights and a seed', () => {
@@ -186,12 +263,14 @@ describe('mixtures', () => {
     expect(() => interleaveDatasets([])).toThrow('no sources');
   });
 
-  it.each(['first_exhausted', 'all_exhausted'] as const)('streams, %s: from any saved position on the same', async (stoppingStrategy) => {
-    const make = async () => interleaveStreams([await streamFiles(join(dir, 'part-0.jsonl'), { seed: 1, bufferSize: 4 }), await streamFiles(join(dir, 'part-1.jsonl'), { seed: 2, bufferSize: 4 })], { weights: [2, 1], seed: 9, stoppingStrategy });
+  it.each((['first_exhausted', 'all_exhausted', 'all_exhausted_without_replacement'] as const).flatMap((stoppingStrategy) => [[2, 1], undefined].map((weights) => ({ stoppingStrategy, weights }))))('streams, $stoppingStrategy, weights $weights: from any saved position on the same', async ({ stoppingStrategy, weights }) => {
+    const make = async () => interleaveStreams([await streamFiles(join(dir, 'part-0.jsonl'), { seed: 1, bufferSize: 4 }), await streamFiles(join(dir, 'part-1.jsonl'), { seed: 2, bufferSize: 4 })], { weights, seed: 9, stoppingStrategy });
     const whole = await make();
     const expected = await ids(whole);
     expect(whole.progress()).toBe(1);
-    if (stoppingStrategy === 'all_exhausted') expect(new Set(expected).size).toBe(42);
+    if (stoppingStrategy !== 'first_exhausted') expect(new Set(expected).size).toBe(42);
+    if (stoppingStrategy === 'all_exhausted_without_replacement') expect(expected).toHaveLength(42);
+    if (stoppingStrategy !== 'first_exhausted') expect(whole.progress()).toBe(1);
     else expect(expected.length).toBeLessThan(42);
     for (let at = 0; at <= expected.length; at += 2) {
       const first = await make();
