@@ -16,7 +16,7 @@ export function createProgram(): Command {
   const program = new Command('espalier').description('Reinforcement pre-training and post-training of language models').version(version(), '-v, --version').showSuggestionAfterError(false).enablePositionalOptions();
   for (const command of commands()) program.addCommand(command);
   program.addHelpText('after', '\nExit status: 0 done, 1 failed, 2 wrong usage or bad input. ESPALIER_DEBUG=1 prints stacks, ESPALIER_BACKEND and ESPALIER_MATMUL_PRECISION choose from outside.');
-  for (const command of [program, ...program.commands]) {
+  for (const command of [program, ...program.commands, ...program.commands.flatMap((group) => group.commands)]) {
     command.exitOverride();
     command.configureOutput({ writeErr: () => undefined, outputError: () => undefined });
   }
@@ -25,9 +25,11 @@ export function createProgram(): Command {
 
 /** Commander's complaint as one line that proposes what was probably meant. */
 function usageError(error: CommanderError, program: Command, argv: readonly string[]): EspalierError {
-  const command = program.commands.find((candidate) => candidate.name() === argv[0]) ?? program;
+  const group = program.commands.find((candidate) => candidate.name() === argv[0]) ?? program;
+  const command = group === program ? program : (group.commands.find((candidate) => candidate.name() === argv[1]) ?? group);
+  const called = command === program ? '' : ` ${command === group ? group.name() : `${group.name()} ${command.name()}`}`;
   const quoted = /'([^']*)'/.exec(error.message)?.[1] ?? '';
-  const help = `espalier${command === program ? '' : ` ${command.name()}`} --help lists ${command === program ? 'the commands' : 'the flags'}`;
+  const help = `espalier${called} --help lists ${command.commands.length > 0 ? 'the commands' : 'the flags'}`;
   if (error.code === 'commander.unknownOption') {
     const flag = quoted.split('=')[0];
     const close = nearest(flag, command.options.filter((option) => !option.hidden).map((option) => option.long ?? ''));
@@ -35,7 +37,7 @@ function usageError(error: CommanderError, program: Command, argv: readonly stri
   }
   if (error.code === 'commander.unknownCommand' || (command === program && error.code === 'commander.excessArguments')) {
     const name = quoted || argv[0];
-    const close = nearest(name, program.commands.map((candidate) => candidate.name()));
+    const close = nearest(name, command.commands.map((candidate) => candidate.name()));
     return new EspalierError('usage', `unknown command ${name}`, { fix: close ? `did you mean ${close}?` : help });
   }
   if (error.code === 'commander.optionMissingArgument') return new EspalierError('usage', `${quoted.replace(/ [<[].*$/, '')} needs a value`, { fix: help });

@@ -1,5 +1,4 @@
-import { existsSync } from 'node:fs';
-import { taskNames } from '@espalier/data';
+import { checkDatasetRef } from '@espalier/data';
 import { EspalierError, isEspalierError, type Plugin, type Stage } from '@espalier/spec';
 import { snakeCase } from '@espalier/trainer';
 import { branch } from './branch';
@@ -124,6 +123,11 @@ async function makeBranch(raw: unknown, registry: Registry): Promise<Stage> {
 
 /** A name that is neither a file nor a task is found before the first stage runs, not when its own turn comes. */
 function checkSource(key: string, source: unknown): void {
-  if (typeof source !== 'string' || existsSync(source) || (taskNames as readonly string[]).includes(source.split(':')[0])) return;
-  throw new EspalierError('not_found', `\`${snakeCase(key)}\`: there is no file ${source}`, { fix: `a .jsonl file, or a task: ${taskNames.join(', ')}` });
+  if (typeof source !== 'string') return;
+  try {
+    checkDatasetRef(source);
+  } catch (error) {
+    if (!isEspalierError(error)) throw error;
+    throw new EspalierError(error.code, `\`${snakeCase(key)}\`: ${error.message}`, { cause: error });
+  }
 }

@@ -1,4 +1,4 @@
-import { toPrompt, type Dataset, type Row } from '@espalier/data';
+import { describeOrigin, toPrompt, type Dataset, type Row } from '@espalier/data';
 import { encodePrompt, type PromptEncoder, type PromptText } from '@espalier/engine/local';
 import { EspalierError } from '@espalier/spec';
 
@@ -38,8 +38,8 @@ export function promptSource(dataset: Dataset, tokenizer: PromptEncoder, options
 
 /** `train.jsonl:12`, or `row 11 of arithmetic`. */
 export function describeRow(dataset: Dataset, index: number): string {
-  const { file, line } = dataset.origin(index);
-  return file === undefined ? `row ${index} of ${dataset.name}` : line === undefined ? file : `${file}:${line}`;
+  const origin = dataset.origin(index);
+  return origin.file === undefined ? `row ${index} of ${dataset.name}` : describeOrigin(origin);
 }
 
 /** All prompts of a source that has an end. */

@@ -1,4 +1,4 @@
-import { arithmeticOptions, taskNames } from '@espalier/data';
+import { arithmeticOptions, isHubDatasetRef, parseDatasetRef, taskNames } from '@espalier/data';
 import { createRegistry, loadPlugin, openRows, type OpenRowsOptions, type Registry } from '@espalier/pipeline';
 import { EspalierError } from '@espalier/spec';
 import type { Dataset } from '@espalier/data';
@@ -33,13 +33,17 @@ const taskFields: Record<string, z.ZodType> = Object.fromEntries(
 
 /** Flags that say which rows a command works on. */
 export const dataFields = {
-  dataset: z.string().min(1).optional().describe('rows: a .jsonl file in one of TRL\'s formats, or a task such as arithmetic:difficulty=2,size=512'),
+  dataset: z.string().min(1).optional().describe("rows in one of TRL's formats: a .jsonl, .json, .csv, .tsv or .parquet file, a dataset of the hub (owner/name, hf://datasets/owner/name/config/split), or a task such as arithmetic:difficulty=2,size=512; #split=sft:0.4,rpt:0.6;take=rpt behind it takes a part"),
+  datasetConfig: z.string().min(1).optional().describe('configuration of a dataset of the hub'),
+  datasetTrainSplit: z.string().min(1).optional().describe('its split; default: train'),
   task: z.enum(taskNames as unknown as [string, ...string[]]).optional().describe('rows made by a procedural task, in place of --dataset'),
   ...taskFields,
 };
 
 export interface DataValues {
   dataset?: string | undefined;
+  datasetConfig?: string | undefined;
+  datasetTrainSplit?: string | undefined;
   task?: string | undefined;
 }
 
@@ -60,10 +64,18 @@ export async function openData(values: DataValues & Record<string, unknown>, opt
   const { more, ...open } = options;
   const given = taskOptions(values);
   if (values.dataset !== undefined && values.task !== undefined) throw new EspalierError('usage', '--dataset and --task are both given', { fix: 'one of them' });
-  if (values.dataset === undefined && values.task === undefined) throw new EspalierError('usage', '--dataset is missing', { fix: `give a .jsonl file, or --task ${taskNames.join('|')}` });
+  if (values.dataset === undefined && values.task === undefined) throw new EspalierError('usage', '--dataset is missing', { fix: `give a file of rows or a dataset of the hub, or --task ${taskNames.join('|')}` });
   const [stray] = Object.keys(given);
   if (values.task === undefined && stray !== undefined) throw new EspalierError('usage', `--${kebabCase(taskName(stray))} is given without --task`, { fix: 'add --task, or leave it out' });
-  return openRows((values.dataset ?? values.task)!, { ...open, task: { ...more, ...given } });
+  return openRows((values.dataset ?? values.task)!, { ...open, task: { ...more, ...given }, ...hubOptions(values) });
+}
+
+/** `--dataset-config` and `--dataset-train-split`. @throws EspalierError `usage` when the rows are not the hub's */
+export function hubOptions(values: DataValues): Pick<OpenRowsOptions, 'hub'> {
+  const { dataset, datasetConfig: config, datasetTrainSplit: split } = values;
+  if (config === undefined && split === undefined) return {};
+  if (dataset === undefined || !isHubDatasetRef(parseDatasetRef(dataset).source)) throw new EspalierError('usage', `--dataset-${config === undefined ? 'train-split' : 'config'} is given, and --dataset is no dataset of the hub`, { fix: 'such as --dataset openai/gsm8k --dataset-config main' });
+  return { hub: { ...(config === undefined ? {} : { config }), ...(split === undefined ? {} : { split }) } };
 }
 
 export const pluginFields = {

@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
-import { extname } from 'node:path';
-import { loadJsonl } from '@espalier/data';
+import { describeOrigin, formatOf, loadRows } from '@espalier/data';
 import { evaluatePolicy, formatNumber, perplexityOf, resolveRewards } from '@espalier/pipeline';
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
@@ -19,18 +18,18 @@ const shape = {
   maxNewTokens: z.int().positive().optional().describe("longest completion, in tokens; default: 256, or half of the model's positions"),
   temperature: z.number().min(0).optional().describe('default: 0 for one sample a row, 1 for more'),
   ...samplingFields,
-  text: z.string().min(1).optional().describe('a text file, or a .jsonl file of rows with `text`: adds its nll and perplexity'),
+  text: z.string().min(1).optional().describe('a text file, or a file of rows (.jsonl, .csv, .parquet) with `text`: adds its nll and perplexity'),
   ...pluginFields,
   seed: z.int().min(0).max(0xffffffff).default(42).describe('the same seed gives the same completions'),
 };
 
 async function readTexts(path: string): Promise<string[]> {
   if (!existsSync(path)) throw new EspalierError('not_found', `--text: there is no file ${path}`);
-  if (extname(path) !== '.jsonl') return [readText(path)];
-  const rows = await loadJsonl(path, { accepted: ['language_modeling'] });
+  if (formatOf(path) === null) return [readText(path)];
+  const rows = await loadRows(path, { accepted: ['language_modeling'] });
   return Array.from({ length: rows.size }, (_, i) => {
     const { text } = rows.row(i) as { text?: unknown };
-    if (typeof text !== 'string') throw new EspalierError('bad_data', `${path}:${rows.origin(i).line ?? i + 1}: there is no \`text\``);
+    if (typeof text !== 'string') throw new EspalierError('bad_data', `${describeOrigin(rows.origin(i))}: there is no \`text\``);
     return text;
   });
 }
@@ -49,7 +48,7 @@ export const evalCommand = () =>
       if (judged && !values.reward) throw new EspalierError('usage', '--reward is missing', { fix: 'give at least one, such as --reward numeric' });
       if (!judged && values.reward) throw new EspalierError('usage', '--reward is given without rows', { fix: 'add --dataset or --task' });
       // Everything that can be wrong is looked at before the model is loaded.
-      const rows = judged ? await openData(values, defined({ limit: values.limit, endlessSize: 512 })) : null;
+      const rows = judged ? await openData(values, { ...defined({ limit: values.limit, endlessSize: 512 }), onNotice: (message) => output.note(`notice: ${message}`) }) : null;
       const rewards = await resolveRewards(values.reward ?? [], await openRegistry(values.plugin));
       const texts = values.text === undefined ? null : await readTexts(values.text);
 

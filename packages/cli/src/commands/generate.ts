@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { extname } from 'node:path';
-import { loadJsonl, toPrompt } from '@espalier/data';
+import { formatOf, loadRows, toPrompt } from '@espalier/data';
 import { EspalierError, type Completion, type GenerateRequest, type Message } from '@espalier/spec';
 import { z } from 'zod';
 import { buildCommand, defined } from '../command';
@@ -10,7 +9,7 @@ import { modelFields, samplingFields } from './model-fields';
 const shape = {
   ...modelFields,
   prompt: z.string().optional().describe('the text to go on from, or with --chat the message to answer'),
-  file: z.string().min(1).optional().describe('many prompts: a .jsonl file of rows with `prompt`, or a text file with one a line'),
+  file: z.string().min(1).optional().describe('many prompts: a file of rows (.jsonl, .csv, .parquet) with `prompt`, or a text file with one a line'),
   chat: z.boolean().default(false).describe("put the prompt into the model's chat template"),
   system: z.string().optional().describe('system message before the prompt; needs --chat'),
   maxNewTokens: z.int().positive().optional().describe("longest completion, in tokens; default: 128, or what the model's positions leave"),
@@ -23,8 +22,8 @@ const shape = {
 type Prompt = string | readonly Message[];
 
 async function readPrompts(path: string): Promise<Prompt[]> {
-  if (extname(path) === '.jsonl') {
-    const rows = await loadJsonl(path);
+  if (formatOf(path) !== null) {
+    const rows = await loadRows(path);
     return Array.from({ length: rows.size }, (_, i) => toPrompt(rows.row(i), rows.origin(i)));
   }
   let text: string;

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { chatCommand } from './chat';
 import { constitutionalCommand } from './constitutional';
+import { dataCommand } from './data';
 import { distillCommand } from './distill';
 import { doctorCommand } from './doctor';
 import { evalCommand } from './eval';
@@ -22,6 +23,6 @@ export function commands(): Command[] {
     doctorCommand(), generateCommand(), scoreCommand(),
     sftCommand(), dpoCommand(), ktoCommand(), cpoCommand(), orpoCommand(), rewardCommand(), prmCommand(),
     onlineDpoCommand(), ppoCommand(), grpoCommand(), rlooCommand(), reinforceCommand(), rptCommand(), distillCommand(), constitutionalCommand(),
-    runCommand(), evalCommand(), viewCommand(), serveCommand(), chatCommand(),
+    runCommand(), evalCommand(), viewCommand(), serveCommand(), chatCommand(), dataCommand(),
   ];
 }

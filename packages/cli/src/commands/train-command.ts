@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fieldHelp } from '../field-help';
-import { datasetOf, streamFiles, type Dataset, type RowStream } from '@espalier/data';
+import { datasetOf, filesByRef, streamFiles, type Dataset, type RowStream } from '@espalier/data';
 import { formatNumber, openRows, type OpenRowsOptions } from '@espalier/pipeline';
 import { EspalierError, isEspalierError, type Metrics, type Tracker } from '@espalier/spec';
 import { modelArguments, type ModelArgumentsInput, type TrainerCallback, type TrainingArguments, type TrainResult } from '@espalier/trainer';
@@ -11,7 +11,7 @@ import { buildCommand, type CommandContext } from '../command';
 import { camelCase } from '../fields';
 import { startProgress, type Progress } from '../progress';
 import { recallRun, rememberRun } from '../run-memory';
-import { dataFields, openData, openRegistry, pluginFields } from './data-fields';
+import { dataFields, hubOptions, openData, openRegistry, pluginFields } from './data-fields';
 import { modelFields } from './model-fields';
 
 /** What a trainer of any family can do. */
@@ -38,7 +38,7 @@ const commonFields = {
 
 /** Flags of commands whose rows may come as a stream. */
 const streamFields = {
-  datasetStreaming: z.boolean().default(false).describe('read --dataset as it is needed: a file, a folder or a pattern such as corpus/*.jsonl that does not fit memory; needs --max-steps'),
+  datasetStreaming: z.boolean().default(false).describe('read --dataset as it is needed: a file (.jsonl, .csv, .tsv, .parquet, text), a folder or a pattern such as corpus/*.jsonl, or a dataset of the hub, that does not fit memory; needs --max-steps'),
   shuffleBufferSize: z.int().positive().default(1000).describe('--dataset-streaming: rows that the next one is drawn from'),
 };
 
@@ -55,7 +55,8 @@ async function openStream(values: Record<string, unknown>, args: Record<string, 
   const { dataset, shuffleBufferSize } = values as { dataset?: string; shuffleBufferSize: number };
   if (dataset === undefined) throw new EspalierError('usage', '--dataset-streaming is given without --dataset', { fix: 'give a file, a folder, or a pattern such as corpus/*.jsonl' });
   if (!((args['maxSteps'] as number) > 0)) throw new EspalierError('usage', `--dataset-streaming is given and --max-steps is ${String(args['maxSteps'])}`, { fix: 'give --max-steps: the length of a stream is not known' });
-  return streamFiles(dataset, { seed: (args['dataSeed'] ?? args['seed']) as number, bufferSize: shuffleBufferSize, shuffle: args['trainSamplingStrategy'] !== 'sequential', textField: args['datasetTextField'] as string });
+  const { files, load } = await filesByRef(dataset, hubOptions(values));
+  return streamFiles(files, { ...load, seed: (args['dataSeed'] ?? args['seed']) as number, bufferSize: shuffleBufferSize, shuffle: args['trainSamplingStrategy'] !== 'sequential', textField: args['datasetTextField'] as string });
 }
 
 /** The fields of the configuration's schema that have another flag here. */
@@ -138,11 +139,12 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
   const modelArgs = modelArgsOf(values);
   if (signal.aborted) throw new EspalierError('aborted', 'stopped before the first step');
   const stream = values['datasetStreaming'] === true ? await openStream(values, args) : undefined;
-  const rows = stream ? datasetOf([], stream.name) : await openData(values, spec.rows);
+  const onNotice = (message: string) => output.note(`notice: ${message}`);
+  const rows = stream ? datasetOf([], stream.name) : await openData(values, { ...spec.rows, onNotice });
   if (!Number.isFinite(rows.size) && !((args['maxSteps'] as number) > 0)) throw new EspalierError('usage', `${rows.name} has no end and --max-steps is ${String(args['maxSteps'])}`, { fix: 'give --max-steps, or --task-size' });
   const { accepted } = spec.rows;
   const evaluation =
-    values['evalDataset'] === undefined ? undefined : await openRows(values['evalDataset'] as string, { ...(accepted ? { accepted } : {}), ...(values['evalLimit'] === undefined ? {} : { limit: values['evalLimit'] as number }), endlessSize: 512, task: spec.rows.more ?? {} });
+    values['evalDataset'] === undefined ? undefined : await openRows(values['evalDataset'] as string, { ...(accepted ? { accepted } : {}), ...(values['evalLimit'] === undefined ? {} : { limit: values['evalLimit'] as number }), endlessSize: 512, task: spec.rows.more ?? {}, onNotice });
 
   const trackers = await pluginTrackers(values, args);
 
