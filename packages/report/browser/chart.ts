@@ -48,6 +48,7 @@ export class Chart {
     this.plot.addEventListener('keydown', (event) => this.onKey(event));
     this.plot.addEventListener('blur', () => this.u?.setCursor({ left: -10, top: -10 }));
     this.readout.classList.toggle('several', lines.length > 1);
+    this.readout.classList.toggle('many', lines.length > 2); // room for a second line, so that nothing moves
     this.show(null);
   }
 

@@ -22,7 +22,7 @@ export function samplesSection(data: PageData, view: ViewStore): HTMLElement | n
   const range = { least: rewards.reduce((a, b) => Math.min(a, b), Infinity), greatest: rewards.reduce((a, b) => Math.max(a, b), -Infinity) };
   const largest = store.samples.reduce((most, { advantage, tokenAdvantages }) => (tokenAdvantages ?? [advantage ?? 0]).reduce((a, b) => Math.max(a, Math.abs(b)), most), 0);
   const detail = new SampleDetail(largest);
-  const search = h('input', { type: 'search', id: 'sample-search', placeholder: 'Search prompts and completions', 'aria-label': 'Search prompts and completions' });
+  const search = h('input', { type: 'search', id: 'sample-search', placeholder: 'Search samples', 'aria-label': 'Search prompts and completions' });
   const step = h('select', { id: 'sample-step', 'aria-label': 'Step' });
   const order = h('select', { 'aria-label': 'Order' }, ...orders.map(([value, title]) => h('option', { value }, title)));
   const count = h('span', { class: 'count', id: 'sample-count', role: 'status' });
