@@ -1,20 +1,12 @@
 import uPlot from 'uplot';
-import { closest, firstValue, lastValue, type Curve } from './curves';
+import { closest, lastValue, type Curve } from './curves';
 import { h, fill } from './dom';
 import { formatNumber, formatTick } from './format';
+import { description, type Line } from './line';
 import { drawMarks, type Mark } from './markers';
 import { extent, hasPositive, plotData } from './plot-data';
 import { colour } from './theme';
 import type { ViewStore } from './view';
-
-/** A curve with how it is drawn and named. */
-export interface Line {
-  curve: Curve;
-  label: string;
-  /** Asked for at every drawing: it changes with the theme. */
-  colour(): string;
-  dashed: boolean;
-}
 
 export interface ChartOptions {
   metric: string;
@@ -194,15 +186,4 @@ export class Chart {
     this.readout.setAttribute('aria-live', 'polite');
     u.setCursor({ left: u.valToPos(inside[next], 'x'), top: 10 });
   }
-}
-
-/** A plot in words. */
-function description(metric: string, lines: readonly Line[]): string {
-  const of = ({ curve, label }: Line) => {
-    const finite = curve.values.filter(Number.isFinite);
-    const least = finite.reduce((a, b) => Math.min(a, b), Infinity);
-    const greatest = finite.reduce((a, b) => Math.max(a, b), -Infinity);
-    return `${lines.length > 1 ? `${label}: ` : ''}${curve.total} points from step ${curve.steps[0]} to ${curve.steps[curve.steps.length - 1]}, first ${formatNumber(firstValue(curve.values))}, last ${formatNumber(lastValue(curve.values))}, between ${formatNumber(least)} and ${formatNumber(greatest)}`;
-  };
-  return `${metric}. ${lines.map(of).join('; ')}. Arrow keys read its points.`;
 }

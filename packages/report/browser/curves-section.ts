@@ -1,9 +1,10 @@
 import { compareMetrics, groupOf, metricGroups } from '../src/metric-groups';
 import type { PageData } from '../src/page-data';
-import { Chart, type Line } from './chart';
+import { Chart } from './chart';
 import type { Curve } from './curves';
 import { fill, h } from './dom';
 import { formatNumber, plural } from './format';
+import type { Line } from './line';
 import { marksOf, type NumberedNotice } from './markers';
 import { lineColour } from './theme';
 import type { ViewStore } from './view';
