@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { complaints, espalier, onlyJson } from './testing';
+import { complaints, espalier, fixture, onlyJson } from './testing';
 
 let dir: string;
 beforeAll(() => void (dir = mkdtempSync(join(tmpdir(), 'espalier-data-command-'))));
@@ -16,6 +16,22 @@ const write = (name: string, rows: readonly unknown[]) => {
 };
 const read = (path: string) => readFileSync(path, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
 const parquet = fileURLToPath(new URL('../../data/fixtures/rows-zstd.parquet', import.meta.url));
+
+describe('--dataset', () => {
+  it('takes CSV with typed columns, parts of a file, and a stream', async () => {
+    const csv = join(dir, 'kto.csv');
+    writeFileSync(csv, `prompt,completion,label\n${Array.from({ length: 8 }, (_, i) => `${i}+1=,${i + 1},${i % 2 === 0}\n`).join('')}`);
+    const common = ['--model', fixture('smollm2'), '--per-device-train-batch-size', '4', '--max-steps', '1', '--json'];
+    expect(onlyJson(await espalier(['kto', '--dataset', `${csv}#types=label:boolean`, '--output-dir', join(dir, 'kto'), ...common]))).toMatchObject({ steps: 1 });
+    const outcome = await espalier(['sft', '--dataset', `${csv}#split=sft:0.5,rest:0.5;take=sft`, '--output-dir', join(dir, 'sft'), ...common], { env: { ESPALIER_CACHE: join(dir, 'cache') } });
+    expect(onlyJson(outcome)).toMatchObject({ steps: 1 });
+    expect(readdirSync(join(dir, 'cache', 'splits'))).toHaveLength(1);
+    expect(onlyJson(await espalier(['sft', '--dataset', csv, '--dataset-streaming', '--output-dir', join(dir, 'stream'), ...common]))).toMatchObject({ steps: 1 });
+    const wrong = await espalier(['kto', '--dataset', csv, '--output-dir', join(dir, 'no'), ...common]);
+    expect(complaints(wrong)).toEqual([expect.stringMatching(/kto\.csv:2: `label`: .*found "true"/)]);
+    expect(wrong.status).toBe(2);
+  });
+});
 
 describe('espalier data', () => {
   it('convert: Parquet, CSV and other conversations to JSON Lines', async () => {
