@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { EspalierError } from '@espalier/spec';
 import { arithmeticOptions, arithmeticTask, type ArithmeticOptions } from './arithmetic';
 import type { Dataset } from './dataset';
@@ -72,7 +72,8 @@ export async function filesByRef(ref: string, options: Pick<DatasetByRefOptions,
   return { files: (await hubFiles(source, { ...options.hub, ...(config === undefined ? {} : { config }) })).files, load };
 }
 
-const isPath = (source: string): boolean => existsSync(source) && (statSync(source).isFile() || !isHubDatasetRef(source));
+/** What is on the disk goes before what the hub may have: also a folder that is named as a dataset of the hub could be. */
+const isPath = (source: string): boolean => existsSync(source) && !source.startsWith('hf://');
 
 /** Whether a reference is written as a dataset of the hub is: `hf://datasets/…`, or `owner/name` that does not look like a path of a file. */
 export function isHubDatasetRef(source: string): boolean {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { isEspalierError } from '@espalier/spec';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import parquetGolden from '../fixtures/rows-parquet.json';
 import { cardConfigs, chooseDataFiles } from './hub/dataset-files';
-import { datasetByRef, isHubDatasetRef, parseHubDataset } from './index';
+import { datasetByRef, filesByRef, isHubDatasetRef, parseHubDataset } from './index';
 
 const commit = 'c'.repeat(40);
 const fixture = (name: string) => readFileSync(fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url)));
@@ -140,6 +140,18 @@ describe('references', () => {
     expect(parseHubDataset('hf://datasets/a/b@refs/convert/parquet/main/train')).toEqual({ name: 'a/b', revision: 'refs/convert/parquet', path: 'main/train' });
     expect(['a/b', 'trl-lib/Capybara', 'hf://datasets/a/b'].every(isHubDatasetRef)).toBe(true);
     expect(['a', './a/b', 'a/b/c', 'a/b.jsonl', '/a/b', 'data/rows.csv', 'runs/x.parquet'].some(isHubDatasetRef)).toBe(false);
+  });
+  it('a folder on the disk goes before the hub, for streams too', async () => {
+    const cwd = process.cwd();
+    mkdirSync(join(cache, 'tests', 'rows'), { recursive: true });
+    try {
+      process.chdir(cache);
+      expect(await filesByRef('tests/rows')).toEqual({ files: ['tests/rows'], load: {} });
+      expect((await refusal(datasetByRef('tests/rows'))).message).toContain('is not a file');
+    } finally {
+      process.chdir(cwd);
+    }
+    expect((await filesByRef('hf://datasets/tests/rows')).files.map((file) => file.split('/').at(-1))).toEqual(['train-00000-of-00002.jsonl', 'train-00001-of-00002.jsonl']);
   });
   it('without a card the words in names decide (datasets: data_files patterns)', () => {
     const choose = (files: string[], selection = {}) => chooseDataFiles('a/b', files, [], selection);
