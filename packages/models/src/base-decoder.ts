@@ -1,8 +1,10 @@
 import { EspalierError } from '@espalier/spec';
 import { checkpoint, linear, offTape, residualAdd, tidy } from '@espalier/tensor';
 import type { Tensor, Variable } from '@espalier/tensor';
+import { attendCached } from './attend';
+import type { Attend, StepCache } from './attend';
 import type { DecoderConfig } from './config';
-import type { Adapter, Attend, Decoder } from './decoder';
+import type { Adapter, Decoder } from './decoder';
 import { parameterSpecs, scoreName, toHf } from './decoder-weights';
 import type { WeightSource } from './weight-source';
 
@@ -28,6 +30,10 @@ export abstract class BaseDecoder implements Decoder {
 
   abstract hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor;
   protected abstract readonly embeddingName: string;
+
+  step(tokens: Int32Array, positions: Int32Array, cache: StepCache): Tensor {
+    return this.hidden(tokens, positions, attendCached(this.config, cache));
+  }
 
   get trainable(): ReadonlyMap<string, Variable> {
     const all = new Map(this.parameters);

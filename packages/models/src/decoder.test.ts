@@ -3,9 +3,11 @@ import { fileURLToPath } from 'node:url';
 import { cachedAttention, cacheWrite, gather, keep, linear, memory, record, selectBackend, slice, tensor1d, tidy, tokenOutputs, zeros } from '@espalier/tensor';
 import type { SequenceLayout, Tensor } from '@espalier/tensor';
 import { describe, expect, it } from 'vitest';
+import { attendCausally, attentionOptions } from './attend';
+import type { Attend } from './attend';
 import { parseConfig } from './config';
-import { attendCausally, attentionOptions, createDecoder } from './decoder';
-import type { Attend, Decoder } from './decoder';
+import { createDecoder } from './decoder';
+import type { Decoder } from './decoder';
 import { parameterSpecs, toHf } from './decoder-weights';
 import { openSafetensors } from './safetensors';
 

@@ -1,16 +1,13 @@
-import { causalAttention, tensor, variable } from '@espalier/tensor';
-import type { AttentionOptions, SequenceLayout, Tensor, Variable } from '@espalier/tensor';
+import { tensor, variable } from '@espalier/tensor';
+import type { Tensor, Variable } from '@espalier/tensor';
+import type { Attend, StepCache } from './attend';
 import type { DecoderConfig } from './config';
 import { parameterSpecs, readParameter } from './decoder-weights';
 import { Gpt2Decoder } from './gpt2-decoder';
 import { LlamaDecoder } from './llama-decoder';
 import type { WeightSource } from './weight-source';
 
-/**
- * How queries meet keys: training and prefill attend within the batch, decoding to a cache.
- * `q [T, H, Dh]`, `k [T, Hkv, Dh]`, `v [T, Hkv, Dh]`, rotated → `[T, H, Dh]`.
- */
-export type Attend = (layer: number, q: Tensor, k: Tensor, v: Tensor) => Tensor;
+export * from './attend';
 
 /** A low-rank update of one projection: `y += scale * (x Aᵀ) Bᵀ`. */
 export interface Adapter {
@@ -43,6 +40,14 @@ export interface Decoder {
    * @throws EspalierError `bad_data` for a token outside the vocabulary or a position that the model has not
    */
   hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor;
+  /**
+   * The hidden states after the final norm of one new token a sequence, whose keys and values go to the cache. Off the tape.
+   * @param tokens `[B]`
+   * @param positions `[B]`
+   * @returns `[B, D]`
+   * @throws EspalierError as {@link hidden}
+   */
+  step(tokens: Int32Array, positions: Int32Array, cache: StepCache): Tensor;
   /** `[V, D]`; a tied head gives the embedding itself. @throws EspalierError `unsupported` when the model has none */
   lmHead(): { weight: Variable };
   /** `[1, D]`: its product with a hidden state is that token's score. */
@@ -81,15 +86,3 @@ export function createDecoder(config: DecoderConfig, weights: WeightSource, opti
   }
   return config.architecture === 'gpt2' ? new Gpt2Decoder(config, parameters, shared) : new LlamaDecoder(config, parameters, shared);
 }
-
-/** Scale and window of a layer's attention. */
-export function attentionOptions(config: DecoderConfig, layer: number): AttentionOptions {
-  const window = config.slidingLayers?.[layer] === false ? undefined : config.slidingWindow;
-  return { scale: config.headDim ** -0.5, window };
-}
-
-/** Attention within a packed batch: training, scoring, prefill. */
-export const attendCausally =
-  (config: DecoderConfig, layout: SequenceLayout): Attend =>
-  (layer, q, k, v) =>
-    causalAttention(q, k, v, layout, attentionOptions(config, layer));

@@ -1,7 +1,7 @@
 import { embedding, gelu, layerNorm, residualAdd, split, tidy, view } from '@espalier/tensor';
 import type { Tensor } from '@espalier/tensor';
+import type { Attend } from './attend';
 import { BaseDecoder } from './base-decoder';
-import type { Attend } from './decoder';
 
 /** GPT-2: LayerNorm, learned positions, one projection for query, key and value, GELU. */
 export class Gpt2Decoder extends BaseDecoder {

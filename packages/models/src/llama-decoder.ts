@@ -1,8 +1,9 @@
-import { embedding, residualAdd, rmsNorm, rotary, swiglu, tidy, view } from '@espalier/tensor';
+import { decodeBlocks, embedding, hasDecodeBlocks, residualAdd, rmsNorm, rotary, swiglu, tidy, view } from '@espalier/tensor';
 import type { Tensor, Variable } from '@espalier/tensor';
+import { attentionOptions } from './attend';
+import type { Attend, StepCache } from './attend';
 import { BaseDecoder } from './base-decoder';
 import type { Projection } from './base-decoder';
-import type { Attend } from './decoder';
 import { rotaryFrequencies } from './rotary-frequencies';
 
 /** Llama, Mistral, Qwen2, Qwen3: RMSNorm, rotary positions, grouped queries, SwiGLU. They differ in biases, windows and the norm of heads. */
@@ -44,6 +45,23 @@ export class LlamaDecoder extends BaseDecoder {
         const g = rmsNorm(middle, l.mlpNorm, normEps);
         return residualAdd(middle, this.project(swiglu(this.project(g, l.gate), this.project(g, l.up)), l.down));
       });
+      return rmsNorm(x, this.parameter('model.norm.weight'), normEps);
+    });
+  }
+
+  /** In one call where the backend has one for it and no adapter joins in; to the bit the same as {@link hidden}. */
+  override step(tokens: Int32Array, positions: Int32Array, cache: StepCache): Tensor {
+    if (!hasDecodeBlocks() || (this.useAdapters && this.adapters.size > 0)) return super.step(tokens, positions, cache);
+    this.checkPositions(tokens, positions);
+    const { numHeads, numKvHeads, normEps } = this.config;
+    const { invFreq, scaling } = this.rope;
+    return tidy(() => {
+      const blocks = this.layers.map((parameters, layer) => {
+        const { k, v } = cache.layer(layer);
+        return { ...parameters, cacheK: k, cacheV: v, ...attentionOptions(this.config, layer) };
+      });
+      const options = { heads: numHeads, kvHeads: numKvHeads, eps: normEps, positions, invFreq, rotaryScaling: scaling, rows: cache.rows, ranges: cache.ranges };
+      const x = decodeBlocks(embedding(this.parameter(this.embeddingName), tokens), blocks, options);
       return rmsNorm(x, this.parameter('model.norm.weight'), normEps);
     });
   }

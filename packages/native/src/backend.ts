@@ -66,6 +66,11 @@ export class NativeBackend extends MathBackendCPU {
     return this.weights.get(w.dataId as object, this.floats(w), n, k, this.precision);
   }
 
+  /** `w [n, k]` packed for products, at its first use too: for what comes again and again between two changes of the weights. */
+  packedNow(w: TensorInfo): PackedWeight {
+    return this.weights.now(w.dataId as object, this.floats(w), w.shape[0], w.shape[1], this.precision);
+  }
+
   /** A new float32 tensor of arbitrary contents, to be written by the kernel that asked. */
   output(shape: number[]): { info: TensorInfo; values: Float32Array } {
     const values = this.pool.take(shape.reduce((size, dimension) => size * dimension, 1));

@@ -296,6 +296,56 @@ export interface CachedAttentionAttrs {
   window: number;
 }
 
+/** A linear layer `[N, K]`, `[N]`. */
+export interface LinearLayer {
+  weight: TensorInfo;
+  bias?: TensorInfo;
+}
+
+/** The parameters of a block of a Llama-like decoder, and its keys and values `[C, Hkv * Dh]`. */
+export interface DecodeBlock {
+  attentionNorm: TensorInfo; // [D]
+  q: LinearLayer;
+  k: LinearLayer;
+  v: LinearLayer;
+  qNorm?: TensorInfo; // [Dh], of each head
+  kNorm?: TensorInfo; // [Dh]
+  o: LinearLayer;
+  mlpNorm: TensorInfo; // [D]
+  gate: LinearLayer;
+  up: LinearLayer;
+  down: LinearLayer;
+  cacheK: TensorInfo;
+  cacheV: TensorInfo;
+  scale: number;
+  window: number;
+}
+
+/**
+ * All blocks of a decoder for one new token a row: `x [B, D]` → `[B, D]`. It gives what the separate kernels give one after another, to the bit:
+ * `EspalierRmsNorm`, `EspalierLinear` (q, k, v), `EspalierRmsNorm` of heads where there is one, `EspalierRotary` (q, k), `EspalierCacheWrite` (k, v),
+ * `EspalierCachedAttention`, `EspalierLinear` (o), the sum with the residual, `EspalierRmsNorm`, `EspalierLinear` (gate, up), `EspalierSwiglu`, `EspalierLinear`
+ * (down), the sum. Keys and values are written into the caches in place. There is no portable version and no gradient: whoever calls it has the separate
+ * kernels for where it is not registered, and on a tape.
+ */
+export const EspalierDecodeBlocks = 'EspalierDecodeBlocks';
+export interface DecodeBlocksInputs {
+  x: TensorInfo;
+}
+export interface DecodeBlocksAttrs {
+  blocks: readonly DecodeBlock[];
+  heads: number;
+  kvHeads: number;
+  eps: number;
+  positions: Int32Array; // [B]
+  invFreq: Float32Array;
+  rotaryScaling: number;
+  /** Of the new keys and values `[B]`. */
+  rows: Int32Array;
+  /** As in `EspalierCachedAttention` `[4 B]`. */
+  ranges: Int32Array;
+}
+
 /**
  * `logits [B, V]` → `[tokens int32 [B], logps [B]]`. The algorithm stands in `crate/src/sampling.rs`; every array is indexed by row.
  * `temperature` 0 is greedy; `topK` 0, `topP` 1, `minP` 0 and `repetitionPenalty` 1 switch the filters off.

@@ -1,3 +1,18 @@
+import type { PackedWeight } from './binding';
+
+/** Sizes and constants of a decoder block. */
+export interface DecodeBlockShape {
+  heads: number;
+  kvHeads: number;
+  dim: number;
+  eps: number;
+  /** Of the scores. */
+  scale: number;
+  /** 0: none. */
+  window: number;
+  rotaryScaling: number;
+}
+
 /**
  * The Rust functions of the kernels that are not matrix products (those stand in `binding.ts`). Sizes are in elements; every length and overlap is checked
  * in Rust before anything is written.
@@ -48,6 +63,14 @@ export interface KernelFunctions {
   cachedAttention(
     q: Float32Array, cacheK: Float32Array, cacheV: Float32Array, ranges: Int32Array, o: Float32Array,
     heads: number, kvHeads: number, dim: number, scale: number, window: number,
+  ): void;
+  /**
+   * A block of a Llama-like decoder for one new token a row, `x [B, D]`, in place: what `EspalierDecodeBlocks` does in a layer. Norms: before attention, before the
+   * MLP, of query heads, of key heads. Weights and biases: q, k, v, o, gate, up, down, all packed in one precision. The new keys and values go to `cacheRows [B]`.
+   */
+  decodeBlock(
+    x: Float32Array, norms: readonly (Float32Array | null)[], weights: readonly PackedWeight[], biases: readonly (Float32Array | null)[], positions: Int32Array, invFreq: Float32Array,
+    cacheK: Float32Array, cacheV: Float32Array, cacheRows: Int32Array, ranges: Int32Array, shape: DecodeBlockShape,
   ): void;
   /** `logits [rows, vocab]` → `tokens [rows]`, `logps [rows]`; the algorithm stands in `crate/src/sampling.rs`. */
   sampleTokens(

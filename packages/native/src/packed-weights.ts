@@ -18,10 +18,23 @@ export class PackedWeights {
 
   /** The packed form of `w [n, k]`, or null at a first use. */
   get(dataId: object, w: Float32Array, n: number, k: number, precision: Precision): PackedWeight | null {
+    const entry = this.used(dataId);
+    return entry.uses < 2 ? null : this.pack(entry, w, n, k, precision);
+  }
+
+  /** The packed form of `w [n, k]`, at a first use too. */
+  now(dataId: object, w: Float32Array, n: number, k: number, precision: Precision): PackedWeight {
+    return this.pack(this.used(dataId), w, n, k, precision);
+  }
+
+  private used(dataId: object): Entry {
     let entry = this.entries.get(dataId);
     if (!entry) this.entries.set(dataId, (entry = { uses: 0, stale: false, packed: null }));
     entry.uses++;
-    if (entry.uses < 2) return null;
+    return entry;
+  }
+
+  private pack(entry: Entry, w: Float32Array, n: number, k: number, precision: Precision): PackedWeight {
     const { packed } = entry;
     if (packed && packed.n === n && packed.k === k && packed.precision === precision) {
       if (entry.stale) this.binding.repackWeight(packed, w);

@@ -255,12 +255,7 @@ export class Decoding {
     const positions = Int32Array.from(samples, ({ group }, i) => group.request.prompt.length + own[i] - 1);
     const rows = Int32Array.from(samples, (sample, i) => sample.own + own[i] - 1);
     const ranges = Int32Array.from(samples.flatMap((sample, i) => [sample.group.prompt!.start, sample.group.request.prompt.length, sample.own, own[i]])); // [B, 4]
-    this.take(samples, () =>
-      this.decoder.hidden(tokens, positions, (layer, q, k, v) => {
-        this.cache.write(layer, k, v, rows);
-        return this.cache.attend(layer, q, ranges, attentionOptions(this.decoder.config, layer));
-      }),
-    );
+    this.take(samples, () => this.decoder.step(tokens, positions, this.cache.step(rows, ranges)));
   }
 
   /** Samples the next token of each from the hidden states `[B, D]`, and lets those go that have ended. */

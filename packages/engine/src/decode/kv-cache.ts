@@ -1,4 +1,5 @@
-import { cacheWrite, cachedAttention, concat, dispose, keep, zeros, type Tensor } from '@espalier/tensor';
+import type { StepCache } from '@espalier/models';
+import { cacheWrite, concat, dispose, keep, zeros, type Tensor } from '@espalier/tensor';
 import { RowAllocator } from './row-allocator';
 
 /** Keys and values of every layer, one row a token: `[capacity, Hkv * Dh]` each. Rows belong to prompts and to samples, as the allocator hands them out. */
@@ -53,10 +54,9 @@ export class KvCache {
     }
   }
 
-  /** Attention of `q [B, H, Dh]` over the ranges of rows `[B, 4]`: prefix start and length, own start and length. */
-  attend(layer: number, q: Tensor, ranges: Int32Array, options: { scale: number; window?: number }): Tensor {
-    const { k, v } = this.layers[layer];
-    return cachedAttention(q, k, v, ranges, options);
+  /** The cache as a step sees it that adds one token a sequence: in `rows [B]`, which attend to the ranges of rows `[B, 4]`: prefix start and length, own start and length. */
+  step(rows: Int32Array, ranges: Int32Array): StepCache {
+    return { rows, ranges, layer: (layer) => this.layers[layer], write: (layer, k, v) => this.write(layer, k, v, rows) };
   }
 
   /** Frees the memory and forgets every range. */

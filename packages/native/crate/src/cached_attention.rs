@@ -16,12 +16,30 @@ const TILE: usize = 128;
 
 /// The rows of the cache that a query sees: `prefix`, then `own`.
 #[derive(Clone, Copy)]
-struct Ranges {
+pub struct Ranges {
     prefix: (usize, usize),
     own: (usize, usize),
 }
 
 impl Ranges {
+    /// From `[B, 4]` numbers: prefix start and length, own start and length. An error where a range leaves the cache, or a row sees nothing.
+    pub fn parse(kernel: &str, numbers: &[i32], capacity: usize, window: usize) -> Result<Vec<Self>> {
+        let mut rows = Vec::with_capacity(numbers.len() / 4);
+        for (b, range) in numbers.chunks_exact(4).enumerate() {
+            let fine = range.iter().all(|&x| x >= 0)
+                && [0, 2].iter().all(|&i| range[i] as usize + range[i + 1] as usize <= capacity)
+                && (range[1] > 0 || range[3] > 0);
+            if !fine {
+                return Err(fail(format!(
+                    "{kernel}: row {b}: ranges {range:?} in a cache of {capacity} rows"
+                )));
+            }
+            let at = |i: usize| (range[i] as usize, range[i + 1] as usize);
+            rows.push(Self { prefix: at(0), own: at(2) }.windowed(window));
+        }
+        Ok(rows)
+    }
+
     /// Leaves the last `window` rows; 0 leaves all.
     fn windowed(self, window: usize) -> Self {
         let length = self.prefix.1 + self.own.1;
@@ -154,7 +172,15 @@ vectorised! {
     }
 }
 
-fn forward(q: &[f32], keys: &[f32], values: &[f32], ranges: &[Ranges], shape: &Heads, o: &mut [f32]) {
+/// `q [B, heads, dim]` over the ranges of each row → `o [B, heads, dim]`.
+pub fn attend_cached(
+    q: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    ranges: &[Ranges],
+    shape: &Heads,
+    o: &mut [f32],
+) {
     let piece = shape.heads / shape.kv_heads * shape.dim;
     let o = SharedMut::new(o);
     parallel_for(ranges.len() * shape.kv_heads, |task| {
@@ -192,21 +218,10 @@ pub fn cached_attention(
             &[place(&o)],
             &[place(&q), place(&cache_k), place(&cache_v), place(&ranges)],
         )?;
-        let mut rows = Vec::with_capacity(batch);
-        for (b, range) in ints(&ranges, "ranges", batch * 4)?.chunks_exact(4).enumerate() {
-            let fine = range.iter().all(|&x| x >= 0)
-                && [0, 2].iter().all(|&i| range[i] as usize + range[i + 1] as usize <= capacity)
-                && range[1] + range[3] > 0;
-            if !fine {
-                return Err(fail(format!(
-                    "cachedAttention: row {b}: ranges {range:?} in a cache of {capacity} rows"
-                )));
-            }
-            let at = |i: usize| (range[i] as usize, range[i + 1] as usize);
-            rows.push(Ranges { prefix: at(0), own: at(2) }.windowed(shape.window));
-        }
+        let rows =
+            Ranges::parse("cachedAttention", ints(&ranges, "ranges", batch * 4)?, capacity, shape.window)?;
         let o = floats_mut(&mut o, "o", n)?;
-        forward(floats(&q, "q", n)?, &cache_k, &cache_v, &rows, &shape, o);
+        attend_cached(floats(&q, "q", n)?, &cache_k, &cache_v, &rows, &shape, o);
         Ok(())
     })
 }
@@ -230,7 +245,7 @@ mod tests {
                 .map(|&(prefix, own)| Ranges { prefix, own }.windowed(window))
                 .collect();
             let mut o = vec![9.0; q.len()];
-            forward(&q, &keys, &values, &ranges, &shape, &mut o);
+            attend_cached(&q, &keys, &values, &ranges, &shape, &mut o);
             for (b, range) in ranges.iter().enumerate() {
                 for head in 0..heads {
                     let at = (b * heads + head) * dim;
@@ -254,7 +269,7 @@ mod tests {
                     }
                 }
                 let mut alone = vec![0.0; heads * dim];
-                forward(
+                attend_cached(
                     &q[b * heads * dim..(b + 1) * heads * dim],
                     &keys,
                     &values,

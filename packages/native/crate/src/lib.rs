@@ -5,6 +5,7 @@
 //! (`border`), so that wrong arguments become JavaScript errors and never undefined behaviour.
 
 pub mod adamw;
+pub mod arena;
 pub mod border;
 pub mod dtype;
 pub mod features;
@@ -17,6 +18,7 @@ pub mod token_outputs;
 
 pub mod attention;
 pub mod cached_attention;
+pub mod decode_block;
 pub mod elementwise;
 pub mod embedding;
 pub mod gelu;

@@ -18,7 +18,7 @@ fn grain(width: usize) -> usize {
 
 vectorised! {
     /// `y = x * inv * weight` for whole rows, `inv = 1 / sqrt(mean(x²) + eps)`.
-    fn rms_rows<V>(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    pub fn rms_rows<V>(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
         let d = weight.len();
         assert_eq!(x.len(), y.len());
         for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {

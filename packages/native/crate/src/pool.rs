@@ -237,6 +237,14 @@ impl<'a, T> SharedMut<'a, T> {
     pub fn as_ptr(&self) -> *mut T {
         self.data
     }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
 }
 
 #[cfg(test)]

@@ -79,14 +79,26 @@ fn exp_lanes(x: [f64; 8]) -> [f64; 8] {
     p
 }
 
+/// Weights between two marks of the running sum.
+const MARK: usize = 64;
+
 vectorised! {
-    /// `out[i] = exp((y[i] - top) * inverse)`; returns `lanes(out)`.
-    fn weigh<V>(y: &[f64], top: f64, inverse: f64, out: &mut [f64]) -> f64 {
+    /// `out[i] = exp((y[i] - top) * inverse)`, with the logits `z` for `y` where there is none; returns `lanes(out)`. `marks` gets the running sum of
+    /// step 7 after every [`MARK`] weights and after the last: it waits for each addition, and here other work fills the time.
+    fn weigh<V>(z: &[f32], y: Option<&[f64]>, top: f64, inverse: f64, out: &mut [f64], marks: &mut Vec<f64>) -> f64 {
+        marks.clear();
+        let n = out.len();
         let mut sums = [0.0f64; 8];
-        for (source, target) in y.chunks(8).zip(out.chunks_mut(8)) {
+        let mut running = 0.0;
+        let mut start = 0;
+        while start < n {
+            let count = (n - start).min(8);
             // What is missing in the last chunk weighs 0, and adding 0 changes no sum.
             let mut x = [f64::NEG_INFINITY; 8];
-            x[..source.len()].copy_from_slice(source);
+            match y {
+                Some(y) => x[..count].copy_from_slice(&y[start..start + count]),
+                None => x.iter_mut().zip(&z[start..start + count]).for_each(|(x, &z)| *x = f64::from(z)),
+            }
             for value in &mut x {
                 *value = (*value - top) * inverse;
             }
@@ -94,9 +106,34 @@ vectorised! {
             for l in 0..8 {
                 sums[l] += w[l];
             }
-            target.copy_from_slice(&w[..source.len()]);
+            for weight in w {
+                running += weight;
+            }
+            out[start..start + count].copy_from_slice(&w[..count]);
+            start += 8;
+            if start.is_multiple_of(MARK) || start >= n {
+                marks.push(running);
+            }
         }
         fold(sums)
+    }
+}
+
+vectorised! {
+    /// The largest logit; NaN where one is NaN.
+    fn largest<V>(z: &[f32]) -> f32 {
+        let mut tops = [f32::NEG_INFINITY; 16];
+        let mut bad = [false; 16];
+        for chunk in z.chunks(16) {
+            for (l, &z) in chunk.iter().enumerate() {
+                bad[l] |= z.is_nan();
+                tops[l] = if z > tops[l] { z } else { tops[l] };
+            }
+        }
+        if bad.contains(&true) {
+            return f32::NAN;
+        }
+        tops.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
     }
 }
 
@@ -152,6 +189,7 @@ pub struct Row<'a> {
 pub struct Scratch {
     y: Vec<f64>,
     w: Vec<f64>,
+    marks: Vec<f64>,
     order: Vec<u32>,
     sorted: Vec<f64>,
 }
@@ -159,21 +197,17 @@ pub struct Scratch {
 /// Samples one row: the token and its log-prob. `None` where the logits hold NaN or +inf, or nothing finite.
 pub fn sample_row(logits: &[f32], row: &Row, scratch: &mut Scratch) -> Option<(usize, f32)> {
     let n = logits.len();
-    let y = &mut scratch.y;
-    y.clear();
-    y.extend(logits.iter().map(|&z| f64::from(z)));
-    let mut raw_top = f64::NEG_INFINITY;
-    let mut bad = false;
-    for &z in y.iter() {
-        bad |= z.is_nan();
-        if z > raw_top {
-            raw_top = z;
-        }
-    }
-    if bad || !raw_top.is_finite() {
+    let Scratch { y, w, marks, order, sorted } = scratch;
+    let raw_top = f64::from(largest(logits));
+    if !raw_top.is_finite() {
         return None;
     }
     let penalised = row.penalty != 1.0 && !row.history.is_empty();
+    let by_rank = row.temperature != 0.0 && ((row.top_k > 0 && row.top_k < n) || row.top_p < 1.0);
+    y.clear();
+    if penalised || by_rank {
+        y.extend(logits.iter().map(|&z| f64::from(z)));
+    }
     if penalised {
         for &id in row.history {
             let z = f64::from(logits[id as usize]);
@@ -182,16 +216,19 @@ pub fn sample_row(logits: &[f32], row: &Row, scratch: &mut Scratch) -> Option<(u
     }
     let inverse = if row.temperature == 0.0 { 1.0 } else { 1.0 / row.temperature };
     let top = if penalised { y.iter().copied().fold(f64::NEG_INFINITY, f64::max) } else { raw_top };
-    scratch.w.resize(n, 0.0);
-    let w = &mut scratch.w[..n];
-    let mut total = weigh(y, top, inverse, w);
+    w.resize(n, 0.0);
+    let mut total = weigh(logits, penalised.then_some(&y[..]), top, inverse, w, marks);
     let raw_total = if penalised { None } else { Some(total) };
 
     let token = if row.temperature == 0.0 {
-        y.iter().position(|&value| value == top).unwrap_or(0)
+        let first = if penalised {
+            y.iter().position(|&value| value == top)
+        } else {
+            logits.iter().position(|&value| f64::from(value) == top)
+        };
+        first.unwrap_or(0)
     } else {
         if row.top_k > 0 && row.top_k < n {
-            let sorted = &mut scratch.sorted;
             sorted.clear();
             sorted.extend_from_slice(y);
             let (_, threshold, _) = sorted.select_nth_unstable_by(row.top_k - 1, |a, b| b.total_cmp(a));
@@ -204,7 +241,7 @@ pub fn sample_row(logits: &[f32], row: &Row, scratch: &mut Scratch) -> Option<(u
             total = lanes(w);
         }
         if row.top_p < 1.0 {
-            nucleus(y, w, row.top_p * total, &mut scratch.order);
+            nucleus(y, w, row.top_p * total, order);
         }
         if row.min_p > 0.0 {
             for weight in w.iter_mut() {
@@ -213,18 +250,16 @@ pub fn sample_row(logits: &[f32], row: &Row, scratch: &mut Scratch) -> Option<(u
                 }
             }
         }
-        draw(w, uniform(row.seed, row.sample, row.position))
+        if by_rank || row.min_p > 0.0 {
+            mark(w, marks);
+        }
+        draw(w, marks, uniform(row.seed, row.sample, row.position))
     };
 
     let chosen = f64::from(logits[token]);
     let log_total = match raw_total {
         Some(value) => value,
-        None => {
-            let y = &mut scratch.y;
-            y.clear();
-            y.extend(logits.iter().map(|&z| f64::from(z)));
-            weigh(y, raw_top, inverse, w)
-        }
+        None => weigh(logits, None, raw_top, inverse, w, marks),
     };
     Some((token, ((chosen - raw_top) * inverse - log_total.ln()) as f32))
 }
@@ -261,22 +296,28 @@ fn nucleus(y: &[f64], w: &mut [f64], goal: f64, order: &mut Vec<u32>) {
     }
 }
 
-/// Step 7.
-fn draw(w: &[f64], u: f64) -> usize {
-    let sum = w.iter().fold(0.0, |sum, weight| sum + weight);
-    let goal = u * sum;
+/// The running sum after every [`MARK`] weights and after the last, as `weigh` gives it.
+fn mark(w: &[f64], marks: &mut Vec<f64>) {
+    marks.clear();
     let mut running = 0.0;
-    let mut last = 0;
-    for (i, &weight) in w.iter().enumerate() {
-        if weight > 0.0 {
-            running += weight;
-            last = i;
-            if running > goal {
-                return i;
-            }
+    for chunk in w.chunks(MARK) {
+        chunk.iter().for_each(|weight| running += weight);
+        marks.push(running);
+    }
+}
+
+/// Step 7. The running sum never falls, so its marks say in which stretch it first exceeds the goal.
+fn draw(w: &[f64], marks: &[f64], u: f64) -> usize {
+    let goal = u * marks.last().copied().unwrap_or(0.0);
+    let stretch = marks.partition_point(|&mark| mark <= goal);
+    let mut running = if stretch == 0 { 0.0 } else { marks[stretch - 1] };
+    for (i, &weight) in w.iter().enumerate().skip(stretch * MARK) {
+        running += weight;
+        if weight > 0.0 && running > goal {
+            return i;
         }
     }
-    last
+    w.iter().rposition(|&weight| weight > 0.0).unwrap_or(0)
 }
 
 /// `logits [rows, vocab]` → `tokens [rows]`, `logps [rows]`. `seeds [2 rows]` holds low and high words; the history of row `b` is
@@ -428,6 +469,62 @@ mod tests {
         }
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(f64::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn draws_the_first_id_whose_running_sum_exceeds_the_goal() {
+        let mut scratch = Scratch::default();
+        for n in [1usize, 7, 8, 63, 64, 65, 200, 1000] {
+            let logits: Vec<f32> =
+                (0..n as u32).map(|i| uniform([9, n as u32], i, 0) as f32 * 20.0 - 10.0).collect();
+            let top = logits.iter().fold(f64::NEG_INFINITY, |top, &z| top.max(f64::from(z)));
+            let w: Vec<f64> = logits.iter().map(|&z| exp((f64::from(z) - top) * 1.25)).collect();
+            for position in 0..50 {
+                let sum = w.iter().fold(0.0, |sum, w| sum + w);
+                let goal = uniform([1, 2], 3, position) * sum;
+                let mut running = 0.0;
+                let expected = w.iter().position(|w| {
+                    running += w;
+                    running > goal
+                });
+                let row = Row {
+                    seed: [1, 2],
+                    sample: 3,
+                    position,
+                    temperature: 0.8,
+                    top_k: 0,
+                    top_p: 1.0,
+                    min_p: 0.0,
+                    penalty: 1.0,
+                    history: &[],
+                };
+                let Some((token, logp)) = sample_row(&logits, &row, &mut scratch) else { panic!("finite") };
+                assert_eq!(Some(token), expected, "{n} ids, position {position}");
+                let exact = (f64::from(logits[token]) - top) * 1.25 - lanes(&w).ln();
+                assert_eq!(logp, exact as f32);
+                // A filter that removes nothing takes the other way to the same token.
+                let filtered = Row { min_p: 1e-300, ..row };
+                assert_eq!(sample_row(&logits, &filtered, &mut scratch), Some((token, logp)));
+            }
+        }
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut logits = vec![0f32; 40];
+            logits[33] = bad;
+            assert_eq!(largest(&logits).is_nan(), bad.is_nan());
+            let row = Row {
+                seed: [0, 0],
+                sample: 0,
+                position: 0,
+                temperature: 1.0,
+                top_k: 0,
+                top_p: 1.0,
+                min_p: 0.0,
+                penalty: 1.0,
+                history: &[],
+            };
+            assert_eq!(sample_row(&logits, &row, &mut scratch), None);
+        }
+        assert_eq!(draw(&[0.5, 0.0, 0.25, 0.0], &[0.75], 1.0), 2); // rounding has left none
     }
 
     #[test]

@@ -16,6 +16,15 @@ vectorised! {
 }
 
 vectorised! {
+    /// `gate = silu(gate) * up`, on the calling thread.
+    pub fn swiglu_in_place<V>(gate: &mut [f32], up: &[f32]) {
+        assert!(up.len() == gate.len());
+        // SAFETY: both hold gate.len() floats; gate is input and output at the same place.
+        unsafe { map!(V, gate.len(), [g: gate.as_ptr(), u: up.as_ptr()] => [gate.as_mut_ptr()], [g.mul(g.sigmoid()).mul(u)]) }
+    }
+}
+
+vectorised! {
     /// `dgate = dy * up * s * (1 + gate * (1 - s))`, `dup = dy * gate * s`, with `s = sigmoid(gate)`.
     fn backward_part<V>(dy: &[f32], gate: &[f32], up: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
         let n = dy.len();
@@ -88,6 +97,9 @@ mod tests {
         let dy: Vec<f32> = (0..1001).map(|i| (i as f32 * 0.3).cos()).collect();
         let (mut y, mut dgate, mut dup) = (vec![0.0; 1001], vec![0.0; 1001], vec![0.0; 1001]);
         swiglu_forward(&gate, &up, &mut y);
+        let mut in_place = gate.clone();
+        swiglu_in_place(&mut in_place, &up);
+        assert_eq!(in_place, y);
         swiglu_backward(&dy, &gate, &up, &mut dgate, &mut dup);
         for i in 0..1001 {
             let (g, u, d) = (f64::from(gate[i]), f64::from(up[i]), f64::from(dy[i]));

@@ -1,6 +1,7 @@
 import { activationKernels } from './activations';
 import { arithmeticKernels } from './arithmetic';
 import { attentionKernels } from './attention';
+import { decodeBlocksKernels } from './decode-blocks';
 import { embeddingKernels } from './embedding';
 import type { NativeKernel } from './kernel';
 import { layoutKernels } from './layout';
@@ -18,6 +19,7 @@ export const nativeKernels: readonly NativeKernel[] = [
   ...activationKernels,
   ...arithmeticKernels,
   ...attentionKernels,
+  ...decodeBlocksKernels,
   ...embeddingKernels,
   ...layoutKernels,
   ...linearKernels,

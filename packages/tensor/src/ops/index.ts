@@ -1,6 +1,7 @@
 export * from './adamw';
 export * from './add-in-place';
 export * from './causal-attention';
+export * from './decode-blocks';
 export * from './embedding';
 export * from './gelu';
 export * from './kv-cache';

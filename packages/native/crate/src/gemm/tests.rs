@@ -1,5 +1,5 @@
 use super::choice::noise;
-use super::kernel::{Kernel, PORTABLE, PORTABLE_ROUNDED};
+use super::kernel::{Format, Kernel, PORTABLE, PORTABLE_ROUNDED};
 use super::*;
 use crate::dtype::round_bf16;
 

@@ -1,0 +1,157 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { addInPlace, cacheWrite, hasDecodeBlocks, keep, matmulPrecision, memory, ones, record, selectBackend, setMatmulPrecision, tidy, zeros } from '@espalier/tensor';
+import type { Tensor } from '@espalier/tensor';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { attendCached } from './attend';
+import type { StepCache } from './attend';
+import { parseConfig } from './config';
+import { createDecoder } from './decoder';
+import type { Decoder } from './decoder';
+import { randomWeights } from './init';
+import { addLora } from './lora';
+
+let native = true;
+try {
+  await selectBackend('native');
+} catch {
+  native = false;
+  console.warn('the backend native is not here: a step in one call is not checked');
+}
+
+const fixtures = ['llama', 'smollm2', 'llama3-rope', 'mistral', 'qwen2', 'qwen3', 'gpt2'];
+
+function randomDecoder(fixture: string): Decoder {
+  const json: unknown = JSON.parse(readFileSync(fileURLToPath(new URL(`../fixtures/${fixture}/config.json`, import.meta.url)), 'utf8'));
+  const config = { ...parseConfig(json), initializerRange: 0.3 };
+  return createDecoder(config, randomWeights(config, 5));
+}
+
+/** A cache of `capacity` rows that sequences of their own share: sequence `b` has the rows from `b * room` on. */
+class TestCache {
+  readonly layers: { k: Tensor; v: Tensor }[];
+  private position = 0;
+
+  constructor(
+    { numLayers, numKvHeads, headDim }: Decoder['config'],
+    private readonly batch: number,
+    private readonly room: number,
+  ) {
+    const fresh = () => keep(zeros([batch * room, numKvHeads * headDim]));
+    this.layers = Array.from({ length: numLayers }, () => ({ k: fresh(), v: fresh() }));
+  }
+
+  /** For the next token of each sequence; from the second on, they see the first sequence's first row as a prefix. */
+  next(): StepCache {
+    const at = this.position++;
+    const rows = Int32Array.from({ length: this.batch }, (_, b) => b * this.room + at);
+    const ranges = Int32Array.from([...rows].flatMap((_, b) => (b > 0 && at > 0 ? [0, 1, b * this.room, at + 1] : [0, 0, b * this.room, at + 1])));
+    const write = (layer: number, k: Tensor, v: Tensor) => {
+      for (const [name, values] of [['k', k], ['v', v]] as const) {
+        const old = this.layers[layer][name];
+        this.layers[layer][name] = keep(cacheWrite(old, values, rows));
+        old.dispose();
+      }
+    };
+    return { rows, ranges, layer: (layer) => this.layers[layer], write };
+  }
+
+  numbers(): Float32Array[] {
+    return this.layers.flatMap(({ k, v }) => [k, v].map((x) => Float32Array.from(x.dataSync())));
+  }
+
+  dispose(): void {
+    for (const { k, v } of this.layers) for (const x of [k, v]) x.dispose();
+  }
+}
+
+/** The hidden states of a few steps, and what is in the cache after them. */
+function steps(decoder: Decoder, batch: number, step: (tokens: Int32Array, positions: Int32Array, cache: StepCache) => Tensor): Float32Array[] {
+  const cache = new TestCache(decoder.config, batch, 8);
+  const out: Float32Array[] = [];
+  for (let at = 0; at < 6; at++) {
+    const tokens = Int32Array.from({ length: batch }, (_, b) => 3 + ((b * 31 + at * 17) % 200));
+    const positions = Int32Array.from({ length: batch }, (_, b) => at + (b > 0 && at > 0 ? 1 : 0));
+    out.push(tidy(() => Float32Array.from(step(tokens, positions, cache.next()).dataSync())));
+  }
+  out.push(...cache.numbers());
+  cache.dispose();
+  return out;
+}
+
+const inOneCall = (decoder: Decoder, batch: number) => steps(decoder, batch, (tokens, positions, cache) => decoder.step(tokens, positions, cache));
+const separately = (decoder: Decoder, batch: number) => steps(decoder, batch, (tokens, positions, cache) => decoder.hidden(tokens, positions, attendCached(decoder.config, cache)));
+
+describe.skipIf(!native)('a step of decoding on native', () => {
+  const before = matmulPrecision();
+  beforeAll(() => selectBackend('native'));
+  afterAll(() => setMatmulPrecision(before));
+
+  it.each(fixtures.flatMap((fixture) => (['fp32', 'bf16'] as const).map((precision) => [fixture, precision] as const)))('is that of the separate kernels to the bit: %s, %s', (fixture, precision) => {
+    setMatmulPrecision(precision);
+    const decoder = randomDecoder(fixture);
+    const tensors = memory().numTensors;
+    for (const batch of [1, 3, 14]) {
+      const together = inOneCall(decoder, batch);
+      expect(together[5].every((x) => Number.isFinite(x) && x !== 0)).toBe(true);
+      expect(together).toEqual(separately(decoder, batch));
+    }
+    expect(memory().numTensors).toBe(tensors);
+    decoder.dispose();
+  });
+
+  it('gives a row the same whatever the batch', () => {
+    const decoder = randomDecoder('qwen3');
+    const width = decoder.config.hiddenSize;
+    const [alone, many] = [inOneCall(decoder, 1), inOneCall(decoder, 30)];
+    for (let at = 0; at < 6; at++) expect(many[at].slice(0, width)).toEqual(alone[at]);
+    decoder.dispose();
+  });
+
+  it('notices that weights have changed', () => {
+    const decoder = randomDecoder('qwen2');
+    const first = inOneCall(decoder, 2);
+    for (const parameter of decoder.parameters.values()) {
+      const changed = addInPlace(parameter, parameter, -0.25);
+      parameter.assign(changed);
+      changed.dispose();
+    }
+    const second = inOneCall(decoder, 2);
+    expect(second[0]).not.toEqual(first[0]);
+    expect(second).toEqual(separately(decoder, 2));
+    decoder.dispose();
+  });
+
+  it('leaves adapters, and what is recorded, to the separate kernels', () => {
+    const decoder = randomDecoder('llama');
+    addLora(decoder, { targets: 'all-linear' });
+    for (const { b } of decoder.adapters.values()) {
+      const more = ones(b.shape);
+      const changed = addInPlace(b, more, 0.3);
+      b.assign(changed);
+      for (const used of [more, changed]) used.dispose();
+    }
+    const adapted = inOneCall(decoder, 2);
+    expect(adapted).toEqual(separately(decoder, 2));
+    decoder.useAdapters = false;
+    const plain = inOneCall(decoder, 2);
+    expect(plain[0]).not.toEqual(adapted[0]);
+    expect(plain).toEqual(separately(decoder, 2));
+    expect(hasDecodeBlocks()).toBe(true);
+    record(() => {
+      expect(hasDecodeBlocks()).toBe(false);
+      return [];
+    }).dispose();
+    decoder.dispose();
+  });
+});
+
+describe('a step of decoding on cpu', () => {
+  it('is made of the separate kernels', async () => {
+    await selectBackend('cpu');
+    expect(hasDecodeBlocks()).toBe(false);
+    const decoder = randomDecoder('smollm2');
+    expect(inOneCall(decoder, 2)).toEqual(separately(decoder, 2));
+    decoder.dispose();
+  });
+});

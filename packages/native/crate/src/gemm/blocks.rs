@@ -1,0 +1,104 @@
+//! A product of packed operands, cut into tasks.
+
+use super::kernel::{Kernel, Tile};
+use super::operand::Side;
+use crate::pool::{num_threads, parallel_for};
+use std::ops::Range;
+
+/// Up to this many rows the time goes into reading B, and it is read in its own order.
+const FEW_ROWS: usize = 96;
+
+/// A product of packed operands.
+pub(super) struct Blocks<'a> {
+    pub kernel: &'static Kernel,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: *const u8,
+    pub b: *const u8,
+    pub c: *mut f32,
+    pub stride: usize,
+    pub accumulate: bool,
+    pub bias: Option<&'a [f32]>,
+}
+
+// SAFETY: tasks read the packed operands and write tiles of C that are disjoint.
+unsafe impl Sync for Blocks<'_> {}
+
+impl Blocks<'_> {
+    /// Cuts C into tasks and runs them.
+    pub fn run(&self) {
+        let kernel = self.kernel;
+        let (panels_m, panels_n) = (self.m.div_ceil(kernel.mr), self.n.div_ceil(kernel.nr));
+        // More tasks than threads, so that none waits long for the last; many more where a task is just reading B.
+        let wanted = if self.m <= FEW_ROWS { 32 } else { 4 } * num_threads();
+        let (mut step_m, mut step_n) =
+            ((kernel.task.0 / kernel.mr).max(1), (kernel.task.1 / kernel.nr).max(1));
+        step_m = panels_m.div_ceil(panels_m.div_ceil(step_m)); // of about the same size
+        let across = panels_m.div_ceil(step_m);
+        let fitting = panels_n / wanted.div_ceil(across).max(1);
+        step_n = step_n.min(fitting).max(1);
+        step_n = panels_n.div_ceil(panels_n.div_ceil(step_n));
+        let down = panels_n.div_ceil(step_n);
+        parallel_for(across * down, |task| {
+            let (i, j) = (task % across * step_m, task / across * step_n);
+            (kernel.enter)();
+            self.task(i..(i + step_m).min(panels_m), j..(j + step_n).min(panels_n));
+            (kernel.leave)();
+        });
+    }
+
+    /// A tile of C: panels `rows` of A by panels `columns` of B.
+    pub fn task(&self, rows: Range<usize>, columns: Range<usize>) {
+        let block_k = self.kernel.block_k(self.k);
+        let padded = self.kernel.padded_k(self.k);
+        if self.m <= FEW_ROWS {
+            for j in columns.clone() {
+                for start in (0..padded).step_by(block_k) {
+                    self.column(rows.clone(), j, start, block_k.min(padded - start));
+                }
+            }
+        } else {
+            for start in (0..padded).step_by(block_k) {
+                for j in columns.clone() {
+                    self.column(rows.clone(), j, start, block_k.min(padded - start));
+                }
+            }
+        }
+        if let Some(bias) = self.bias {
+            let kernel = self.kernel;
+            let (first, last) = (columns.start * kernel.nr, (columns.end * kernel.nr).min(self.n));
+            for row in rows.start * kernel.mr..(rows.end * kernel.mr).min(self.m) {
+                // SAFETY: the row and columns belong to this task's tile of C.
+                let c = unsafe {
+                    std::slice::from_raw_parts_mut(self.c.add(row * self.stride + first), last - first)
+                };
+                c.iter_mut().zip(&bias[first..last]).for_each(|(c, &bias)| *c += bias);
+            }
+        }
+    }
+
+    /// Panels `rows` of A by panel `j` of B, for one block of K.
+    fn column(&self, rows: Range<usize>, j: usize, start: usize, k: usize) {
+        let Self { kernel, m, n, stride, .. } = *self;
+        let (panel_a, panel_b) = (Side::A.panel_bytes(kernel, self.k), Side::B.panel_bytes(kernel, self.k));
+        let (step_a, step_b) = (kernel.mr * kernel.format_a.bytes(), kernel.nr * kernel.format_b.bytes());
+        for i in rows {
+            let (row, column) = (i * kernel.mr, j * kernel.nr);
+            // SAFETY: panels `i` and `j` and their steps `start .. start + k` exist, and so does the tile of C, which is
+            // this task's alone; the kernel was chosen for this processor, and `enter` was called.
+            unsafe {
+                (kernel.run)(&Tile {
+                    k,
+                    a: self.a.add(i * panel_a + start * step_a),
+                    b: self.b.add(j * panel_b + start * step_b),
+                    c: self.c.add(row * stride + column),
+                    ldc: stride,
+                    rows: (m - row).min(kernel.mr),
+                    cols: (n - column).min(kernel.nr),
+                    add: self.accumulate || start > 0,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Operands of a product: as they lie in memory, or packed to be used many times.
+
+use super::choice;
+use super::kernel::{Format, Kernel};
+use super::pack::{self, Source};
+use super::view::View;
+use crate::arena::Piece;
+use crate::dtype::Precision;
+use crate::memory::Block;
+use crate::pool::parallel_for;
+use std::ops::Range;
+
+/// Steps of K that a packing task covers, a multiple of `pack::STEP`.
+const PACK_STEPS: usize = 1024;
+
+/// Which operand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    A,
+    B,
+}
+
+impl Side {
+    pub(super) fn width(self, kernel: &Kernel) -> usize {
+        if self == Side::A {
+            kernel.mr
+        } else {
+            kernel.nr
+        }
+    }
+
+    pub(super) fn format(self, kernel: &Kernel) -> Format {
+        if self == Side::A {
+            kernel.format_a
+        } else {
+            kernel.format_b
+        }
+    }
+
+    /// Bytes of a panel.
+    pub(super) fn panel_bytes(self, kernel: &Kernel, k: usize) -> usize {
+        kernel.padded_k(k) * self.width(kernel) * self.format(kernel).bytes()
+    }
+
+    pub(super) fn bytes(self, kernel: &Kernel, lanes: usize, k: usize) -> usize {
+        lanes.div_ceil(self.width(kernel)) * self.panel_bytes(kernel, k)
+    }
+}
+
+/// Tasks that pack `view` (lanes are rows, K is columns) to `out`.
+pub(super) struct PackJob<'a> {
+    kernel: &'static Kernel,
+    side: Side,
+    view: View<'a>,
+    out: *mut u8,
+    chunks: usize,
+}
+
+// SAFETY: `out` is written by `run` at places that differ from task to task.
+unsafe impl Sync for PackJob<'_> {}
+
+impl<'a> PackJob<'a> {
+    /// # Safety
+    /// `out` is valid for `side.bytes(kernel, view.rows, view.columns)` bytes while the job is used.
+    pub(super) unsafe fn new(kernel: &'static Kernel, side: Side, view: View<'a>, out: *mut u8) -> Self {
+        let chunks = kernel.padded_k(view.columns).div_ceil(PACK_STEPS);
+        Self { kernel, side, view, out, chunks }
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.view.rows.div_ceil(self.side.width(self.kernel)) * self.chunks
+    }
+
+    pub(super) fn run(&self, task: usize) {
+        let Self { kernel, side, view, .. } = *self;
+        let (panel, start) = (task / self.chunks, task % self.chunks * PACK_STEPS);
+        let (width, format) = (side.width(kernel), side.format(kernel));
+        let first = panel * width;
+        let source = Source {
+            data: view.data[first * view.row_stride + start.min(view.columns - 1) * view.column_stride..]
+                .as_ptr(),
+            lane_stride: view.row_stride,
+            k_stride: view.column_stride,
+            lanes: (view.rows - first).min(width),
+            width,
+            k: view.columns.saturating_sub(start).min(PACK_STEPS),
+            padded: (kernel.padded_k(view.columns) - start).min(PACK_STEPS),
+        };
+        let offset = panel * side.panel_bytes(kernel, view.columns) + start * width * format.bytes();
+        // SAFETY: the view keeps all elements inside its slice; the range of `out` is this task's alone; the kernel was
+        // chosen for this processor.
+        unsafe { (kernel.pack)(&source, format, self.out.add(offset)) };
+    }
+}
+
+/// A right operand, packed to be used many times.
+pub struct PackedB {
+    pub(super) kernel: &'static Kernel,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) block: Piece,
+}
+
+impl PackedB {
+    /// Packs B(k, n), given as the view with element (n, k): for `y = x wᵀ` that is w [N, K] itself.
+    /// `None` when memory is exhausted.
+    pub fn new(lanes: View, precision: Precision) -> Option<Self> {
+        let kernel = choice::kernel(precision);
+        let block = Piece::try_new(Side::B.bytes(kernel, lanes.rows, lanes.columns))?;
+        let mut packed = Self { kernel, n: lanes.rows, k: lanes.columns, block };
+        packed.repack(lanes);
+        Some(packed)
+    }
+
+    /// Packs other values of the same shape. Panics when the shape differs.
+    pub fn repack(&mut self, lanes: View) {
+        assert!(lanes.rows == self.n && lanes.columns == self.k, "the shape of a packed weight is fixed");
+        if self.n == 0 || self.k == 0 {
+            return;
+        }
+        // SAFETY: the block has the size that its constructor computed for this shape, and `&mut self` is exclusive.
+        let job = unsafe { PackJob::new(self.kernel, Side::B, lanes, self.block.as_ptr()) };
+        parallel_for(job.tasks(), |task| job.run(task));
+    }
+
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.block.bytes()
+    }
+
+    /// Whether both are packed for the same kernel, so that rows packed for one serve the other.
+    pub fn alike(&self, other: &PackedB) -> bool {
+        std::ptr::eq(self.kernel, other.kernel)
+    }
+
+    pub fn columns(&self) -> PackedColumns<'_> {
+        PackedColumns { packed: self, range: 0..self.n }
+    }
+
+    /// The columns `range` of B alone; the start is a multiple of 32 (of every kernel's panel).
+    pub fn column_range(&self, range: Range<usize>) -> PackedColumns<'_> {
+        assert!(range.start.is_multiple_of(pack::MAX_WIDTH) && range.end <= self.n);
+        PackedColumns { packed: self, range }
+    }
+}
+
+/// A left operand, packed to be used several times.
+pub struct PackedA {
+    pub(super) kernel: &'static Kernel,
+    pub(super) m: usize,
+    pub(super) k: usize,
+    pub(super) block: Block,
+}
+
+impl PackedA {
+    /// Packs A(m, k).
+    pub fn new(view: View, precision: Precision) -> Self {
+        let kernel = choice::kernel(precision);
+        let block = Block::new(Side::A.bytes(kernel, view.rows, view.columns));
+        if view.rows > 0 && view.columns > 0 {
+            // SAFETY: the block has the size of this shape and is not shared yet.
+            let job = unsafe { PackJob::new(kernel, Side::A, view, block.as_ptr()) };
+            parallel_for(job.tasks(), |task| job.run(task));
+        }
+        Self { kernel, m: view.rows, k: view.columns, block }
+    }
+}
+
+/// The left operand of a product.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// The view with element (m, k).
+    View(View<'a>),
+    Packed(&'a PackedA),
+}
+
+impl<'a> From<View<'a>> for Left<'a> {
+    fn from(view: View<'a>) -> Self {
+        Left::View(view)
+    }
+}
+
+impl<'a> From<&'a PackedA> for Left<'a> {
+    fn from(packed: &'a PackedA) -> Self {
+        Left::Packed(packed)
+    }
+}
+
+/// Some columns of a packed operand.
+#[derive(Clone)]
+pub struct PackedColumns<'a> {
+    pub(super) packed: &'a PackedB,
+    pub(super) range: Range<usize>,
+}
+
+/// The right operand of a product.
+#[derive(Clone)]
+pub enum Right<'a> {
+    /// The view with element (n, k).
+    Lanes(View<'a>),
+    Packed(PackedColumns<'a>),
+}

@@ -1,0 +1,65 @@
+import { EspalierDecodeBlocks } from '@espalier/native';
+import type { DecodeBlocksAttrs } from '@espalier/native';
+import { engine, getKernel } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { check, dims, run } from './kernel';
+
+/** A linear layer: weight `[N, K]`, bias `[N]`. */
+export interface LinearParameters {
+  weight: Tensor;
+  bias?: Tensor;
+}
+
+/** The parameters of a block of a Llama-like decoder, and its keys and values. */
+export interface DecodeBlockTensors {
+  attentionNorm: Tensor; // [D]
+  q: LinearParameters;
+  k: LinearParameters;
+  v: LinearParameters;
+  qNorm?: Tensor; // [Dh], of each query head
+  kNorm?: Tensor; // [Dh]
+  o: LinearParameters;
+  mlpNorm: Tensor; // [D]
+  gate: LinearParameters;
+  up: LinearParameters;
+  down: LinearParameters;
+  cacheK: Tensor; // [C, Hkv * Dh]
+  cacheV: Tensor;
+  scale: number;
+  window?: number;
+}
+
+/** What the blocks of a decoder have in common, and where the new tokens stand. */
+export interface DecodeBlocksOptions {
+  heads: number;
+  kvHeads: number;
+  /** Of the norms. */
+  eps: number;
+  positions: Int32Array; // [B]
+  invFreq: Float32Array;
+  /** Factor of cosine and sine. */
+  rotaryScaling: number;
+  /** Cache rows of the new keys and values `[B]`. */
+  rows: Int32Array;
+  /** What each row attends to `[4 B]`: see `cachedAttention`. */
+  ranges: Int32Array;
+}
+
+/** Whether {@link decodeBlocks} can be called here: the backend has it, and nothing is being recorded, for it has no gradient. */
+export function hasDecodeBlocks(): boolean {
+  return getKernel(EspalierDecodeBlocks, engine().backendName) !== undefined && !engine().isTapeOn();
+}
+
+/**
+ * All blocks of a decoder for one new token a sequence, in one call: norms, projections, rotary positions, attention to the cache and MLP. To the bit what `rmsNorm`,
+ * `linear`, `rotary`, `cacheWrite`, `cachedAttention`, `residualAdd` and `swiglu` give one after another, which is what to call where {@link hasDecodeBlocks} says no.
+ * The new keys and values are written into the caches in place.
+ * @param x `[B, D]`
+ * @returns `[B, D]`
+ */
+export function decodeBlocks(x: Tensor, blocks: readonly DecodeBlockTensors[], options: DecodeBlocksOptions): Tensor {
+  const batch = dims(x)[0];
+  const { positions, rows, ranges } = options;
+  check(positions.length === batch && rows.length === batch && ranges.length === 4 * batch, 'decodeBlocks', () => `x [${x.shape}] has not ${positions.length} positions, ${rows.length} cache rows and ${ranges.length} range numbers`);
+  return run(EspalierDecodeBlocks, { x }, { ...options, blocks: blocks.map((block) => ({ ...block, window: block.window ?? 0 })) } satisfies DecodeBlocksAttrs);
+}
