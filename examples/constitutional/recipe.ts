@@ -51,7 +51,7 @@ export function recipe({ model, seed, judge, rows }: RecipeOptions) {
   return pipeline(
     startFrom(model),
     measure('start'),
-    critiqueRevise({ dataset, constitution, judge: model, numRevisions: 1, temperature: 0.7, maxCompletionLength, maxCritiqueLength: 32, maxRevisionLength: maxCompletionLength, batchSize: 64 }),
+    critiqueRevise({ dataset, constitution, judge: model, numRevisions: 1, keepInitial: true, temperature: 0.3, maxCompletionLength, maxCritiqueLength: 24, maxRevisionLength: maxCompletionLength, batchSize: 64 }),
     sft({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 5e-6, saveSteps: 10 }),
     measure('after sft'),
     aiPreferences({ dataset, constitution, judge: judge === 'random' ? randomJudge(seed) : model, pairsPerPrompt: 2, maxCompletionLength, labels: 'hard', batchSize: 64 }),

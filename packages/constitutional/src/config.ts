@@ -40,6 +40,8 @@ export const constitutionalConfig = z.strictObject({
   skipCritique: z.boolean().default(false),
   /** Rows from the revisions of all rounds, or of the last one. */
   keepRevisions: z.enum(['all', 'last']).default('all'),
+  /** Rows for the model's first answers as well. */
+  keepInitial: z.boolean().default(false),
 
   // Preferences
   pairsPerPrompt: count.default(1),

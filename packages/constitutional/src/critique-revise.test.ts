@@ -56,6 +56,17 @@ describe('critiqueRevise', () => {
     expect(rows[1].provenance).toEqual({ method: 'critique-revision', constitution: 'five', constitutionDigest: expect.stringMatching(/^[0-9a-f]{16}$/) as string, row: 0, round: 2, initial: revised[0].initial, rounds: revised[0].rounds, seed: 3, critic: 'c', policy: 'p' });
     expect(rows[0].provenance.rounds).toHaveLength(1);
     expect(revisionRows(revised, { constitution, keep: 'last' }).map(({ provenance }) => provenance.round)).toEqual(new Array(7).fill(2));
+    const withInitial = revisionRows(revised, { constitution, keep: 'last', initial: true });
+    expect(withInitial.map(({ provenance }) => provenance.round)).toEqual(new Array(7).fill([0, 2]).flat());
+    expect(withInitial[0]).toMatchObject({ completion: [{ role: 'assistant', content: revised[0].initial }], provenance: { rounds: [] } });
+  });
+
+  it('leaves out a revision that repeats what an example answered, and keeps its first answer where that is asked for', async () => {
+    const withExample = defineConstitution({ ...constitution, critiqueExamples: [{ prompt: 'What is the largest ocean?', answer: 'The Pacific is. It is deep.', critiqueRequest: 'CR', critique: 'C', revisionRequest: 'RR', revision: 'The Pacific is. Ask me more?' }] });
+    const copying = { complete: async (prompts: readonly unknown[]) => prompts.map((prompt) => (JSON.stringify(prompt).includes('What is 2?') ? 'The Pacific is. Ask me more?' : 'Two. Ask me more?')) };
+    const revised = await critiqueRevise(copying, [{ prompt: 'What is 2?', answer: 'Two.' }, { prompt: 'What is 1 + 1?', answer: 'Two.' }], { constitution: withExample, numRevisions: 1, seed: 1 });
+    expect(revised.map(({ excluded }) => excluded)).toEqual(['round 1: the revision repeats what an example answered', undefined]);
+    expect(revisionRows(revised, { constitution, initial: true }).map(({ completion, provenance }) => [completion, provenance.row, provenance.round])).toEqual([['Two.', 0, 0], ['Two.', 1, 0], ['Two. Ask me more?', 1, 1]]);
   });
 
   it('shows the examples, takes answers that are there, and writes plain text for a model that has no chat', async () => {

@@ -156,6 +156,8 @@ export interface RevisionRowsOptions {
   constitution: Constitution;
   /** `all`: a row for the revision of every round (SL-CAI); `last`: for that of the last one. Default `all`. */
   keep?: 'all' | 'last';
+  /** Rows for the first answers too, those of excluded rows included, so that the model stays what it was where no principle speaks (SL-CAI adds samples of its own). Default false. */
+  initial?: boolean;
   /** Column of every row that says what made it. */
   critic?: string;
   policyName?: string;
@@ -171,7 +173,7 @@ export interface RevisionSFTRow extends Record<string, unknown> {
     constitutionDigest: string;
     /** Number of the prompt's row. */
     row: number;
-    /** 1 … : which revision the completion is. */
+    /** 1 … : which revision the completion is; 0: the first answer. */
     round: number;
     initial: string;
     /** Up to and with this round. */
@@ -182,23 +184,19 @@ export interface RevisionSFTRow extends Record<string, unknown> {
   };
 }
 
-/** Revisions as rows for supervised fine-tuning (`prompt`, `completion`), each with its full provenance. Excluded rows give none. */
+/** Revisions as rows for supervised fine-tuning (`prompt`, `completion`), each with its full provenance. Excluded rows give none, or their first answer. */
 export function revisionRows(revised: readonly RevisedRow[], options: RevisionRowsOptions): RevisionSFTRow[] {
-  const { constitution, keep = 'all', critic, policyName } = options;
+  const { constitution, keep = 'all', initial: withInitial = false, critic, policyName } = options;
   const id = constitutionDigest(constitution);
-  return revised
-    .filter(({ excluded }) => excluded === undefined)
-    .flatMap(({ index, prompt, initial, rounds, seed }) =>
-      rounds
-        .map(
-          ({ revision }, r): RevisionSFTRow => ({
-            prompt,
-            completion: completionColumn(prompt, revision),
-            provenance: { method: 'critique-revision', constitution: constitution.name, constitutionDigest: id, row: index, round: r + 1, initial, rounds: rounds.slice(0, r + 1), seed, ...(critic === undefined ? {} : { critic }), ...(policyName === undefined ? {} : { policy: policyName }) },
-          }),
-        )
-        .slice(keep === 'last' ? -1 : 0),
-    );
+  return revised.flatMap(({ index, prompt, initial, rounds, seed, excluded }) => {
+    const row = (completion: string, round: number): RevisionSFTRow => ({
+      prompt,
+      completion: completionColumn(prompt, completion),
+      provenance: { method: 'critique-revision', constitution: constitution.name, constitutionDigest: id, row: index, round, initial, rounds: rounds.slice(0, round), seed, ...(critic === undefined ? {} : { critic }), ...(policyName === undefined ? {} : { policy: policyName }) },
+    });
+    const revisions = excluded === undefined ? rounds.map(({ revision }, r) => row(revision, r + 1)).slice(keep === 'last' ? -1 : 0) : [];
+    return withInitial && initial !== '' ? [row(initial, 0), ...revisions] : revisions;
+  });
 }
 
 /** What came of critique and revision, in numbers. */

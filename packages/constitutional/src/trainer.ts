@@ -105,11 +105,11 @@ export class ConstitutionalTrainer {
     const result: ConstitutionalResult = { outputDir: dir, metrics: {} };
 
     if (args.produce.includes('critique')) {
-      const { numRevisions, maxCritiqueLength, maxRevisionLength, skipCritique, keepRevisions } = args;
+      const { numRevisions, maxCritiqueLength, maxRevisionLength, skipCritique, keepRevisions, keepInitial } = args;
       const items = prompts.map((prompt) => ({ prompt }));
       const names = { critic: judge.name, policyName: policy.name };
       const revised = await critiqueRevise(critic, items, { ...job('critique', 'critiques.jsonl'), ...common, ...names, policy: policy.model, temperature, maxCompletionLength, maxCritiqueLength, maxRevisionLength, skipCritique, ...(numRevisions === undefined ? {} : { numRevisions }) });
-      result.sft = await produced(dir, 'sft.jsonl', revisionRows(revised, { constitution, keep: keepRevisions, ...names }), revisionMetrics(revised));
+      result.sft = await produced(dir, 'sft.jsonl', revisionRows(revised, { constitution, keep: keepRevisions, initial: keepInitial, ...names }), revisionMetrics(revised));
     }
     if (args.produce.includes('preferences')) {
       const { pairsPerPrompt, principlesPerLabel, orders, chainOfThought, maxReasoningLength, labelClamp, labels, labelMargin, minOptionMass } = args;

@@ -3,6 +3,7 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import { EspalierError, type Completion, type GenerateRequest, type Learner } from '@espalier/spec';
 import type { TokenEvent } from './decode/decoding';
 import { openCheckpoint, type Tokenizer } from '@espalier/models';
+import { garbageCollector } from './collect-garbage';
 import { Connection } from './connection';
 import { serveEngine } from './host';
 import { EngineLearner } from './learner';
@@ -79,6 +80,9 @@ export interface Engine {
   close(): Promise<void>;
 }
 
+/** The caller's heap is collected now and then while it is smaller than this, in bytes: a collection then takes some ten milliseconds. */
+const callersHeap = 64 * 2 ** 20;
+
 /**
  * Loads a model on a thread of its own.
  * @throws EspalierError `not_found`, `bad_checkpoint`, `backend_unavailable`, `aborted` …
@@ -124,7 +128,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     await close();
     throw error;
   }
-  const learner = new EngineLearner(connection, { info, maxTokensPerMicroBatch, close });
+  const learner = new EngineLearner(connection, { info, maxTokensPerMicroBatch, afterStep: garbageCollector(callersHeap), close });
   return {
     info,
     tokenizer,

@@ -28,6 +28,8 @@ export interface LearnerOptions {
   info: EngineInfo;
   /** Tokens computed at once in training and scoring, shared prefixes included. */
   maxTokensPerMicroBatch: number;
+  /** Called on the caller's thread when an optimiser step has ended. */
+  afterStep?(): void;
   close(): Promise<void>;
 }
 
@@ -91,7 +93,11 @@ export class EngineLearner implements Learner {
 
   /** Clips, steps AdamW and clears the gradient. Metrics: `grad_norm`, before clipping. @throws EspalierError `usage` when no gradient was accumulated, `bad_data` when it is not finite: weights stay as they are */
   optimStep(options: Parameters<Learner['optimStep']>[0], call: { seq?: number } = {}): ReturnType<Learner['optimStep']> {
-    return this.once('optimStep', call.seq, () => this.connection.call('optimStep', options));
+    return this.once('optimStep', call.seq, async () => {
+      const metrics = await this.connection.call('optimStep', options);
+      this.options.afterStep?.();
+      return metrics;
+    });
   }
 
   /**
