@@ -33,7 +33,7 @@ console.log(text);
 function table({ stages }: PipelineReport): string {
   const rows = stages.filter(({ metrics }) => metrics['rewards/rule/mean'] !== undefined);
   const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
-  const seconds = stages.filter(({ name }) => name !== 'ppo').reduce((sum, stage) => sum + stage.seconds, 0);
+  const seconds = stages.filter(({ name }) => name !== 'dpo' && name !== 'ppo').reduce((sum, stage) => sum + stage.seconds, 0);
   return `${formatTable(['stage', 'rule', 'accuracy', 'evasive'], rows.map(({ name, metrics }) => [name, ...['rule', 'accuracy', 'evasive'].map((key) => percent(metrics[`rewards/${key}/mean`]))]))}\n\n${seconds.toFixed(0)} s in all`;
 }
 
@@ -46,6 +46,6 @@ function labels({ stages }: PipelineReport): string {
 /** The first answers, before and after. */
 async function examples({ stages }: PipelineReport): Promise<string> {
   const answers = async (name: string) => (await readFile(join(stages.find((stage) => stage.name === name)!.dir, 'samples.jsonl'), 'utf8')).trim().split('\n').map((row) => JSON.parse(row) as { prompt: { content: string }[]; completion: string });
-  const [before, after] = [await answers('start'), await answers('after dpo')];
+  const [before, after] = [await answers('start'), await answers('dpo/measured')];
   return before.map(({ prompt, completion }, i) => `${prompt[0].content}\n  before: ${completion}\n  after:  ${after[i].completion}`).join('\n');
 }

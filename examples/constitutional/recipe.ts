@@ -43,7 +43,7 @@ function randomJudge(seed: number): ModelInput {
   return { model, name: `random-${seed}` };
 }
 
-/** Critique and revision → SFT → AI preferences → DPO, and from the same labels a reward model → PPO. */
+/** Critique and revision → SFT → AI preferences → DPO, and from the same model and labels a reward model → PPO. */
 export function recipe({ model, seed, judge, rows }: RecipeOptions) {
   const { train, heldOut } = questions(seed);
   const dataset = train.slice(0, rows);
@@ -52,16 +52,15 @@ export function recipe({ model, seed, judge, rows }: RecipeOptions) {
     startFrom(model),
     measure('start'),
     critiqueRevise({ dataset, constitution, judge: model, numRevisions: 1, keepInitial: true, temperature: 0.3, maxCompletionLength, maxCritiqueLength: 24, maxRevisionLength: maxCompletionLength, batchSize: 64 }),
-    sft({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 5e-6, saveSteps: 10 }),
+    sft({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 10 }),
     measure('after sft'),
     aiPreferences({ dataset, constitution, judge: judge === 'random' ? randomJudge(seed) : model, pairsPerPrompt: 2, maxCompletionLength, labels: 'hard', batchSize: 64 }),
+    branch('dpo', dpo({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 5e-6, beta: 0.1, saveSteps: 10 }), measure('measured')),
     branch(
       'ppo',
       rewardModel({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 10 }),
       ppo({ dataset, maxSteps: 30, perDeviceTrainBatchSize: 32, maxCompletionLength, learningRate: 2e-6, saveSteps: 10 }),
-      measure('after ppo'),
+      measure('measured'),
     ),
-    dpo({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 5e-6, beta: 0.1, saveSteps: 10 }),
-    measure('after dpo'),
   );
 }

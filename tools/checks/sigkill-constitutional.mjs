@@ -12,16 +12,21 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const command = fileURLToPath(new URL('../../packages/cli/bin/espalier.js', import.meta.url));
-const model = fileURLToPath(new URL('../../packages/models/fixtures/smollm2', import.meta.url));
 /** Logs of finished rows, by stage. */
 const logs = ['02-critique-revise/critiques.jsonl', '04-ai-preferences/pairs.jsonl', '04-ai-preferences/labels.jsonl'];
 
-function prepare(base) {
+async function prepare(base) {
+  const { createModel, characterTokenizer } = await import('@espalier/models');
+  const model = join(base, 'model');
+  const letters = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join('');
+  await createModel(model, { config: { hiddenSize: 48, numLayers: 2, numHeads: 2, maxPositions: 4096 }, tokenizer: characterTokenizer(`${letters}\n`), seed: 1 });
   const rows = Array.from({ length: 24 }, (_, i) => ({ prompt: `${i} and ${i + 1}` }));
   writeFileSync(join(base, 'prompts.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
   const dataset = join(base, 'prompts.jsonl');
-  const ask = { dataset, prompt_format: 'plain', few_shot: 0, num_revisions: 2, max_completion_length: 8, max_critique_length: 8, max_revision_length: 8, batch_size: 2 };
-  const training = { per_device_train_batch_size: 4, learning_rate: 1e-3, max_steps: 12, save_steps: 2, save_total_limit: 2, max_length: 32 };
+  const principle = (id) => ({ id, critique_request: `Is it ${id}?`, revision_request: `Make it ${id}.`, preference_question: `Which is ${id}?` });
+  writeFileSync(join(base, 'constitution.yaml'), JSON.stringify({ name: 'small', licence: 'CC0-1.0', source: 'this check', principles: ['brief', 'kind', 'true'].map(principle) }));
+  const ask = { dataset, prompt_format: 'plain', few_shot: 0, constitution: join(base, 'constitution.yaml'), num_revisions: 2, max_completion_length: 8, max_critique_length: 8, max_revision_length: 8, batch_size: 2 };
+  const training = { per_device_train_batch_size: 4, learning_rate: 1e-3, max_steps: 12, save_steps: 2, save_total_limit: 2, max_length: 64 };
   const { max_length: _, ...online } = { ...training, max_steps: 6 };
   const stages = [
     { model },
@@ -74,7 +79,7 @@ async function main() {
   const base = mkdtempSync(join(tmpdir(), 'espalier-sigkill-'));
   const began = Date.now();
   try {
-    prepare(base);
+    await prepare(base);
     await run(base, 'straight');
     const whole = Date.now() - began;
     const expected = outcome(join(base, 'straight'));
