@@ -54,8 +54,13 @@ export class HttpClient {
     throwIfAborted(signal);
     const controller = new AbortController();
     let why = '';
+    // Node 20's fetch holds the signal weakly: after a collection of garbage an abort no longer reaches the body. So each wait is raced against this.
+    let leave: (error: Error) => void;
+    const left = new Promise<never>((_, reject) => (leave = reject));
+    left.catch(() => undefined);
     const stop = (reason: string) => {
       why ||= reason;
+      leave(new Error(reason));
       controller.abort();
     };
     const onAbort = () => stop('aborted');
@@ -66,14 +71,16 @@ export class HttpClient {
       clearTimeout(idle);
       idle = setTimeout(() => stop(`nothing came for ${this.idleTimeoutMs} ms`), this.idleTimeoutMs);
     };
+    let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
     try {
-      const response = await fetch(this.root + path, {
+      const answer = fetch(this.root + path, {
         method,
         headers: { accept: 'application/json, text/event-stream', ...(body !== undefined && { 'content-type': 'application/json' }), ...(this.key !== null && { authorization: `Bearer ${this.key}` }) },
         body: body === undefined ? undefined : JSON.stringify(body),
         signal: controller.signal,
         redirect: 'error', // the key must not follow
       });
+      const response = await Promise.race([answer, left]);
       alive();
       const isStream = (response.headers.get('content-type') ?? '').includes('text/event-stream');
       const events: unknown[] = [];
@@ -88,15 +95,17 @@ export class HttpClient {
       const decoder = new TextDecoder();
       let text = '';
       let bytes = 0;
-      if (response.body)
-        for await (const chunk of response.body) {
-          alive();
-          bytes += (chunk as Uint8Array).byteLength;
-          if (bytes > maxAnswerBytes) throw new HttpRefusal(0, `the answer is larger than ${maxAnswerBytes} bytes`);
-          const piece = decoder.decode(chunk as Uint8Array, { stream: true });
-          if (isStream && response.ok) parser.feed(piece);
-          else text += piece;
-        }
+      reader = response.body?.getReader();
+      while (reader) {
+        const { value: chunk, done: ended } = await Promise.race([reader.read(), left]);
+        if (ended) break;
+        alive();
+        bytes += chunk.byteLength;
+        if (bytes > maxAnswerBytes) throw new HttpRefusal(0, `the answer is larger than ${maxAnswerBytes} bytes`);
+        const piece = decoder.decode(chunk, { stream: true });
+        if (isStream && response.ok) parser.feed(piece);
+        else text += piece;
+      }
       if (!response.ok) throw this.failureOf(response, text);
       if (!isStream) return [path.startsWith('/v1/load') || path.startsWith('/v1/unload') || text === '' ? text : JSON.parse(text)];
       if (!done) throw new TransientFailure('the stream broke off');
@@ -115,6 +124,7 @@ export class HttpClient {
       clearTimeout(idle);
       signal?.removeEventListener('abort', onAbort);
       controller.abort(); // what is left of the body
+      reader?.cancel().catch(() => undefined);
     }
   }
 

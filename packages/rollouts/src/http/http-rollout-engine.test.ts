@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Completion, GenerateRequest } from '@espalier/spec';
 import { AdaptiveLimit } from './adaptive-limit';
@@ -50,6 +52,20 @@ describe('a faulty server', () => {
     expectWhole(await run(engine, requests), requests);
     if (fault.startsWith('hang')) expect(server.requests).toBeGreaterThanOrEqual(3); // a machine under load hangs too
     else expect(server.requests).toBe(3);
+  });
+
+  it('that hangs inside an answer is left, though garbage is collected meanwhile: fetch of Node 20 then forgets the signal that it was given', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const { server, engine } = await setUp();
+    server.plan = ['hang inside', 'hang', 'hang inside'];
+    const timer = setInterval(collect, 20);
+    const requests = [request(1), request(2)];
+    try {
+      expectWhole(await run(engine, requests), requests);
+    } finally {
+      clearInterval(timer);
+    }
   });
 
   it('that fails at half of its requests in every way loses nothing, and nothing counts twice', async () => {
