@@ -13,7 +13,7 @@ const shape = {
   chat: z.boolean().default(false).describe("put the prompt into the model's chat template"),
   system: z.string().optional().describe('system message before the prompt; needs --chat'),
   maxNewTokens: z.int().positive().optional().describe("longest completion, in tokens; default: 128, or what the model's positions leave"),
-  temperature: z.number().min(0).default(1).describe('0: always the likeliest token'),
+  temperature: z.number().min(0).default(1).describe('0: always the likeliest token, found in fp32 unless --precision says otherwise'),
   numReturn: z.int().positive().max(4096).default(1).describe('completions of each prompt'),
   ...samplingFields,
   seed: z.int().min(0).max(0xffffffff).default(42).describe('the same seed gives the same completions'),
@@ -50,7 +50,9 @@ export const generateCommand = () =>
       if (prompts.length === 0) throw new EspalierError('bad_data', `${values.file} holds no prompt`);
 
       const { openEngine } = await import('@espalier/engine'); // loaded when a model is: help and wrong usage need not wait
-      const engine = await openEngine({ ...defined({ model: values.model, backend: values.backend, precision: values.precision, signal }), seed: values.seed });
+      // The likeliest token is a matter of fact: where nobody chose, it is found in fp32, as references do, and not in what this processor multiplies best.
+      const precision = values.precision ?? (values.temperature === 0 && process.env.ESPALIER_MATMUL_PRECISION === undefined ? 'fp32' : undefined);
+      const engine = await openEngine({ ...defined({ model: values.model, backend: values.backend, precision, signal }), seed: values.seed });
       try {
         const { tokenizer } = engine;
         const encode = (prompt: Prompt): Int32Array => {
