@@ -31,7 +31,8 @@ if (values['serve-in-this-process']) {
   await server.closed;
   await engine.close();
 } else {
-  const child = spawn(process.execPath, [fileURLToPath(import.meta.url), '--serve-in-this-process', '--model', values.model], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ESPALIER_API_KEY: '' } });
+  // The server's heap is bounded: else V8 lets garbage lie for some hundred megabytes, and a leak could not be told from it. One that grows past this ends the server.
+  const child = spawn(process.execPath, ['--max-old-space-size=80', fileURLToPath(import.meta.url), '--serve-in-this-process', '--model', values.model], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ESPALIER_API_KEY: '' } });
   const exited = new Promise((resolve) => child.once('exit', (status, signal) => resolve(signal ?? status)));
   const url = await new Promise((resolve, reject) => {
     child.stdout.once('data', (text) => resolve(String(text).trim()));
