@@ -2,7 +2,7 @@ import { assertSpecVersion, EspalierError, type Plugin } from '@espalier/spec';
 import { nearest } from './nearest';
 
 /** What a plugin can add. */
-export const partKinds = ['rewards', 'objectives', 'algorithms', 'rolloutEngines', 'judges', 'textModels', 'stages', 'trackers', 'datasets'] as const;
+export const partKinds = ['rewards', 'objectives', 'algorithms', 'rolloutEngines', 'environments', 'judges', 'textModels', 'stages', 'trackers', 'datasets'] as const;
 export type PartKind = (typeof partKinds)[number];
 export type PartFactory<Kind extends PartKind> = NonNullable<Plugin[Kind]>[string];
 

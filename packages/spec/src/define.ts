@@ -1,8 +1,10 @@
 import type { Algorithm } from './algorithm';
+import type { Environment } from './environment';
 import type { Judge } from './judge';
 import type { Objective } from './objective';
 import type { Plugin } from './plugin';
 import type { RewardFunction } from './reward';
+import type { RolloutEngine } from './rollout-engine';
 import type { Artifacts, Stage } from './stage';
 import type { Tracker } from './tracker';
 
@@ -23,6 +25,16 @@ export function defineObjective(objective: Omit<Objective, 'specVersion'>): Obje
 /** Declares an algorithm; `specVersion` is filled in. */
 export function defineAlgorithm(algorithm: Omit<Algorithm, 'specVersion'>): Algorithm {
   return { specVersion: 'v1', ...algorithm };
+}
+
+/** Declares an environment; `specVersion` is filled in. One object has one episode at a time, so a plugin's factory makes a new one each time. */
+export function defineEnvironment<Row = Record<string, unknown>>(environment: Omit<Environment<Row>, 'specVersion'>): Environment<Row> {
+  return { specVersion: 'v1', ...environment };
+}
+
+/** Declares a rollout engine; `specVersion` is filled in. */
+export function defineRolloutEngine(engine: Omit<RolloutEngine, 'specVersion'>): RolloutEngine {
+  return { specVersion: 'v1', ...engine };
 }
 
 /** Declares a judge; `specVersion` is filled in. */

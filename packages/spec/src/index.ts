@@ -1,5 +1,6 @@
 export * from './algorithm';
 export * from './define';
+export * from './environment';
 export * from './errors';
 export * from './judge';
 export * from './learner';

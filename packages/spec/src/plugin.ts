@@ -1,4 +1,5 @@
 import type { Algorithm } from './algorithm';
+import type { Environment } from './environment';
 import type { Judge } from './judge';
 import type { Objective } from './objective';
 import type { RewardFunction } from './reward';
@@ -18,6 +19,7 @@ export interface Plugin {
   objectives?: Record<string, Factory<Objective>>;
   algorithms?: Record<string, Factory<Algorithm>>;
   rolloutEngines?: Record<string, Factory<RolloutEngine>>;
+  environments?: Record<string, Factory<Environment>>;
   judges?: Record<string, Factory<Judge>>;
   textModels?: Record<string, Factory<TextModel>>;
   stages?: Record<string, Factory<Stage>>;

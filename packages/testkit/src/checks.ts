@@ -6,7 +6,6 @@ export { algorithmSubject, type AlgorithmOptions, type AlgorithmSubject } from '
 export { contractChecks, factoryOf, runChecks, type Checks, type PartOrFactory } from './check';
 export { ContractViolation, demand, show, type Violation } from './contract-violation';
 export { environmentChecks } from './environment/checks';
-export type { EnvironmentLike, EnvironmentStep, EnvironmentTurn } from './environment/environment';
 export { environmentSubject, type EnvironmentOptions, type EnvironmentSubject } from './environment/subject';
 export { judgeChecks } from './judge/checks';
 export { defaultComparisons, judgeSubject, type JudgeOptions, type JudgeSubject } from './judge/subject';
