@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { EspalierError } from '@espalier/spec';
 import { addLora, createDecoder, freezeLayers, openCheckpoint, parameterSpecs, readParameter, saveCheckpoint, withHeadOf, withScalarHead, type Checkpoint, type Decoder, type DecoderConfig, type WeightSource } from '@espalier/models';
-import { matmulPrecision, memory, selectBackend, setMatmulPrecision, type Variable } from '@espalier/tensor';
+import { matmulPrecision, memory, selectBackend, setMatmulPrecision, type BackendReport, type Variable } from '@espalier/tensor';
 import { readAdapter, writeAdapter } from './adapter';
 import { Decoding } from './decode/decoding';
 import { Ema } from './ema';
@@ -28,7 +28,7 @@ export class EngineModel {
 
   private constructor(
     params: OpenParams,
-    backend: string,
+    backend: BackendReport,
     private readonly source: ModelSource,
     private readonly decoder: Decoder,
     private readonly frozen: Decoder | null,
@@ -41,7 +41,8 @@ export class EngineModel {
     this.limits = params;
     this.info = {
       id: randomUUID(),
-      backend,
+      backend: backend.name,
+      withoutNative: backend.attempts.find(({ name, available }) => name === 'native' && !available)?.reason,
       precision: matmulPrecision(),
       config,
       parameterCount: count(decoder.parameters),
@@ -70,7 +71,7 @@ export class EngineModel {
       if (frozen) made.push(frozen);
       const teacher = params.teacher === undefined ? null : await Teacher.open(params.teacher, checkpoint);
       if (teacher) made.push(teacher.decoder);
-      return new EngineModel(params, backend.name, source, decoder, frozen, teacher);
+      return new EngineModel(params, backend, source, decoder, frozen, teacher);
     } catch (error) {
       for (const decoder of made) decoder.dispose();
       throw error;

@@ -128,6 +128,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     await close();
     throw error;
   }
+  if (info.withoutNative !== undefined) sayOnce(`espalier: the Rust kernels are not here, so the backend is ${info.backend}: ${info.withoutNative}`);
   const learner = new EngineLearner(connection, { info, maxTokensPerMicroBatch, afterStep: garbageCollector(callersHeap), close });
   return {
     info,
@@ -140,6 +141,15 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     memory: () => connection.call('memory', null),
     close,
   };
+}
+
+const said = new Set<string>();
+
+/** One line on standard error, the first time that this process has it to say. */
+function sayOnce(line: string): void {
+  if (said.has(line)) return;
+  said.add(line);
+  console.warn(line);
 }
 
 /** The promise, or `aborted` as soon as the signal fires. */

@@ -46,6 +46,8 @@ export interface EngineInfo {
   /** Distinct for every engine: which one a `memory` weights handle belongs to. */
   id: string;
   backend: string;
+  /** Why the Rust kernels do not serve, where they were looked for and not found. */
+  withoutNative?: string;
   precision: 'bf16' | 'fp32';
   config: DecoderConfig;
   parameterCount: number;

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type { KernelFunctions } from './kernel-functions';
+import { howToBuild, platformPackage, whyMissing } from './platform-package';
 
 /** In which format the operands of a matrix product are; sums are always fp32. */
 export type Precision = 'fp32' | 'bf16';
@@ -151,15 +152,18 @@ let loaded: { binding: NativeBinding | null; reason: string } | undefined;
 
 function load(): { binding: NativeBinding | null; reason: string } {
   if (process.env.ESPALIER_NATIVE === '0') return { binding: null, reason: 'switched off by ESPALIER_NATIVE=0' };
-  try {
-    // The library lies beside the folders src and dist, so the same path serves both.
-    return { binding: createRequire(import.meta.url)('../espalier-native.node') as NativeBinding, reason: 'loaded' };
-  } catch (error) {
-    const code = (error as { code?: unknown }).code;
-    const message = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-    const reason = code === 'MODULE_NOT_FOUND' ? 'the Rust library is not built' : `the Rust library does not load here: ${message}`;
-    return { binding: null, reason: `${reason} (with Rust installed, \`node build.mjs --force\` in the folder of @espalier/native builds it)` };
+  const require = createRequire(import.meta.url);
+  // What was built here comes first: it lies beside the folders src and dist, so the same path serves both. Then npm's prebuilt package for this platform.
+  for (const library of ['../espalier-native.node', platformPackage()]) {
+    try {
+      return { binding: require(library) as NativeBinding, reason: `loaded from ${require.resolve(library)}` };
+    } catch (error) {
+      if ((error as { code?: unknown }).code === 'MODULE_NOT_FOUND') continue;
+      const message = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+      return { binding: null, reason: `the Rust library does not load here: ${message} (${howToBuild})` };
+    }
   }
+  return { binding: null, reason: whyMissing(platformPackage(), require('../package.json') as { optionalDependencies?: Record<string, string> }) };
 }
 
 /** The raw Rust functions, or null where the library is missing or does not load. Loaded once. */
