@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Completion, GenerateRequest } from '@espalier/spec';
 import { createDecoder, parseConfig, randomWeights, type Decoder, type Tokenizer } from '@espalier/models';
 import { memory, selectBackend } from '@espalier/tensor';
@@ -74,6 +74,24 @@ describe('decoding with a cache', () => {
     for (const { requestId, tokens, logps } of byName.values()) {
       const { prompt: start } = request(requestId);
       fullLogps(decoder, start, tokens, asked[Number(requestId)].temperature).forEach((logp, t) => expect(Math.abs(logp - logps![t])).toBeLessThan(1e-4));
+    }
+  });
+
+  it.each(['smollm2', 'mistral', 'gpt2'])('computes a beginning that prompts share once, and samples the same (%s)', async (name) => {
+    const model = name === 'smollm2' ? decoder : randomDecoder(name);
+    const shared = [...prompt(70)];
+    const sampling = { maxNewTokens: 6, ignoreEos: true };
+    const requests = [[1, 2], [3], [1, 4, 5, 6], []].map((tail, i) => request(`${i}`, { prompt: Int32Array.from([...shared, ...tail]), sampling, n: i === 1 ? 3 : 1 }));
+    requests.push(request('apart', { prompt: prompt(90, 5), sampling }));
+    const hidden = vi.spyOn(model, 'hidden');
+    const together = (await run(decoding({}, model), requests)).byName;
+    expect(hidden.mock.calls[0][0]).toHaveLength(69 + 3 + 2 + 5 + 1 + 90);
+    hidden.mockRestore();
+    const oneByOne = new Map((await Promise.all(requests.map(async (one) => [...(await run(decoding({}, model), [one])).byName]))).flat());
+    expect(together.size).toBe(7);
+    for (const [key, { tokens, logps }] of together) {
+      expect([...tokens]).toEqual([...oneByOne.get(key)!.tokens]);
+      logps!.forEach((logp, t) => expect(Math.abs(logp - oneByOne.get(key)!.logps![t])).toBeLessThan(1e-4));
     }
   });
 

@@ -1,10 +1,12 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 import { EspalierError, type Completion, type FinishReason, type GenerateRequest } from '@espalier/spec';
 import { attentionOptions, type Attend, type Decoder, type Tokenizer } from '@espalier/models';
-import { causalAttention, embedding, linear, tensor2d, type Tensor } from '@espalier/tensor';
+import { causalAttention, embedding, linear, reshape, tensor2d, type Tensor } from '@espalier/tensor';
 import { scoped } from '../scoped';
+import { SharedPrefixes } from '../shared-prefixes';
 import { IncrementalText, findStop } from './incremental-text';
 import { KvCache } from './kv-cache';
+import { packPrompts } from './pack-prompts';
 import { resolveRequest, type ResolvedRequest } from './resolve-request';
 import { sampleNext } from './sample-next';
 import type { TopLogps } from './top-logps';
@@ -65,7 +67,8 @@ export interface DecodingOptions {
 const ownRows = (request: ResolvedRequest) => request.maxNewTokens - 1;
 
 /**
- * Continuous batching over a KV cache. Requests wait in a queue, first come, first served; a prompt is computed once and shared by its samples;
+ * Continuous batching over a KV cache. Requests wait in a queue, first come, first served; a prompt is computed once and shared by its samples, a
+ * beginning that several prompts share once for all that enter together;
  * a sample that ends leaves the batch at once and the next one enters. Between two steps the event loop runs, so that aborts are heard.
  */
 export class Decoding {
@@ -145,13 +148,15 @@ export class Decoding {
   private admit(): void {
     const fresh: Sample[] = [];
     const prompts: { group: Group; start: number }[] = [];
+    const shared = new SharedPrefixes();
     let tokens = 0;
     admitting: while (this.queue.length > 0) {
       const group = this.queue[0];
       const { prompt, n } = group.request;
       let start = group.prompt?.start ?? -1;
       const isNew = group.prompt === null;
-      if (isNew && prompts.length > 0 && tokens + prompt.length > this.options.prefillTokens) break;
+      const cost = isNew ? shared.cost(prompt) : 0;
+      if (isNew && prompts.length > 0 && tokens + cost > this.options.prefillTokens) break;
       while (group.admitted < n) {
         if (this.active.length + fresh.length >= this.options.maxBatchSize) break admitting;
         const needed = ownRows(group.request);
@@ -165,12 +170,13 @@ export class Decoding {
         if (!known) {
           prompts.push({ group, start });
           this.held.add(group);
-          tokens += prompt.length;
+          shared.add(prompt);
+          tokens += cost;
         }
         fresh.push(this.begin(group, own));
       }
     }
-    if (prompts.length > 0) this.prefill(prompts);
+    if (prompts.length > 0) this.prefill(prompts, shared);
     if (fresh.length === 0) return;
     this.active.push(...fresh);
     const width = this.decoder.config.hiddenSize;
@@ -218,32 +224,18 @@ export class Decoding {
   }
 
   /** Computes prompts in one packed pass; their keys and values go to the cache, the last hidden state of each stays with its group. */
-  private prefill(prompts: readonly { group: Group; start: number }[]): void {
-    const lengths = prompts.map(({ group }) => group.request.prompt.length);
-    const offsets = new Int32Array(prompts.length + 1);
-    lengths.forEach((length, i) => (offsets[i + 1] = offsets[i] + length));
-    const total = offsets[prompts.length];
-    const tokens = new Int32Array(total);
-    const positions = new Int32Array(total);
-    const rows = new Int32Array(total);
-    prompts.forEach(({ group, start }, i) => {
-      tokens.set(group.request.prompt, offsets[i]);
-      for (let t = 0; t < lengths[i]; t++) {
-        positions[offsets[i] + t] = t;
-        rows[offsets[i] + t] = start + t;
-      }
-    });
-    const layout = { offsets, prefixOf: new Int32Array(prompts.length).fill(-1) };
+  private prefill(prompts: readonly { group: Group; start: number }[], shared: SharedPrefixes): void {
+    const { tokens, positions, offsets, prefixOf, rows, source, last } = packPrompts(prompts.map(({ group, start }) => ({ prompt: group.request.prompt, start })), shared.groups);
     const width = this.decoder.config.hiddenSize;
-    const last = scoped(() => {
+    const hidden = scoped(() => {
       const attend: Attend = (layer, q, k, v) => {
-        this.cache.write(layer, k, v, rows);
-        return causalAttention(q, k, v, layout, attentionOptions(this.decoder.config, layer));
+        const cached = source ? [k, v].map((values) => embedding(reshape(values, [tokens.length, -1]), source)) : [k, v];
+        this.cache.write(layer, cached[0], cached[1], rows);
+        return causalAttention(q, k, v, { offsets, prefixOf }, attentionOptions(this.decoder.config, layer));
       };
-      const hidden = this.decoder.hidden(tokens, positions, attend); // [T, D]
-      return Float32Array.from(embedding(hidden, offsets.slice(1).map((end) => end - 1)).dataSync());
+      return Float32Array.from(embedding(this.decoder.hidden(tokens, positions, attend), last).dataSync());
     }); // [G, D]
-    prompts.forEach(({ group, start }, i) => (group.prompt = { start, lastHidden: last.slice(i * width, (i + 1) * width) }));
+    prompts.forEach(({ group, start }, i) => (group.prompt = { start, lastHidden: hidden.slice(i * width, (i + 1) * width) }));
   }
 
   /** One token further for every sample under way. */
