@@ -5,6 +5,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,6 +14,13 @@ const crate = join(here, 'crate');
 const target = join(here, 'espalier-native.node');
 const libraries = { darwin: 'libespalier_native.dylib', win32: 'espalier_native.dll' };
 const library = libraries[process.platform] ?? 'libespalier_native.so';
+
+/** Messages of the library name source files: as those of the crates and of this folder, not by where they lie on the machine that built it. */
+const rustFlags = [
+  ...(process.env.RUSTFLAGS ?? '').split(' ').filter(Boolean),
+  `--remap-path-prefix=${process.env.CARGO_HOME ?? join(homedir(), '.cargo')}=cargo`,
+  `--remap-path-prefix=${crate}=crate`,
+];
 
 /** Newest change below a file or folder, in milliseconds. */
 function newest(path) {
@@ -41,7 +49,7 @@ function build() {
   const result = spawnSync(cargo, ['build', '--release', '--lib', '--locked', '--quiet'], {
     cwd: crate,
     stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...process.env, CARGO_TARGET_DIR: join(crate, 'target') },
+    env: { ...process.env, CARGO_TARGET_DIR: join(crate, 'target'), CARGO_ENCODED_RUSTFLAGS: rustFlags.join('\x1f') },
   });
   if (result.status !== 0) {
     // A compiler that is too old, no linker, no network for the crates: the packages work without this one.
