@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { kinds, type Kind } from './kinds';
 import { camelCase, pascalCase, type PluginName } from './plugin-name';
 
+const manifest = 'package.json.template';
 const root = fileURLToPath(new URL('../templates/', import.meta.url)); // beside `dist`, and beside `src`
 
 /** Files by path, with `/` between folders. */
@@ -20,8 +21,8 @@ export interface Filling {
 
 /**
  * The files of a plugin: those of `templates/common` and those of its kind, with the words between double underscores replaced. `package.json` of a kind is
- * laid over the common one; `usage.md` of a kind is put into the README. What is called `.template` loses that: npm packs no `.gitignore`, and the linter of this
- * repository would take an `eslint.config.js` for its own.
+ * laid over the common one; `usage.md` of a kind is put into the README. What is called `.template` loses that: npm packs no `.gitignore`, and
+ * tools would take a package.json or an eslint.config.js that lies here for ours.
  */
 export async function fillTemplates(filling: Filling): Promise<Files> {
   const common = await readFolder(join(root, 'common'));
@@ -30,10 +31,9 @@ export async function fillTemplates(filling: Filling): Promise<Files> {
   const fill = filler(filling, usage);
   const files = new Map<string, string>();
   for (const [path, text] of [...common, ...own]) {
-    if (path === 'usage.md' || path === 'package.json') continue;
-    files.set(path.replace(/\.template$/, ''), fill(text));
+    if (path !== 'usage.md' && path !== manifest) files.set(path.replace(/\.template$/, ''), fill(text));
   }
-  files.set('package.json', mergedManifest([common, own].flatMap((each) => each.get('package.json') ?? []).map(fill)));
+  files.set('package.json', mergedManifest([common, own].flatMap((each) => each.get(manifest) ?? []).map(fill)));
   return files;
 }
 

@@ -1,7 +1,7 @@
 import { describe, it } from 'vitest';
 import { expectConformance, expectViolation } from '../test-support';
 import { rolloutEngineChecks as checks } from './checks';
-import { scriptedEngine, type Script } from './scripted-engine';
+import { scriptedEngine, type Script } from './test-support';
 import { rolloutEngineSubject } from './subject';
 
 const subject = (script: Script = {}) => rolloutEngineSubject(() => scriptedEngine(script), { patience: 100 });
