@@ -87,12 +87,12 @@ describe('a branch', () => {
   });
 
   it('needs what its stages need and none of them gives', () => {
-    expectTypeOf(branch('left', add('a'), judged)).toEqualTypeOf<Stage<{ policy: PolicyHandle; reward: RewardHandle }, Record<never, never>>>();
+    expectTypeOf(branch('left', add('a'), judged)).toEqualTypeOf<Stage<{ policy: PolicyHandle; reward: RewardHandle }, Record<never, never>, 'left'>>();
     expect(branch('left', add('a'), judged).needs).toEqual(['policy', 'reward']);
     expect(branch('left', begin(), add('a')).needs).toEqual([]);
-    // @ts-expect-error … MissingArtifact<"reward">
+    // @ts-expect-error type-tests/pipeline.test-d.ts has the message
     expect(() => pipeline(begin(), branch('left', judged))).toThrow('stage 2 "left" needs reward');
-    // @ts-expect-error what a branch gives stays with it: MissingArtifact<"policy">
+    // @ts-expect-error what a branch gives stays with it
     expect(() => pipeline(branch('left', begin()), add('a'))).toThrow('stage 2 "add-a" needs policy');
     expect(() => branch('left')).toThrow('branch "left" has no stages');
     expect(() => branch('', begin())).toThrow('the name of a branch is ""');

@@ -1,7 +1,7 @@
-import { defineStage, EspalierError, type Artifacts, type Stage } from '@espalier/spec';
+import { defineStage, EspalierError, type AnyStage, type Artifacts, type Stage } from '@espalier/spec';
 import { asBranch, branchSinkOf } from './branch-sink';
 import { fingerprintOf, withFingerprint } from './fingerprint';
-import { checkedPipeline, type AnyStage, type NeededBy } from './pipeline';
+import { checkedPipeline, type NeededBy } from './pipeline';
 import { runPipeline } from './run-pipeline';
 
 /**
@@ -17,7 +17,7 @@ import { runPipeline } from './run-pipeline';
  *   dpo({ dataset: 'preferences.jsonl' }),
  * )
  */
-export function branch<const Stages extends readonly AnyStage[]>(name: string, ...stages: Stages): Stage<Pick<Artifacts, NeededBy<Stages>>, Record<never, never>> {
+export function branch<const Stages extends readonly AnyStage[], Name extends string>(name: Name, ...stages: Stages): Stage<Pick<Artifacts, NeededBy<Stages>>, Record<never, never>, Name> {
   const line = stages as unknown as readonly Stage[];
   if (typeof name !== 'string' || name === '') throw new EspalierError('bad_config', `the name of a branch is ${JSON.stringify(name)}`, { fix: 'branch("ppo", …)' });
   if (line.length === 0) throw new EspalierError('bad_config', `branch "${name}" has no stages`, { fix: 'give it at least one' });
@@ -45,7 +45,7 @@ export function branch<const Stages extends readonly AnyStage[]>(name: string, .
       return {};
     },
   });
-  return withFingerprint(asBranch(stage), async () => Promise.all(line.map(async (part) => [part.name, await fingerprintOf(part)]))) as unknown as Stage<Pick<Artifacts, NeededBy<Stages>>, Record<never, never>>;
+  return withFingerprint(asBranch(stage), async () => Promise.all(line.map(async (part) => [part.name, await fingerprintOf(part)]))) as unknown as Stage<Pick<Artifacts, NeededBy<Stages>>, Record<never, never>, Name>;
 }
 
 /** What the stages need that none before them gives. */

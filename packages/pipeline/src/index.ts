@@ -1,5 +1,7 @@
-export { defineStage } from '@espalier/spec';
+export { defineStage, type AnyStage } from '@espalier/spec';
 export { branch } from './branch';
+export type { CheckedOptions, StageName } from './checked-options';
+export * from './define-config';
 export * from './digest';
 export * from './fingerprint';
 export * from './nearest';
@@ -9,7 +11,9 @@ export * from './report';
 export * from './run-pipeline';
 export * from './evaluate-policy';
 export * from './load-config';
+export type * from './reward-types';
 export * from './rewards';
 export * from './rows';
 export * from './score-text';
+export { stageKit, type StageKit } from './stage-kit';
 export * from './stages';

@@ -1,30 +1,19 @@
+import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { dirname, extname, resolve } from 'node:path';
+import { dirname, extname, relative, resolve } from 'node:path';
 import { EspalierError, isEspalierError, type Plugin } from '@espalier/spec';
 import { createJiti } from 'jiti';
 import { parse, YAMLParseError } from 'yaml';
+import { nearest } from './nearest';
 import type { Pipeline } from './pipeline';
+import { createRegistry } from './registry';
+import { stageKit } from './stage-kit';
+import type { EspalierConfig } from './define-config';
 import { readPipelineConfig } from './yaml-pipeline';
 
-/** A pipeline with where and how it runs: what `espalier.config.ts` exports and `espalier run` takes. */
-export interface PipelineConfig {
-  name?: string;
-  /** Default: a new folder under `runs/`. */
-  outputDir?: string;
-  /** Default 42. */
-  seed?: number;
-  plugins?: readonly Plugin[];
+/** A configuration that was loaded: its pipeline is made. */
+export interface PipelineConfig extends Omit<EspalierConfig, 'pipeline'> {
   pipeline: Pipeline;
-}
-
-/**
- * Declares a configuration; for its types alone.
- * @example
- * // espalier.config.ts
- * export default defineConfig({ outputDir: 'runs/sums', pipeline: pipeline(startFrom('model.gguf'), rpt({ dataset: 'sums.jsonl', reward: ['numeric'] })) });
- */
-export function defineConfig(config: PipelineConfig): PipelineConfig {
-  return config;
 }
 
 const scripts = new Set(['.ts', '.mts', '.cts', '.js', '.mjs', '.cjs']);
@@ -51,6 +40,18 @@ export async function importModule(specifier: string, from: string): Promise<Rec
 }
 
 async function loadScript(file: string, path: string): Promise<PipelineConfig> {
+  const config = await readScript(file, path);
+  const registry = createRegistry(config.plugins);
+  const { pipeline } = config;
+  const made = typeof pipeline === 'function' ? await pipeline(stageKit(registry)) : pipeline;
+  if (!Array.isArray(made?.stages)) throw new EspalierError('bad_config', `${path} ${pipeline === undefined ? 'has' : 'makes'} no pipeline`, { fix: 'export default defineConfig({ pipeline: pipeline(…) })' });
+  return { ...config, pipeline: made! };
+}
+
+const fields = ['name', 'outputDir', 'seed', 'plugins', 'pipeline'];
+
+/** What the module exports, checked as far as it can be without making the pipeline. */
+async function readScript(file: string, path: string): Promise<EspalierConfig> {
   let module: Record<string, unknown>;
   try {
     module = await importModule(file, file);
@@ -58,11 +59,28 @@ async function loadScript(file: string, path: string): Promise<PipelineConfig> {
     if (isEspalierError(error)) throw error;
     throw new EspalierError('bad_config', `${path} does not load: ${String((error as Error).message).split('\n')[0]}`, { cause: error });
   }
-  const config = (module['default'] ?? module['config']) as Partial<PipelineConfig> | undefined;
-  if (typeof config !== 'object' || config === null || !Array.isArray(config.pipeline?.stages)) {
-    throw new EspalierError('bad_config', `${path} exports no pipeline`, { fix: 'export default defineConfig({ pipeline: pipeline(…) })' });
+  const config = (module['default'] ?? module['config']) as EspalierConfig | undefined;
+  if (typeof config !== 'object' || config === null) throw new EspalierError('bad_config', `${path} exports no configuration`, { fix: 'export default defineConfig({ pipeline: pipeline(…) })' });
+  const stray = Object.keys(config).find((name) => !fields.includes(name));
+  if (stray !== undefined) {
+    const close = nearest(stray, fields);
+    throw new EspalierError('bad_config', `${path}: unknown field \`${stray}\``, { fix: close ? `did you mean \`${close}\`?` : `it takes ${fields.join(', ')}` });
   }
-  return config as PipelineConfig;
+  if (config.plugins !== undefined && !Array.isArray(config.plugins)) throw new EspalierError('bad_config', `${path}: \`plugins\` is no list`, { fix: 'plugins: [myPlugin]' });
+  return config;
+}
+
+/** The file that `espalier` looks for in the folder that it runs in. */
+export const configNames = ['espalier.config.ts', 'espalier.config.mts', 'espalier.config.js', 'espalier.config.mjs'] as const;
+
+/**
+ * The plugins that the folder's `espalier.config.ts` registers. Its pipeline is not made.
+ * @returns null where there is no such file
+ * @throws EspalierError `bad_config` when it does not load
+ */
+export async function configuredPlugins(dir: string = process.cwd()): Promise<{ path: string; plugins: readonly Plugin[] } | null> {
+  const path = configNames.map((name) => resolve(dir, name)).find((candidate) => existsSync(candidate));
+  return path === undefined ? null : { path, plugins: (await readScript(path, relative(process.cwd(), path) || path)).plugins ?? [] };
 }
 
 function parseDocument(text: string, path: string): unknown {

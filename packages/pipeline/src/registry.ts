@@ -4,7 +4,16 @@ import { nearest } from './nearest';
 /** What a plugin can add. */
 export const partKinds = ['rewards', 'objectives', 'algorithms', 'rolloutEngines', 'environments', 'judges', 'textModels', 'stages', 'trackers', 'datasets'] as const;
 export type PartKind = (typeof partKinds)[number];
-export type PartFactory<Kind extends PartKind> = NonNullable<Plugin[Kind]>[string];
+/** What a plugin calls a part of a kind, for messages. */
+const singular: Readonly<Record<PartKind, string>> = {
+  rewards: 'reward function', objectives: 'objective', algorithms: 'algorithm', rolloutEngines: 'rollout engine', judges: 'judge', textModels: 'text model', environments: 'environment', stages: 'stage', trackers: 'tracker', datasets: 'dataset',
+};
+/** Kinds whose parts say themselves which contracts they were made for. */
+const versioned: ReadonlySet<PartKind> = new Set<PartKind>(['rewards', 'objectives', 'algorithms', 'rolloutEngines', 'environments', 'stages', 'trackers']);
+
+type MadeBy<F> = F extends (...parameters: never[]) => infer Made ? Awaited<Made> : never;
+/** A factory as a registry hands it out: whose options are known only when it runs. */
+export type PartFactory<Kind extends PartKind> = (options?: Readonly<Record<string, unknown>>) => Promise<MadeBy<NonNullable<Plugin[Kind]>[string]>>;
 
 /** Which plugin a part came from. */
 export interface RegisteredPart<Kind extends PartKind = PartKind> {
@@ -14,15 +23,17 @@ export interface RegisteredPart<Kind extends PartKind = PartKind> {
   create: PartFactory<Kind>;
 }
 
-/** Parts by kind and name. A registry is a value: there is no global one. */
-export interface Registry {
+/** Parts by kind and name. A registry is a value: there is no global one. One that was made of plugins knows their names and options when it is compiled. */
+export interface Registry<Plugins extends readonly Plugin[] = readonly Plugin[]> {
+  /** What it holds, in the order of registration. */
+  readonly plugins: Plugins;
   /**
    * Adds every part of a plugin, or none of them.
    * @throws EspalierError `incompatible_plugin` for another specVersion, `bad_config` when a name is taken or a part is not a function
    */
   register(plugin: Plugin): void;
   /**
-   * The factory of a part. `name` is the part's own, or `plugin/part`.
+   * The factory of a part. `name` is the part's own, or `plugin/part`. What it makes is refused (`incompatible_plugin`) when it was made for other contracts.
    * @throws EspalierError `not_found`, naming the nearest one
    */
   lookup<Kind extends PartKind>(kind: Kind, name: string): PartFactory<Kind>;
@@ -36,14 +47,16 @@ export interface Registry {
  * registry.register(definePlugin({ name: 'my-rewards', rewards: { short: () => shortReward } }));
  * const reward = await registry.lookup('rewards', 'short')();
  */
-export function createRegistry(plugins: readonly Plugin[] = []): Registry {
+export function createRegistry<const Plugins extends readonly Plugin[] = readonly Plugin[]>(plugins?: Plugins): Registry<Plugins> {
   const parts = new Map<string, RegisteredPart>();
   const names = new Set<string>();
   const key = (kind: PartKind, name: string) => `${kind}:${name}`;
   const find = (kind: PartKind, name: string): RegisteredPart | undefined =>
     parts.get(key(kind, name)) ?? [...parts.values()].find((part) => part.kind === kind && `${part.plugin}/${part.name}` === name);
 
-  const registry: Registry = {
+  const registered: Plugin[] = [];
+  const registry: Registry<Plugins> = {
+    plugins: registered as readonly Plugin[] as Plugins,
     register(plugin) {
       if (typeof plugin !== 'object' || plugin === null) throw new EspalierError('bad_config', `a plugin is an object, ${plugin === null ? 'null' : typeof plugin} was found`, { fix: 'export what definePlugin({ … }) returns' });
       assertSpecVersion(plugin, 'plugin');
@@ -55,10 +68,11 @@ export function createRegistry(plugins: readonly Plugin[] = []): Registry {
           if (typeof create !== 'function') throw new EspalierError('bad_config', `plugin "${plugin.name}": ${kind}.${name} is not a function`, { fix: `${name}: (options) => …` });
           const taken = parts.get(key(kind, name));
           if (taken) throw new EspalierError('bad_config', `plugin "${plugin.name}": ${kind} "${name}" is taken by plugin "${taken.plugin}"`, { fix: 'rename one of the two' });
-          added.push({ kind, name, plugin: plugin.name, create });
+          added.push({ kind, name, plugin: plugin.name, create: checkedFactory(kind, name, plugin.name, create as PartFactory<PartKind>) });
         }
       }
       names.add(plugin.name);
+      registered.push(plugin);
       for (const part of added) parts.set(key(part.kind, part.name), part);
     },
     lookup<Kind extends PartKind>(kind: Kind, name: string): PartFactory<Kind> {
@@ -71,6 +85,16 @@ export function createRegistry(plugins: readonly Plugin[] = []): Registry {
     has: (kind, name) => find(kind, name) !== undefined,
     list: () => [...parts.values()],
   };
-  for (const plugin of plugins) registry.register(plugin);
+  for (const plugin of plugins ?? []) registry.register(plugin);
   return registry;
+}
+
+/** A factory whose part is looked at before it is used. */
+function checkedFactory(kind: PartKind, name: string, plugin: string, create: PartFactory<PartKind>): PartFactory<PartKind> {
+  return async (options) => {
+    const part: unknown = await create(options);
+    if (typeof part !== 'object' || part === null) throw new EspalierError('bad_config', `plugin "${plugin}": ${singular[kind]} "${name}" came out as ${part === null ? 'null' : typeof part}`, { fix: 'its factory returns the part' });
+    if (versioned.has(kind)) assertSpecVersion({ name: `${plugin}/${name}`, specVersion: (part as { specVersion?: unknown }).specVersion }, singular[kind]);
+    return part as never;
+  };
 }

@@ -42,8 +42,12 @@ export function defineJudge(judge: Omit<Judge, 'specVersion'>): Judge {
   return { specVersion: 'v1', ...judge };
 }
 
-/** Declares a stage; `specVersion` is filled in, and what it needs and gives is kept in its type. */
-export function defineStage<Needs extends Partial<Artifacts>, Gives extends Partial<Artifacts>>(stage: Omit<Stage<Needs, Gives>, 'specVersion'>): Stage<Needs, Gives> {
+/**
+ * Declares a stage; `specVersion` is filled in, and what it needs and gives is kept in its type.
+ * @example
+ * const measure = defineStage<{ policy: PolicyHandle }, { metrics: MetricsHandle }, 'measure'>({ name: 'measure', needs: ['policy'], gives: ['metrics'], run: async ({ policy }, { dir }) => … });
+ */
+export function defineStage<Needs extends Partial<Artifacts>, Gives extends Partial<Artifacts>, Name extends string = string>(stage: Omit<Stage<Needs, Gives, Name>, 'specVersion'>): Stage<Needs, Gives, Name> {
   return { specVersion: 'v1', ...stage };
 }
 
@@ -52,7 +56,11 @@ export function defineTracker(tracker: Omit<Tracker, 'specVersion'>): Tracker {
   return { specVersion: 'v1', ...tracker };
 }
 
-/** Declares a plugin; `specVersion` is filled in. */
-export function definePlugin<P extends Omit<Plugin, 'specVersion'>>(plugin: P): P & { specVersion: 'v1' } {
+/**
+ * Declares a plugin; `specVersion` is filled in. The names of its parts and the options that they take are kept in its type, and reach whoever registers it.
+ * @example
+ * export const plugin = definePlugin({ name: 'espalier-plugin-brevity', rewards: { brevity: (options: { maxLength: number }) => brevity(options) } });
+ */
+export function definePlugin<const P extends Omit<Plugin, 'specVersion'>>(plugin: P): P & { specVersion: 'v1' } {
   return { specVersion: 'v1', ...plugin };
 }

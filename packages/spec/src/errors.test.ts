@@ -26,7 +26,10 @@ describe('assertSpecVersion', () => {
   it('accepts v1 and names what another part speaks', () => {
     expect(() => assertSpecVersion({ specVersion: 'v1', name: 'a' }, 'reward')).not.toThrow();
     expect(() => assertSpecVersion({ specVersion: 'v9', name: 'a' }, 'reward')).toThrow(/reward "a" speaks contracts "v9"/);
-    expect(() => assertSpecVersion({}, 'stage')).toThrow(/stage "unnamed" speaks contracts null/);
+    expect(() => assertSpecVersion({ specVersion: 'v9', name: 'a' }, 'reward')).toThrow('update Espalier, or install an earlier release of reward "a"');
+    expect(() => assertSpecVersion({ specVersion: 'v0', name: 'a' }, 'plugin')).toThrow('install a later release of plugin "a"');
+    expect(() => assertSpecVersion({ specVersion: 1, name: 'a' }, 'plugin')).toThrow('a specVersion is written as "v1"');
+    expect(() => assertSpecVersion({}, 'stage')).toThrow(/stage "unnamed" does not say which contracts it was made for; this Espalier speaks v1/);
   });
 });
 

@@ -27,11 +27,23 @@ export interface StageContext {
   notice?(event: { stage: string } & Notice): void;
 }
 
-/** A step of a pipeline: what it needs, what it gives. */
-export interface Stage<Needs extends Partial<Artifacts> = Partial<Artifacts>, Gives extends Partial<Artifacts> = Partial<Artifacts>> {
+/**
+ * A step of a pipeline: what it needs, what it gives. A stage whose name is known when it is compiled keeps it in its type, so that an error of the compiler can
+ * name it.
+ */
+export interface Stage<Needs extends Partial<Artifacts> = Partial<Artifacts>, Gives extends Partial<Artifacts> = Partial<Artifacts>, Name extends string = string> {
   specVersion: 'v1';
-  name: string;
+  name: Name;
   needs: readonly (keyof Needs & keyof Artifacts)[];
   gives: readonly (keyof Gives & keyof Artifacts)[];
   run(input: Needs, context: StageContext): Promise<Gives>;
+}
+
+/** Any stage, whatever it needs and gives. */
+export interface AnyStage {
+  specVersion: 'v1';
+  name: string;
+  needs: readonly (keyof Artifacts)[];
+  gives: readonly (keyof Artifacts)[];
+  run(input: never, context: StageContext): Promise<Partial<Artifacts>>;
 }

@@ -1,4 +1,5 @@
 import { distillConfig, DistillTrainer, parseDistillConfig, type DistillConfigInput } from '@espalier/distill';
+import type { CheckedOptions } from '../checked-options';
 import { offlineStage, type OfflineStage, type WithRows } from './offline-stage';
 
 /** The fields of `GKDConfig` and those of every training stage; `teacherModelNameOrPath` names the teacher. */
@@ -10,5 +11,5 @@ export type DistillStageOptions = WithRows<DistillConfigInput>;
  * @example
  * distill({ dataset: 'train.jsonl', teacherModelNameOrPath: 'large', lmbda: 0.5, maxNewTokens: 64, maxSteps: 200 })
  */
-export const distill = <const Options extends DistillStageOptions>(options: Options): OfflineStage<Options> =>
-  offlineStage(options, { name: 'distill', shape: distillConfig.shape, check: (config) => void parseDistillConfig(config), create: (trainer) => new DistillTrainer(trainer) });
+export const distill = <const Options extends DistillStageOptions>(options: CheckedOptions<Options, DistillStageOptions>): OfflineStage<Options, 'distill'> =>
+  offlineStage(options as Options, { name: 'distill', shape: distillConfig.shape, check: (config) => void parseDistillConfig(config), create: (trainer) => new DistillTrainer(trainer) });

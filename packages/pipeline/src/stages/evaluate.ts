@@ -4,6 +4,8 @@ import { evaluationMetrics, type DatasetInput } from '@espalier/trainer';
 import { evaluatePolicy, perplexityOf } from '../evaluate-policy';
 import { withFingerprint } from '../fingerprint';
 import type { Registry } from '../registry';
+import type { CheckedOptions, StageName } from '../checked-options';
+import type { RewardOption } from '../reward-types';
 import { checkRewards, resolveRewards, rewardFingerprint, type RewardInput } from '../rewards';
 import { openRows, rowsFingerprint } from '../rows';
 import { modelArgsOf, modelOptionNames, splitOptions, type StageModelOptions } from './options';
@@ -15,7 +17,7 @@ export interface EvaluateStageOptions extends Pick<StageModelOptions, 'backend' 
   name?: string;
   /** Rows with `prompt`, scored by `reward`. */
   dataset?: DatasetInput;
-  reward?: RewardInput | readonly RewardInput[];
+  reward?: RewardOption | readonly RewardOption[];
   /** The first rows alone. A task without an end takes 512. */
   limit?: number;
   /** Completions a row. Default 1: greedy. */
@@ -37,7 +39,8 @@ const ownNames = [...modelOptionNames, ...samplingNames, 'name', 'dataset', 'rew
  * @example
  * evaluate({ dataset: 'held-out.jsonl', reward: 'numeric', maxCompletionLength: 24 })
  */
-export function evaluate(options: EvaluateStageOptions): Stage<{ policy: PolicyHandle }, { metrics: MetricsHandle }> {
+export function evaluate<const Options extends EvaluateStageOptions>(given: CheckedOptions<Options, EvaluateStageOptions>): Stage<{ policy: PolicyHandle }, { metrics: MetricsHandle }, StageName<Options, 'evaluate'>> {
+  const options = given as EvaluateStageOptions;
   const name = options.name ?? 'evaluate';
   const { own } = splitOptions(name, options, ownNames, {});
   const { dataset, texts, registry } = options;
@@ -50,8 +53,8 @@ export function evaluate(options: EvaluateStageOptions): Stage<{ policy: PolicyH
     ...Object.fromEntries(samplingNames.map((key) => [key, own[key]]).filter(([, value]) => value !== undefined)),
     ...(options.maxCompletionLength === undefined ? {} : { maxNewTokens: options.maxCompletionLength }),
   };
-  const stage = defineStage<{ policy: PolicyHandle }, { metrics: MetricsHandle }>({
-    name,
+  const stage = defineStage<{ policy: PolicyHandle }, { metrics: MetricsHandle }, StageName<Options, 'evaluate'>>({
+    name: name as StageName<Options, 'evaluate'>,
     needs: ['policy'],
     gives: ['metrics'],
     async run({ policy }, context) {

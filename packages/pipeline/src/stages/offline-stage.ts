@@ -2,6 +2,7 @@ import { defineStage, type Metrics, type MetricsHandle, type PolicyHandle, type 
 import type { DatasetInput, OfflineTrainerOptions } from '@espalier/trainer';
 import { withFingerprint } from '../fingerprint';
 import { rowsFingerprint } from '../rows';
+import type { StageName } from '../checked-options';
 import { modelArgsOf, splitOptions, trainingOptionNames, type StageOwned, type TrainingStageOptions } from './options';
 import { reporter, trainInStage, type StageTrainer } from './train-stage';
 
@@ -11,13 +12,13 @@ export type WithRows<Config> = Omit<TrainingStageOptions, 'dataset'> & { /** Def
 type Needed<Options> = 'dataset' extends keyof Options ? { policy: PolicyHandle } : { policy: PolicyHandle; rows: RowsHandle };
 
 /** A stage that trains on rows: on `dataset`, or where that is left out on the rows that a stage before it gives. */
-export type OfflineStage<Options> = Stage<Needed<Options>, { policy: PolicyHandle; metrics: MetricsHandle }>;
+export type OfflineStage<Options, Name extends string> = Stage<Needed<Options>, { policy: PolicyHandle; metrics: MetricsHandle }, StageName<Options, Name>>;
 /** The same for one that gives a reward model; the policy goes on as it is. */
-export type RewardStage<Options> = Stage<Needed<Options>, { reward: RewardHandle; metrics: MetricsHandle }>;
+export type RewardStage<Options> = Stage<Needed<Options>, { reward: RewardHandle; metrics: MetricsHandle }, StageName<Options, 'reward-model'>>;
 
 /** What sets one trainer on rows apart from another. */
-export interface OfflineRecipe {
-  name: string;
+export interface OfflineRecipe<Name extends string = string> {
+  name: Name;
   /** The fields of its configuration. */
   shape: Readonly<Record<string, unknown>>;
   /** Names of what its trainer takes besides. Their values count for what the stage depends on. */
@@ -34,10 +35,10 @@ type RowsOptions = Omit<TrainingStageOptions, 'dataset'> & { dataset?: DatasetIn
  * A trainer on rows as a stage.
  * @throws EspalierError `bad_config` for an unknown or wrong field, at once
  */
-export const offlineStage = <const Options extends RowsOptions>(options: Options, recipe: OfflineRecipe): OfflineStage<Options> => stageOf(options, recipe, 'policy') as OfflineStage<Options>;
+export const offlineStage = <Options extends RowsOptions, Name extends string>(options: Options, recipe: OfflineRecipe<Name>): OfflineStage<Options, Name> => stageOf(options, recipe, 'policy') as OfflineStage<Options, Name>;
 
 /** A trainer of reward models as a stage. @throws EspalierError `bad_config` for an unknown or wrong field, at once */
-export const rewardStage = <const Options extends RowsOptions>(options: Options, recipe: OfflineRecipe): RewardStage<Options> => stageOf(options, recipe, 'reward') as RewardStage<Options>;
+export const rewardStage = <Options extends RowsOptions>(options: Options, recipe: OfflineRecipe): RewardStage<Options> => stageOf(options, recipe, 'reward') as RewardStage<Options>;
 
 function stageOf(options: RowsOptions, recipe: OfflineRecipe, gives: 'policy' | 'reward'): unknown {
   const name = options.name ?? recipe.name;

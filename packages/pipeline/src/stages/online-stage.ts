@@ -3,6 +3,8 @@ import { defineStage, EspalierError, type MetricsHandle, type PolicyHandle, type
 import { evaluationMetrics, type DatasetInput, type OnlineTrainer, type OnlineTrainerOptions } from '@espalier/trainer';
 import { withFingerprint } from '../fingerprint';
 import type { Registry } from '../registry';
+import type { StageName } from '../checked-options';
+import type { RewardOption } from '../reward-types';
 import { checkRewards, resolveRewards, rewardFingerprint, type RewardInput } from '../rewards';
 import { rowsFingerprint } from '../rows';
 import { modelArgsOf, requireOption, splitOptions, trainingOptionNames, type StageOwned, type TrainingStageOptions } from './options';
@@ -12,7 +14,7 @@ import { reporter, trainInStage } from './train-stage';
 export type OnlineStageOptions<Config> = TrainingStageOptions &
   Omit<Config, StageOwned> & {
     /** Reward functions: names (`numeric`, `numeric=0.8`), functions, or both. Default: the reward model that a stage before it gives. */
-    reward?: RewardInput | readonly RewardInput[];
+    reward?: RewardOption | readonly RewardOption[];
     /** Completions a held-out row when the stage ends. Default 1: greedy. */
     evalSamples?: number;
     /** Text that ends a completion. */
@@ -22,11 +24,11 @@ export type OnlineStageOptions<Config> = TrainingStageOptions &
   };
 
 /** A stage that trains on rewards: on `reward`, or where that is left out on the reward model that a stage before it gives. */
-export type OnlineStage<Options> = Stage<'reward' extends keyof Options ? { policy: PolicyHandle } : { policy: PolicyHandle; reward: RewardHandle }, { policy: PolicyHandle; metrics: MetricsHandle }>;
+export type OnlineStage<Options, Name extends string> = Stage<'reward' extends keyof Options ? { policy: PolicyHandle } : { policy: PolicyHandle; reward: RewardHandle }, { policy: PolicyHandle; metrics: MetricsHandle }, StageName<Options, Name>>;
 
 /** What sets one trainer on rewards apart from another. */
-export interface OnlineRecipe {
-  name: string;
+export interface OnlineRecipe<Name extends string = string> {
+  name: Name;
   /** The fields of its configuration. */
   shape: Readonly<Record<string, unknown>>;
   /** Names of rows that its trainer takes besides. */
@@ -42,7 +44,7 @@ const ownNames = [...trainingOptionNames, 'reward', 'evalSamples', 'stop', 'regi
  * A trainer on rewards as a stage.
  * @throws EspalierError `bad_config` for an unknown or wrong field, at once
  */
-export function onlineStage<const Options extends OnlineStageOptions<object>>(options: Options, recipe: OnlineRecipe): OnlineStage<Options> {
+export function onlineStage<Options extends OnlineStageOptions<object>, Name extends string>(options: Options, recipe: OnlineRecipe<Name>): OnlineStage<Options, Name> {
   const name = options.name ?? recipe.name;
   const { own, config } = splitOptions(name, options, [...ownNames, ...(recipe.rows ?? [])], recipe.shape);
   requireOption(name, own, 'dataset', 'a .jsonl file of rows with `prompt`, a task, or rows');
@@ -82,5 +84,5 @@ export function onlineStage<const Options extends OnlineStageOptions<object>>(op
     },
   });
   const more = async () => Object.fromEntries(await Promise.all((recipe.rows ?? []).map(async (key) => [key, await rowsFingerprint(own[key] as DatasetInput | undefined)] as const)));
-  return withFingerprint(stage, async () => ({ config, modelArgs, ...(await more()), evalSamples, stop, rewards: rewards.map(rewardFingerprint), rows: await rowsFingerprint(dataset), evalRows: await rowsFingerprint(evalDataset) })) as OnlineStage<Options>;
+  return withFingerprint(stage, async () => ({ config, modelArgs, ...(await more()), evalSamples, stop, rewards: rewards.map(rewardFingerprint), rows: await rowsFingerprint(dataset), evalRows: await rowsFingerprint(evalDataset) })) as unknown as OnlineStage<Options, Name>;
 }

@@ -1,4 +1,5 @@
 import { parseRewardConfig, rewardConfig, RewardTrainer, type RewardConfigInput } from '@espalier/reward-models';
+import type { CheckedOptions } from '../checked-options';
 import { rewardStage, type RewardStage, type WithRows } from './offline-stage';
 
 /** The fields of `RewardConfig` and those of every training stage. */
@@ -10,5 +11,5 @@ export type RewardModelStageOptions = WithRows<RewardConfigInput>;
  * @example
  * pipeline(startFrom('my-model'), rewardModel({ dataset: 'preferences.jsonl', maxSteps: 200 }), ppo({ dataset: 'prompts.jsonl', maxSteps: 60 }))
  */
-export const rewardModel = <const Options extends RewardModelStageOptions>(options: Options): RewardStage<Options> =>
-  rewardStage(options, { name: 'reward-model', shape: rewardConfig.shape, check: (config) => void parseRewardConfig(config), create: (trainer) => new RewardTrainer(trainer) });
+export const rewardModel = <const Options extends RewardModelStageOptions>(options: CheckedOptions<Options, RewardModelStageOptions>): RewardStage<Options> =>
+  rewardStage(options as Options, { name: 'reward-model', shape: rewardConfig.shape, check: (config) => void parseRewardConfig(config), create: (trainer) => new RewardTrainer(trainer) });

@@ -5,6 +5,8 @@ import { evaluationMetrics, type DatasetInput, type Json, type StatefulAlgorithm
 import { digestValue } from '../digest';
 import { withFingerprint } from '../fingerprint';
 import { createRegistry, type Registry } from '../registry';
+import type { CheckedOptions, StageName } from '../checked-options';
+import type { RewardOption } from '../reward-types';
 import { checkRewards, resolveRewards, rewardFingerprint, type RewardInput } from '../rewards';
 import { rowsFingerprint } from '../rows';
 import { modelArgsOf, requireOption, splitOptions, trainingOptionNames, type StageOwned, type TrainingStageOptions } from './options';
@@ -46,12 +48,13 @@ export async function createRptTrainer(parts: RptTrainerParts, config: RptFlatCo
   return new RPTTrainer({ ...rest, rewardFuncs: rewards, algorithm: made, args: pick(fields, rptConfig.shape) as RPTConfigInput, algorithmConfig: own as Json });
 }
 
+/** The fields of an RPT run and those of every training stage. */
 export type RptStageOptions = TrainingStageOptions &
   Omit<RptFlatConfigInput, StageOwned> & {
     /** Reward functions: names (`numeric`, `numeric=0.8`), functions, or both. */
-    reward: RewardInput | readonly RewardInput[];
+    reward: RewardOption | readonly RewardOption[];
     /** Default `grpo`. Another one is a value, or the name of a plugin's. */
-    algorithm?: string | Algorithm | StatefulAlgorithm;
+    algorithm?: 'grpo' | (string & {}) | Algorithm | StatefulAlgorithm;
     /** Rows of the language-model loss that `lmLossCoef` weighs. */
     lmDataset?: DatasetInput;
     /** Completions a held-out row when the stage ends. Default 1: greedy. */
@@ -70,7 +73,8 @@ const ownNames = [...trainingOptionNames, 'reward', 'algorithm', 'lmDataset', 'e
  * @example
  * rpt({ dataset: 'sums.jsonl', reward: ['numeric'], perDeviceTrainBatchSize: 32, numGenerations: 8, maxCompletionLength: 24, learningRate: 5e-6, maxSteps: 60 })
  */
-export function rpt(options: RptStageOptions): Stage<{ policy: PolicyHandle }, { policy: PolicyHandle; metrics: MetricsHandle }> {
+export function rpt<const Options extends RptStageOptions>(given: CheckedOptions<Options, RptStageOptions>): Stage<{ policy: PolicyHandle }, { policy: PolicyHandle; metrics: MetricsHandle }, StageName<Options, 'rpt'>> {
+  const options = given as RptStageOptions;
   const name = options.name ?? 'rpt';
   const { own, config } = splitOptions(name, options, ownNames, rptFlatConfig.shape);
   requireOption(name, own, 'dataset', 'a .jsonl file of rows with `prompt`, a task, or rows');
@@ -80,8 +84,8 @@ export function rpt(options: RptStageOptions): Stage<{ policy: PolicyHandle }, {
   const { dataset, evalDataset, lmDataset, algorithm, evalSamples, stop, registry, inline, callbacks = [] } = options;
   const rewards: readonly RewardInput[] = Array.isArray(options.reward) ? (options.reward as readonly RewardInput[]) : [options.reward as RewardInput];
   checkRewards(rewards, registry);
-  const stage = defineStage<{ policy: PolicyHandle }, { policy: PolicyHandle; metrics: MetricsHandle }>({
-    name,
+  const stage = defineStage<{ policy: PolicyHandle }, { policy: PolicyHandle; metrics: MetricsHandle }, StageName<Options, 'rpt'>>({
+    name: name as StageName<Options, 'rpt'>,
     needs: ['policy'],
     gives: ['policy', 'metrics'],
     async run({ policy }, context) {

@@ -1,5 +1,6 @@
 import { parseSFTConfig, sftConfig, SFTTrainer, type SFTConfigInput } from '@espalier/sft';
 import type { Stage } from '@espalier/spec';
+import type { CheckedOptions } from '../checked-options';
 import { rowsFingerprint } from '../rows';
 import { offlineStage, type OfflineStage, type WithRows } from './offline-stage';
 import type { modelArgsOf, TrainingStageOptions } from './options';
@@ -14,8 +15,8 @@ export type SftStageOptions = WithRows<SFTConfigInput>;
  * @example
  * sft({ dataset: 'demonstrations.jsonl', evalDataset: 'held-out.jsonl', learningRate: 2e-5, maxSteps: 200 })
  */
-export const sft = <const Options extends SftStageOptions>(options: Options): OfflineStage<Options> =>
-  offlineStage(options, { name: 'sft', shape: sftConfig.shape, check: (config) => void parseSFTConfig(config), create: (trainer) => new SFTTrainer(trainer) });
+export const sft = <const Options extends SftStageOptions>(options: CheckedOptions<Options, SftStageOptions>): OfflineStage<Options, 'sft'> =>
+  offlineStage(options as Options, { name: 'sft', shape: sftConfig.shape, check: (config) => void parseSFTConfig(config), create: (trainer) => new SFTTrainer(trainer) });
 
 /** Runs an `SFTTrainer` in a stage's folder: also what pre-training is, on plain text. */
 export function runSft(name: string, model: string, options: TrainingStageOptions, config: Record<string, unknown>, modelArgs: ReturnType<typeof modelArgsOf>, context: Parameters<Stage['run']>[1]) {

@@ -91,9 +91,9 @@ describe('the stages together', () => {
 
   it('what a stage needs and is not given is named by the compiler', () => {
     const short = { ...here, maxSteps: 1 } as const;
-    // @ts-expect-error … MissingArtifact<"reward">
+    // @ts-expect-error type-tests/pipeline.test-d.ts has the message
     expect(() => pipeline(startFrom('m'), ppo({ ...short, dataset: rows }))).toThrow('needs reward, which no stage before it gives');
-    // @ts-expect-error … MissingArtifact<"rows">
+    // @ts-expect-error the same
     expect(() => pipeline(startFrom('m'), dpo(short))).toThrow('needs rows, which no stage before it gives');
   });
 
@@ -109,7 +109,7 @@ describe('options', () => {
     expect(() => sft({ dataset: rows, outputDir: 'x' } as never)).toThrow('`output_dir` is set by the pipeline');
     expect(() => rpt({ reward: 'numeric' } as never)).toThrow('`dataset` is missing');
     expect(() => sft({ dataset: rows, loraAlpha: 3 })).toThrow('need `lora_rank`');
-    expect(() => rpt({ dataset: rows, reward: 'numerc' })).toThrow('did you mean numeric?');
+    expect(() => rpt({ dataset: rows, reward: 'numerc' as string })).toThrow('did you mean numeric?');
     expect(() => rpt({ dataset: rows, reward: 'numeric', perDeviceTrainBatchSize: 6, numGenerations: 4 })).toThrow('4 or 8 would be');
     expect(() => rpt({ dataset: rows, reward: 'numeric', beta: 0.1, klCoef: 0.1 })).toThrow('would count twice');
     expect(() => evaluate({})).toThrow('has nothing to measure on');
@@ -146,7 +146,7 @@ describe('a configuration', () => {
   it('in TypeScript is its default export', async () => {
     const path = await write('espalier.config.ts', `const seed: number = 5;\nexport default { seed, pipeline: { specVersion: 'v1' as const, stages: [], gives: [] } };`);
     expect((await loadConfig(path)).seed).toBe(5);
-    await expect(loadConfig(await write('empty.ts', 'export const x = 1;'))).rejects.toThrow('exports no pipeline');
+    await expect(loadConfig(await write('empty.ts', 'export const x = 1;'))).rejects.toThrow('exports no configuration');
     await expect(loadConfig(await write('broken.ts', 'export default {;'))).rejects.toThrow('does not load');
   });
 

@@ -8,9 +8,9 @@ import { withFingerprint } from '../fingerprint';
  * Begins a pipeline with a model that exists: a folder, a `.gguf` or `.safetensors` file, or a hub id.
  * @throws EspalierError `bad_config` without a name; when run, `not_found` for a path that does not exist
  */
-export function startFrom(model: string): Stage<Record<never, never>, { policy: PolicyHandle }> {
+export function startFrom(model: string): Stage<Record<never, never>, { policy: PolicyHandle }, 'model'> {
   if (typeof model !== 'string' || model === '') throw new EspalierError('bad_config', `the model to start from is ${JSON.stringify(model)}`, { fix: 'a folder, a file or a hub id' });
-  const stage = defineStage<Record<never, never>, { policy: PolicyHandle }>({
+  const stage = defineStage<Record<never, never>, { policy: PolicyHandle }, 'model'>({
     name: 'model',
     needs: [],
     gives: ['policy'],
