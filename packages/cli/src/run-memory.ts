@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { EspalierError } from '@espalier/spec';
+import { writeFileDurably } from '@espalier/spec/files';
 
 const fileName = 'command.json';
 
@@ -23,21 +24,8 @@ export async function rememberRun(dir: string, command: string, given: Readonly<
     flags[name] = paths.includes(name) && typeof value === 'string' && existsSync(value) ? resolve(value) : value;
   }
   const file = join(dir, fileName);
-  const temporary = `${file}.${process.pid}.tmp`;
   await mkdir(dir, { recursive: true });
-  try {
-    const handle = await open(temporary, 'w');
-    try {
-      await handle.writeFile(`${JSON.stringify({ command, flags } satisfies Remembered, null, 2)}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined);
-    throw error;
-  }
+  await writeFileDurably(file, `${JSON.stringify({ command, flags } satisfies Remembered, null, 2)}\n`);
 }
 
 /**

@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Engine } from '@espalier/engine';
 import { EspalierError, throwIfAborted, type Learner, type TokenBatch } from '@espalier/spec';
-import { openPolicy, writeFileDurably, type ModelArgumentsInput, type Policy, type TrainerCallback } from '@espalier/trainer';
+import { writeFileDurably } from '@espalier/spec/files';
+import { openPolicy, type ModelArgumentsInput, type Policy, type TrainerCallback } from '@espalier/trainer';
 
 /** How to look at examples whose log-probs under the reference are computed beforehand. */
 export interface Precomputed<Example> {

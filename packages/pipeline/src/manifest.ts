@@ -1,8 +1,8 @@
 import { mkdir, readFile, rename, stat } from 'node:fs/promises';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import { EspalierError, type Artifacts } from '@espalier/spec';
+import { writeFileDurably } from '@espalier/spec/files';
 import { digestPath } from './digest';
-import { writeFileSafely } from './write-file';
 
 /** What is known of one stage of a run. */
 export interface StageRecord {
@@ -56,7 +56,7 @@ export async function writeManifest(runDir: string, manifest: Manifest): Promise
     return isAbsolute(path) && rel !== '' && !rel.startsWith('..') && !isAbsolute(rel) ? rel : path;
   };
   const stored = { ...manifest, stages: manifest.stages.map((stage) => ({ ...stage, gives: mapPaths(stage.gives, inside) })) };
-  await writeFileSafely(join(runDir, fileName), `${JSON.stringify(stored, null, 2)}\n`);
+  await writeFileDurably(join(runDir, fileName), `${JSON.stringify(stored, null, 2)}\n`);
 }
 
 /** Whether what a finished stage gave is still on the disk, unchanged. */

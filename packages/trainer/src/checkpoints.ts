@@ -1,7 +1,8 @@
 import { mkdir, readFile, readdir, readlink, rename, rm, stat, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { EspalierError } from '@espalier/spec';
-import { exists, diskError, syncFolder, syncTree, writeFileDurably } from './durable-files';
+import { syncFolder, writeFileDurably } from '@espalier/spec/files';
+import { exists, diskError, syncTree } from './durable-files';
 import type { TrainerState } from './trainer-state';
 
 export const stateFile = 'trainer_state.json';

@@ -1,22 +1,7 @@
-import { open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { open, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { EspalierError, isEspalierError } from '@espalier/spec';
-
-/** Flushes a folder's own entries (names) to the disk. Systems that cannot open a folder (Windows) skip it. */
-export async function syncFolder(dir: string): Promise<void> {
-  let handle;
-  try {
-    handle = await open(dir, 'r');
-  } catch (error) {
-    if (errno(error) === 'EISDIR' || errno(error) === 'EPERM') return;
-    throw error;
-  }
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
+import { syncFolder } from '@espalier/spec/files';
 
 /** Flushes every file and folder below `dir`, and `dir` itself; returns the size of each file by its path below `dir`. */
 export async function syncTree(dir: string, prefix = ''): Promise<Record<string, number>> {
@@ -36,25 +21,6 @@ export async function syncTree(dir: string, prefix = ''): Promise<Record<string,
   }
   await syncFolder(dir);
   return sizes;
-}
-
-/** Writes a file so that at any instant either the old or the new content is there: temporary sibling, flush, rename. */
-export async function writeFileDurably(path: string, content: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.tmp-${process.pid}`;
-  try {
-    const handle = await open(temporary, 'w');
-    try {
-      await handle.writeFile(content);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-  await syncFolder(dirname(path));
 }
 
 export async function exists(path: string): Promise<boolean> {

@@ -23,6 +23,5 @@ export * from './training-loop';
 export { builtinTrackers, chooseTrackers } from './trackers/choose-trackers';
 export { tensorboardTag, tensorboardTracker } from './trackers/tensorboard';
 export { readTrainerState } from './checkpoints';
-export { writeFileDurably } from './durable-files';
 export type { Json, TrainerState } from './trainer-state';
 export * from './lm-loss';

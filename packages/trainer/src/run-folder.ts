@@ -2,7 +2,8 @@ import { mkdir, open, rm, stat, truncate, type FileHandle } from 'node:fs/promis
 import { dirname, join, resolve, sep } from 'node:path';
 import { EspalierError, isEspalierError } from '@espalier/spec';
 import { openCheckpoints, readTrainerState, type Checkpoints } from './checkpoints';
-import { diskError, exists, writeFileDurably } from './durable-files';
+import { writeFileDurably } from '@espalier/spec/files';
+import { diskError, exists } from './durable-files';
 import { lockRun } from './run-lock';
 import { assertSameConfig, type Json, type TrainerState } from './trainer-state';
 

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { defineStage, EspalierError, type Metrics, type MetricsHandle, type PolicyHandle, type SamplingOptions, type Stage } from '@espalier/spec';
+import { writeFileDurably } from '@espalier/spec/files';
 import { evaluationMetrics, type DatasetInput } from '@espalier/trainer';
 import { evaluatePolicy, perplexityOf } from '../evaluate-policy';
 import { withFingerprint } from '../fingerprint';
@@ -9,7 +10,6 @@ import type { RewardOption } from '../reward-types';
 import { checkRewards, resolveRewards, rewardFingerprint, type RewardInput } from '../rewards';
 import { openRows, rowsFingerprint } from '../rows';
 import { modelArgsOf, modelOptionNames, splitOptions, type StageModelOptions } from './options';
-import { writeFileSafely } from '../write-file';
 import { metricsArtifact } from './train-stage';
 
 export interface EvaluateStageOptions extends Pick<StageModelOptions, 'backend' | 'precision' | 'inline'>, Omit<SamplingOptions, 'maxNewTokens'> {
@@ -82,7 +82,7 @@ export function evaluate<const Options extends EvaluateStageOptions>(given: Chec
             onProgress: (done, total) => context.report({ stage: name, step: done, total, metrics: {} }),
           });
           Object.assign(metrics, evaluationMetrics(evaluation));
-          await writeFileSafely(join(context.dir, 'samples.jsonl'), evaluation.examples.map((example) => `${JSON.stringify(example)}\n`).join(''));
+          await writeFileDurably(join(context.dir, 'samples.jsonl'), evaluation.examples.map((example) => `${JSON.stringify(example)}\n`).join(''));
         }
         if (texts) {
           const { nll, perplexity } = await perplexityOf(engine, texts, signal ? { signal } : {});

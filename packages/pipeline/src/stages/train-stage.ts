@@ -1,9 +1,9 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Metrics, MetricsHandle, PolicyHandle, StageContext } from '@espalier/spec';
+import { writeFileDurably } from '@espalier/spec/files';
 import type { TrainerCallback, TrainResult } from '@espalier/trainer';
 import { digestPath } from '../digest';
-import { writeFileSafely } from '../write-file';
 
 /** What the stages need of a trainer. */
 export interface StageTrainer {
@@ -24,7 +24,7 @@ const finite = (metrics: Metrics): Metrics => Object.fromEntries(Object.entries(
 export async function metricsArtifact(context: StageContext, metrics: Metrics): Promise<MetricsHandle> {
   const path = join(context.dir, 'metrics.json');
   const values = finite(metrics);
-  await writeFileSafely(path, `${JSON.stringify(values, null, 2)}\n`);
+  await writeFileDurably(path, `${JSON.stringify(values, null, 2)}\n`);
   return { kind: 'metrics', path, values };
 }
 
