@@ -47,6 +47,7 @@ export function writePlatformPackage(platformName, library, folder) {
     description: `The Rust library of ${native.name} for ${name}`,
     keywords: native.keywords,
     license: native.license,
+    type: 'commonjs',
     engines: native.engines,
     os: [os],
     cpu: [cpu],
