@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
-import { kinds, type Kind } from './kinds';
+import type { Kind } from './kinds';
 import { camelCase, pascalCase, type PluginName } from './plugin-name';
 
 const manifest = 'package.json.template';
@@ -37,7 +37,7 @@ export async function fillTemplates(filling: Filling): Promise<Files> {
   return files;
 }
 
-function filler({ name, kind, description, range }: Filling, usage: string): (text: string) => string {
+function filler({ name, description, range }: Filling, usage: string): (text: string) => string {
   const words: readonly (readonly [string, string])[] = [
     ['__usage__\n', usage], // first: it has words of its own
     ['__package__', name.package],
@@ -45,7 +45,6 @@ function filler({ name, kind, description, range }: Filling, usage: string): (te
     ['__camelName__', camelCase(name.part)],
     ['__PascalName__', pascalCase(name.part)],
     ['__description__', description],
-    ['__about__', kinds[kind].about],
     ['__range__', range],
   ];
   return (text) => words.reduce((filled, [word, value]) => filled.replaceAll(word, () => value), text);

@@ -1,4 +1,4 @@
-import { describeAlgorithm, describeObjective } from '@espalier/testkit';
+import { describeAlgorithm, describeObjective, sampleGroups, stubLearner } from '@espalier/testkit';
 import { describe, expect, it } from 'vitest';
 import { rankAdvantages, totalReward } from './advantages.js';
 import { __camelName__Algorithm } from './algorithm.js';
@@ -27,6 +27,12 @@ describe('advantages', () => {
     expect(totalReward({ right: 1, short: { total: 0.5 }, polite: null }, { short: 0.1 })).toBeCloseTo(1.05, 12);
     expect(totalReward({ right: null }, {})).toBeNull();
   });
+});
+
+it('logs what the rewards were, by name', async () => {
+  const context = { step: 1, learner: stubLearner(), rewardWeights: { right: 2 }, maxCompletionLength: 8, temperature: 1 };
+  const { metrics } = await __camelName__Algorithm().experience(sampleGroups({ rewards: [[1, 0, null], [0.5, 0.5, 0.5]] }), context);
+  expect(metrics).toEqual({ reward: 1, 'rewards/right/mean': 0.5, frac_reward_zero_std: 0.5 });
 });
 
 it('refuses a scale that is none', () => {

@@ -1,5 +1,5 @@
-import { defineAlgorithm, EspalierError, throwIfAborted, type Algorithm } from '@espalier/spec';
-import { rankAdvantages, totalReward } from './advantages.js';
+import { defineAlgorithm, EspalierError, throwIfAborted, type Algorithm, type Metrics, type ScoredTrajectory } from '@espalier/spec';
+import { meanOf, rankAdvantages, rewardNumber, totalReward } from './advantages.js';
 import { packTrajectories } from './batch.js';
 import { policyGradient } from './policy-gradient.js';
 
@@ -28,15 +28,23 @@ export function __camelName__Algorithm(options: __PascalName__Options = {}): Alg
       throwIfAborted(signal);
       const rewards = groups.map((group) => group.map((trajectory) => totalReward(trajectory.rewards, rewardWeights)));
       const advantages = rewards.map((group) => rankAdvantages(group, scale));
-      const scored = rewards.flat().filter((reward) => reward !== null);
+      const flat = advantages.filter((group) => group.every((advantage) => !advantage)).length; // groups from which nothing is learnt
       return {
         batch: packTrajectories(groups.flat(), advantages.flat()),
         advantages,
-        metrics: {
-          ...(scored.length > 0 ? { reward: scored.reduce((sum, reward) => sum + reward, 0) / scored.length } : {}),
-          frac_reward_zero_std: advantages.filter((group) => group.every((advantage) => !advantage)).length / Math.max(groups.length, 1),
-        },
+        metrics: { ...rewardMetrics(groups.flat(), rewards.flat()), frac_reward_zero_std: flat / Math.max(groups.length, 1) },
       };
     },
   });
+}
+
+/** Means by the names that other algorithms log them under; what nothing gave is left out. */
+function rewardMetrics(trajectories: readonly ScoredTrajectory[], totals: readonly (number | null)[]): Metrics {
+  const metrics: Metrics = {};
+  const set = (name: string, mean: number | null) => {
+    if (mean !== null) metrics[name] = mean;
+  };
+  set('reward', meanOf(totals));
+  for (const name of new Set(trajectories.flatMap(({ rewards }) => Object.keys(rewards)))) set(`rewards/${name}/mean`, meanOf(trajectories.map(({ rewards }) => rewardNumber(rewards[name] ?? null))));
+  return metrics;
 }
