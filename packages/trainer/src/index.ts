@@ -15,6 +15,7 @@ export { collectCompletions, completionTrajectory, toRewardSample, type PromptCo
 export { datasetDigest, openDataset, type DatasetInput } from './datasets';
 export * from './online-trainer';
 export { type OpenLearnersContext, type OwnedLearner, type OwnedLearners, type OwningAlgorithm, type StepContext } from './owned-learners';
+export { readPlannedModel, type PlannedModel, type RunPlan } from './plan';
 export * from './policy';
 export * from './schedules';
 export * from './seeds';

@@ -6,6 +6,8 @@ import type { TrainerCallback } from './callbacks';
 import { datasetDigest, openDataset, type DatasetInput } from './datasets';
 import { streamedExamples, type ExampleSource } from './example-source';
 import { evaluateLoss, trainOffline, type CompleteBatch, type GenerateBatch } from './offline';
+import type { PlannedModel, RunPlan } from './plan';
+import { planOffline } from './plan-offline';
 import { openPolicy, type Policy, type PolicyEngineOptions } from './policy';
 import type { Json } from './trainer-state';
 import type { TrainResult } from './training-loop';
@@ -126,6 +128,15 @@ export class OfflineTrainer<Example> {
     await this.parts.ready?.({ policy, examples, evalExamples, resume: false, signal: call.signal ?? this.options.signal });
     const metrics = await evaluateLoss({ learner: policy.learner, objective, examples: evalExamples, collate, complete, generate: generate?.(policy), batchSize: args.perDeviceEvalBatchSize, signal: call.signal ?? this.options.signal });
     return { ...metrics, ...derived?.(metrics) };
+  }
+
+  /**
+   * What `train` would do: rows are read and tokenised as it would, no weights are read, nothing is written.
+   * @param model stands for the model where it does not exist yet
+   * @throws EspalierError as `train` does before its first step
+   */
+  plan(model?: PlannedModel): Promise<RunPlan> {
+    return planOffline(this.options, this.parts, model);
   }
 
   /** Writes a folder that `transformers` loads. */

@@ -8,6 +8,8 @@ import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
 import { trainOnline, type AuxiliaryLoss, type StatefulAlgorithm } from './online';
 import { roundGeometry, type OnlineArguments } from './online-arguments';
 import type { OwnedLearners, OwningAlgorithm } from './owned-learners';
+import type { PlannedModel, RunPlan } from './plan';
+import { planOnline } from './plan-online';
 import { openPolicy, type Policy } from './policy';
 import { allPrompts, promptSource } from './prompts';
 import { weightedRewards, type WeightedReward } from './rewards';
@@ -126,6 +128,15 @@ export class OnlineTrainer {
       signal: call.signal ?? this.options.signal,
       onProgress: call.onProgress,
     });
+  }
+
+  /**
+   * What `train` would do: prompts are read and tokenised as it would, no weights are read, nothing is written. Completions are reckoned at their longest.
+   * @param model stands for the model where it does not exist yet
+   * @throws EspalierError as `train` does before its first step
+   */
+  plan(model?: PlannedModel): Promise<RunPlan> {
+    return planOnline(this.options, this.parts, model);
   }
 
   /** Writes a folder that `transformers` loads. */
