@@ -6,6 +6,7 @@ import { fieldsOf, type Field } from './fields';
 import { onInterrupt } from './interrupt';
 import { keyAliases } from './normalise';
 import { openOutput, type Output } from './output';
+import { translateTrl } from './trl/translate';
 import { validate } from './validate';
 import { readValue } from './values';
 
@@ -80,7 +81,7 @@ export function buildCommand<Shape extends z.ZodRawShape>(spec: CommandSpec<Shap
     const options = command.opts<Record<string, unknown>>();
     const output = openOutput(options['json'] === true);
     try {
-      let given: Record<string, unknown> = spec.config && typeof options['config'] === 'string' ? readConfigFile(options['config'], fields, keyAliases) : {};
+      let given: Record<string, unknown> = spec.config && typeof options['config'] === 'string' ? readConfigFile(options['config'], fields, keyAliases, translated(spec.name, options['config'], output)) : {};
       for (const field of fields) {
         const raw = field.name === spec.argument?.field ? parameters[0] : options[optionKey(field)];
         if (raw === undefined) continue;
@@ -100,6 +101,13 @@ export function buildCommand<Shape extends z.ZodRawShape>(spec: CommandSpec<Shap
   });
   return command;
 }
+
+/** TRL's fields as ours, with a notice for each that is ignored. */
+const translated = (command: string, path: string, output: Output) => (given: Record<string, unknown>): Record<string, unknown> => {
+  const { values, notes } = translateTrl(command, given, path);
+  for (const note of notes) output.note(`notice: ${note}`);
+  return values;
+};
 
 /** Commander's name for an option: `--adam-beta1` → `adamBeta1`. */
 function optionKey(field: Field): string {

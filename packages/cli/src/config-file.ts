@@ -8,10 +8,11 @@ import { readValue } from './values';
 
 /**
  * Reads `--config`: a YAML or JSON mapping whose keys are fields in snake_case or camelCase.
+ * @param translate other names and values for what the file holds: TRL's YAML, see ./trl
  * @returns values by camelCase name
  * @throws EspalierError `not_found` without such a file, `bad_config` for what is no mapping, an unknown key (the nearest is named) or one given twice
  */
-export function readConfigFile(path: string, fields: readonly Field[], aliases: Readonly<Record<string, string>> = {}): Record<string, unknown> {
+export function readConfigFile(path: string, fields: readonly Field[], aliases: Readonly<Record<string, string>> = {}, translate: (given: Record<string, unknown>) => Record<string, unknown> = (given) => given): Record<string, unknown> {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -30,7 +31,7 @@ export function readConfigFile(path: string, fields: readonly Field[], aliases: 
   if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new EspalierError('bad_config', `${path} holds ${Array.isArray(parsed) ? 'a list' : `a ${typeof parsed}`}`, { fix: 'it takes fields such as `learning_rate: 0.00002`' });
   const byName = new Map(fields.map((field) => [field.name, field]));
   const values: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(parsed)) {
+  for (const [key, value] of Object.entries(translate(parsed as Record<string, unknown>))) {
     const name = aliases[camelCase(key)] ?? camelCase(key);
     const field = byName.get(name);
     if (!field) {
@@ -38,7 +39,7 @@ export function readConfigFile(path: string, fields: readonly Field[], aliases: 
       throw new EspalierError('bad_config', `${path}: unknown field \`${key}\``, { fix: close ? `did you mean \`${close}\`?` : '--help lists the fields' });
     }
     if (name in values) throw new EspalierError('bad_config', `${path}: \`${key}\` is given twice`);
-    if (value === null) continue;
+    if (value === null && !field.nullable) continue;
     values[name] = typeof value === 'string' ? readValue(field, value, `${path}: \`${key}\``) : value;
   }
   return values;

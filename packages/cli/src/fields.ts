@@ -17,6 +17,8 @@ export interface Field {
   default: unknown;
   description: string;
   required: boolean;
+  /** Whether `null` is a value: no limit, no bound. */
+  nullable: boolean;
 }
 
 /** `perDeviceTrainBatchSize` or `per_device_train_batch_size` → `per-device-train-batch-size`. */
@@ -124,6 +126,6 @@ export function fieldsOf(shape: Readonly<Record<string, unknown>>, help: Readonl
     .filter(([name]) => !leaveOut.includes(name))
     .map(([name, schema]) => {
       const found = describe(schema as z.ZodType);
-      return { name, flag: `--${kebabCase(name)}`, kinds: [...found.kinds], items: [...found.items], choices: found.choices, default: found.default, description: help[name] ?? found.description, required: found.required };
+      return { name, flag: `--${kebabCase(name)}`, kinds: [...found.kinds], items: [...found.items], choices: found.choices, default: found.default, description: help[name] ?? found.description, required: found.required, nullable: (schema as z.ZodType).safeParse(null).success };
     });
 }
