@@ -7,7 +7,7 @@ export const modelFields: TrlFields = {
   model_name_or_path: honoured('a folder, a `.gguf` or `.safetensors` file, or a hub id', { part: 'model' }),
   model_revision: honoured('of a model on the hub', { part: 'model' }),
   dtype: ignored('weights are trained in fp32, whatever they are stored in; see `bf16`', 'float32', 'auto'),
-  attn_implementation: ignored('attention has one implementation, whose memory grows with the length as FlashAttention’s does', 'eager', 'sdpa'),
+  attn_implementation: ignored('attention has one implementation, a fused one', 'eager', 'sdpa'),
   use_peft: honoured('LoRA', { part: 'adapters' }),
   lora_r: honoured('with `use_peft: true`', { part: 'adapters' }),
   lora_alpha: honoured('with `use_peft: true`', { part: 'adapters' }),
