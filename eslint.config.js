@@ -12,7 +12,7 @@ const testkitOnlyInTests = { group: ['@espalier/testkit', '@espalier/testkit/*']
 const restricted = (...patterns) => ({ 'no-restricted-imports': ['error', { patterns }] });
 
 export default tseslint.config(
-  { ignores: ['**/dist/**', '**/target/**', '**/node_modules/**', '.nx/**', '.cache/**', 'runs/**', 'examples/third-party-plugin/**', '**/*.config.ts', 'tsup.base.ts'] },
+  { ignores: ['**/dist/**', '**/target/**', '**/node_modules/**', '.nx/**', '.cache/**', 'runs/**', 'examples/third-party-plugin/**', 'tools/compat/plugin-v1/**', '**/*.config.ts', 'tsup.base.ts'] },
   ...tseslint.configs.recommended,
   { plugins: { '@nx': nx } },
   { files: ['packages/*/src/**/*.ts', 'examples/**/*.{ts,js}'], rules: boundaries([]) },
