@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { ModuleKind, ScriptTarget, transpile } from 'typescript';
 import { expect, it } from 'vitest';
 
 /** Runs the first example of the README; what it prints must be what its comments say. */
@@ -8,7 +9,7 @@ it('the example of the README runs', async () => {
   const expected = [...code.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)].map((match) => match[1]);
   const printed: string[] = [];
   const log = (...values: unknown[]) => void printed.push(values.map((v) => (typeof v === 'string' ? v : JSON.stringify(v))).join(' '));
-  const body = code.replace(/^import (\{[^}]*\}) from '([^']+)';$/gm, (_, names: string, from: string) => `const ${names} = await load('${from}');`);
+  const body = transpile(code, { module: ModuleKind.ESNext, target: ScriptTarget.ES2022 }).replace(/^import (\{[^}]*\}) from '([^']+)';$/gm, (_, names: string, from: string) => `const ${names} = await load('${from}');`);
   const AsyncFunction = Object.getPrototypeOf(async () => undefined).constructor as new (...args: string[]) => (...args: unknown[]) => Promise<void>;
   await new AsyncFunction('load', 'console', body)((name: string) => import(/* @vite-ignore */ name), { log });
   expect(expected.length).toBeGreaterThan(0);

@@ -4,7 +4,7 @@ import { EspalierError, type Learner, type Message } from '@espalier/spec';
 /** What corpus positions need of a tokenizer. */
 export interface CorpusTokenizer {
   encode(text: string, options?: { addSpecialTokens?: boolean }): Int32Array;
-  decode(ids: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string;
+  decode(ids: ArrayLike<number> & Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
 }
 
 export interface CorpusQuestionsOptions {
