@@ -41,11 +41,11 @@ export function run(command, args, { cwd = root, env = process.env, input } = {}
 }
 
 /**
- * The environment of somebody who has nothing to do with this repository: no variables of npm's scripts, of Node's options, of Espalier.
+ * The environment of somebody who has nothing to do with this repository: no variables of npm's scripts, of Node's options (certificates of the machine aside), of Espalier.
  * @param nodeBin the folder of the Node that is to run things; default: the one that runs this
  */
 export function strangersEnvironment(nodeBin = dirname(process.execPath), more = {}) {
-  const kept = Object.entries(process.env).filter(([name]) => !/^(npm_(lifecycle|package|command|execpath|node)|NODE_|ESPALIER_|VITEST|NX_|INIT_CWD|FORCE_COLOR|CI$)/i.test(name));
+  const kept = Object.entries(process.env).filter(([name]) => !/^(npm_(lifecycle|package|command|execpath|node)|NODE_(?!EXTRA_CA_CERTS)|ESPALIER_|VITEST|NX_|INIT_CWD|FORCE_COLOR|CI$)/i.test(name));
   const path = (process.env.PATH ?? '').split(':').filter((folder) => !folder.includes('node_modules/.bin'));
   return { ...Object.fromEntries(kept), NO_UPDATE_NOTIFIER: '1', npm_config_fund: 'false', npm_config_audit: 'false', npm_config_update_notifier: 'false', PATH: [nodeBin, ...path].join(':'), ...more };
 }
