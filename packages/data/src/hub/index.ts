@@ -3,3 +3,4 @@ export { cardConfigs, chooseDataFiles, type CardConfig, type DatasetSelection } 
 export { type HubFile } from './files';
 export * from './settings';
 export * from './snapshot';
+export * from './upload';

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EspalierError, isEspalierError, throwIfAborted } from '@espalier/spec';
+import { hubFetch } from './hub-fetch';
 import { linkBlob, storeBlob, writeSmallFile, type HubFile } from './files';
 import { hubSettings, type HubSettings } from './settings';
 
@@ -11,6 +12,8 @@ export interface HubOptions {
   readonly onProgress?: (progress: { file: string; received: number; total: number }) => void;
   /** Milliseconds that the hub may take to begin an answer. Default 15,000. */
   readonly timeout?: number;
+  /** Milliseconds without a byte after which an answer is given up. Default: 60,000. */
+  readonly idleTimeout?: number;
 }
 
 export interface HubRepo {
@@ -93,29 +96,13 @@ export async function fetchHubFiles(listing: HubListing, paths: readonly string[
   return snapshot;
 }
 
-/** `fetch` with the token (sent to the endpoint alone), the caller's signal, and a limit on the wait for an answer. */
-function hubFetch(settings: HubSettings, options: HubOptions): typeof fetch {
-  return async (input, init) => {
-    const url = new URL(input instanceof Request ? input.url : String(input));
-    const headers = new Headers(init?.headers);
-    if (settings.token && url.origin === new URL(settings.endpoint).origin) headers.set('Authorization', `Bearer ${settings.token}`);
-    const slow = new AbortController();
-    const timer = setTimeout(() => slow.abort(new Error(`no answer in ${options.timeout ?? 15_000} ms`)), options.timeout ?? 15_000);
-    try {
-      return await fetch(input, { ...init, headers, signal: AbortSignal.any([slow.signal, ...(options.signal ? [options.signal] : [])]) });
-    } finally {
-      clearTimeout(timer); // the body may take as long as it needs
-    }
-  };
-}
-
 /**
  * What went wrong with the hub, as an EspalierError: `not_found`, `aborted` or `network`.
  * @param failing what was asked for, as the beginning of a sentence: "x/y is no file or folder here, and"
  */
 export function hubError(error: unknown, failing: string, type: HubRepo['type'], settings: HubSettings, signal: AbortSignal | undefined): EspalierError {
   if (isEspalierError(error)) return error as EspalierError;
-  if (signal?.aborted) return new EspalierError('aborted', 'the download was aborted', { cause: error });
+  if (signal?.aborted) return new EspalierError('aborted', 'the transfer was aborted', { cause: error });
   const status = (error as { statusCode?: number }).statusCode;
   if (status === 401 || status === 403 || status === 404) {
     return new EspalierError('not_found', `${failing} ${settings.endpoint} has no such ${type}${settings.token ? ' for this HF_TOKEN' : ''} (status ${status})`, {
