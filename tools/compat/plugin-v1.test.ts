@@ -10,7 +10,7 @@ import { EspalierError, type Artifacts } from '@espalier/spec';
 import { describeAlgorithm, describeEnvironment, describeJudge, describeObjective, describeRewardFunction, describeRolloutEngine, describeStage, describeTracker, rewardSample, sampleBatch, sampleGroups, sampleOutputs, sampleTrajectory, stubLearner } from '@espalier/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { digests, typeErrors } from './frozen-plugin';
-import { useAll } from './plugin-v1/compiled/host.js';
+import { stepWith, tellAll, useAll } from './plugin-v1/compiled/host.js';
 import { givenStage, plugin, speaks, statusOf, tableLearner, turnsOf } from './plugin-v1/compiled/index.js';
 
 const folder = fileURLToPath(new URL('./plugin-v1/', import.meta.url));
@@ -119,15 +119,13 @@ describe("today's packages run it", () => {
     const learner = tableLearner();
     const algorithm = algorithms.centred();
     const { batch } = await algorithm.experience(sampleGroups(), { step: 1, learner, rewardWeights: {}, maxCompletionLength: 8, temperature: 1 });
-    const first = await learner.forwardBackward(batch, algorithm.objective);
-    expect(await learner.optimStep({ learningRate: 0.5, maxGradNorm: 1 })).toHaveProperty('grad_norm');
-    const second = await learner.forwardBackward(batch, algorithm.objective);
-    expect(second.loss).toBeLessThan(first.loss);
-    await learner.save(dir);
+    const { before, after, norm, version } = await stepWith(learner, algorithm.objective, batch, dir);
+    expect(after).toBeLessThan(before);
+    expect(norm).toBeGreaterThan(0);
+    expect(version).toBe(1);
     const other = tableLearner();
-    await other.load(dir);
+    await other.load(dir); // which the step has saved
     expect((await other.forward(batch, ['logps'])).logps).toEqual((await learner.forward(batch, ['logps'])).logps);
-    expect(await learner.publish()).toMatchObject({ version: 1, kind: 'memory' });
   });
 
   it('takes part in a run: rows, reward, algorithm and tracker with a model', async () => {
@@ -156,6 +154,12 @@ describe("today's packages run it", () => {
       { outputDir: join(dir, 'trained') },
     );
     expect(trained.stages.map(({ name }) => name)).toEqual(['model', 'rpt']);
+  });
+
+  it('tells its tracker of a run', async () => {
+    await tellAll(trackers.diary({ file: 'told.jsonl' }), dir);
+    const events = readFileSync(join(dir, 'told.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { event: string }).event);
+    expect(events).toEqual(['start', 'log', 'samples', 'notice', 'flush', 'end']);
   });
 
   it('answers as a text model', async () => {

@@ -52,3 +52,29 @@ export async function useAll(plugin, names, given) {
         rows: rows.length,
     };
 }
+/** Takes a step with a learner, with the least that each call takes. */
+export async function stepWith(learner, objective, batch, dir) {
+    const outputs = await learner.forward(batch, objective.needs);
+    const { loss } = await learner.forwardBackward(batch, objective);
+    const { grad_norm: norm } = await learner.optimStep({ learningRate: 0.5 });
+    const { loss: after } = await learner.forwardBackward(batch, objective);
+    await learner.clearGradients?.();
+    await learner.mixReference?.(0.5);
+    await learner.save(dir);
+    await learner.load(dir);
+    const { version } = await learner.publish();
+    await learner.close();
+    return { before: outputs.logps ? loss : NaN, after, norm, version };
+}
+/** Tells a tracker of a run, with the least that each call takes. */
+export async function tellAll(tracker, outputDir) {
+    const run = { name: 'told', outputDir, config: {}, totalSteps: 1, step: 0 };
+    const record = { step: 1, epoch: 0.5, kind: 'train', metrics: { loss: 1 } };
+    const notice = { name: 'flat', level: 'note', message: 'nothing moved', step: 1 };
+    await tracker.start?.(run);
+    await tracker.log(record);
+    await tracker.samples?.(1, [{ completion: 'x' }]);
+    await tracker.notice?.(notice);
+    await tracker.flush?.();
+    await tracker.end?.({ step: 1 });
+}

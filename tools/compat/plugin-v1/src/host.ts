@@ -1,4 +1,4 @@
-import type { AnyStage, Completion, EnvironmentStep, Evaluation, Experience, ExperienceContext, Factory, Message, Outputs, Plugin, Preference, Reward, RewardSample, ScoredTrajectory, TextModel, TokenBatch } from '@espalier/spec';
+import type { AnyStage, Completion, EnvironmentStep, Evaluation, Experience, ExperienceContext, Factory, Learner, Message, Notice, Objective, Outputs, Plugin, Preference, Reward, RewardSample, ScoredTrajectory, TextModel, TokenBatch, TrackedMetrics, TrackedRun, Tracker } from '@espalier/spec';
 
 /** The part that a plugin gives under a name, as somebody makes it who knows nothing but the contracts. */
 async function made<Part>(factories: Readonly<Record<string, Factory<Part>>> | undefined, name: string, options: Record<string, unknown> = {}): Promise<Part> {
@@ -61,4 +61,32 @@ export async function useAll(plugin: Plugin, names: { reward: string; objective:
     stage: { name: stage.name, needs: stage.needs, gives: stage.gives },
     rows: rows.length,
   };
+}
+
+/** Takes a step with a learner, with the least that each call takes. */
+export async function stepWith(learner: Learner, objective: Objective, batch: TokenBatch, dir: string): Promise<{ before: number; after: number; norm: number; version: number }> {
+  const outputs = await learner.forward(batch, objective.needs);
+  const { loss } = await learner.forwardBackward(batch, objective);
+  const { grad_norm: norm } = await learner.optimStep({ learningRate: 0.5 });
+  const { loss: after } = await learner.forwardBackward(batch, objective);
+  await learner.clearGradients?.();
+  await learner.mixReference?.(0.5);
+  await learner.save(dir);
+  await learner.load(dir);
+  const { version } = await learner.publish();
+  await learner.close();
+  return { before: outputs.logps ? loss : NaN, after, norm, version };
+}
+
+/** Tells a tracker of a run, with the least that each call takes. */
+export async function tellAll(tracker: Tracker, outputDir: string): Promise<void> {
+  const run: TrackedRun = { name: 'told', outputDir, config: {}, totalSteps: 1, step: 0 };
+  const record: TrackedMetrics = { step: 1, epoch: 0.5, kind: 'train', metrics: { loss: 1 } };
+  const notice: Notice = { name: 'flat', level: 'note', message: 'nothing moved', step: 1 };
+  await tracker.start?.(run);
+  await tracker.log(record);
+  await tracker.samples?.(1, [{ completion: 'x' }]);
+  await tracker.notice?.(notice);
+  await tracker.flush?.();
+  await tracker.end?.({ step: 1 });
 }
