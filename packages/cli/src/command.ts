@@ -51,7 +51,18 @@ function placeholder(field: Field): string {
   return field.kinds.find((kind) => kind !== 'boolean') === 'number' ? 'number' : field.kinds.includes('object') ? 'json' : 'text';
 }
 
+const optionFields = new WeakMap<Option, Field>();
+
+/** The field that a flag was made of; undefined for the few that are of no schema. */
+export const fieldOf = (option: Option): Field | undefined => optionFields.get(option);
+
 function optionOf(field: Field): Option[] {
+  const made = optionsOf(field);
+  optionFields.set(made[0], field);
+  return made;
+}
+
+function optionsOf(field: Field): Option[] {
   const text = `${field.description}${defaultText(field)}`;
   if (field.kinds.includes('boolean')) {
     const others = field.kinds.length > 1;

@@ -14,7 +14,7 @@ function version(): string {
 /** The `espalier` program with all its commands. */
 export function createProgram(): Command {
   const program = new Command('espalier').description('Reinforcement pre-training and post-training of language models').version(version(), '-v, --version').showSuggestionAfterError(false).enablePositionalOptions();
-  for (const command of commands()) program.addCommand(command);
+  for (const command of commands(() => program)) program.addCommand(command);
   program.addHelpText('after', '\nExit status: 0 done, 1 failed, 2 wrong usage or bad input. ESPALIER_DEBUG=1 prints stacks, ESPALIER_BACKEND and ESPALIER_MATMUL_PRECISION choose from outside.');
   for (const command of [program, ...program.commands, ...program.commands.flatMap((group) => group.commands)]) {
     command.exitOverride();

@@ -8,8 +8,10 @@ export interface Progress {
   stop(): void;
 }
 
-function duration(seconds: number): string {
+/** Seconds for people: `12 s`, `3 min 05 s`, `2 h 10 min`. */
+export function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '?';
+  if (seconds > 0 && seconds < 10) return `${seconds < 1 ? Number(seconds.toPrecision(1)) : seconds.toFixed(1)} s`;
   const s = Math.round(seconds);
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, '0')} s`;

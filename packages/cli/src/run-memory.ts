@@ -9,7 +9,7 @@ const fileName = 'command.json';
 /** Flags that name something on the disk: kept as absolute paths, so that a run can be resumed from another folder. */
 const paths = ['model', 'dataset', 'evalDataset'];
 /** Flags of one call alone. */
-const passing = ['resume', 'outputDir', 'overwriteOutputDir'];
+const passing = ['resume', 'outputDir', 'overwriteOutputDir', 'dryRun'];
 
 interface Remembered {
   command: string;

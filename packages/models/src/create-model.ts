@@ -27,10 +27,16 @@ export interface CreateModelOptions {
 export async function createModel(folder: string, options: CreateModelOptions): Promise<void> {
   const tokenizer = typeof options.tokenizer === 'string' ? Tokenizer.fromFolder(options.tokenizer) : options.tokenizer;
   const configJson = configToJson(fullConfig(options.config, tokenizer));
-  const config = checked(configJson);
-  if (config.vocabSize < tokenizer.vocabSize) throw new EspalierError('bad_config', `vocabSize ${config.vocabSize} is less than the tokenizer's ${tokenizer.vocabSize}`);
+  const config = newModelConfig(options.config, tokenizer);
   const generationConfig = Object.fromEntries(['bos_token_id', 'eos_token_id', 'pad_token_id'].filter((key) => configJson[key] !== null).map((key) => [key, configJson[key]]));
   saveCheckpoint(folder, { weights: randomWeights(config, options.seed), configJson, tokenizer, generationConfig });
+}
+
+/** The whole shape of a model that {@link createModel} would make. @throws EspalierError `bad_config` as it does */
+export function newModelConfig(config: NewModelConfig, tokenizer: Tokenizer): DecoderConfig {
+  const whole = checked(configToJson(fullConfig(config, tokenizer)));
+  if (whole.vocabSize < tokenizer.vocabSize) throw new EspalierError('bad_config', `vocabSize ${whole.vocabSize} is less than the tokenizer's ${tokenizer.vocabSize}`);
+  return whole;
 }
 
 function fullConfig(config: NewModelConfig, tokenizer: Tokenizer): DecoderConfig {

@@ -14,8 +14,11 @@ export interface BranchSink {
 /** Whether a stage is a branch: it decides itself which of its stages are done already. */
 export const isBranch = (stage: Stage): boolean => mark in stage;
 
+/** The stages of a branch. */
+export const stagesOf = (stage: Stage): readonly Stage[] => (stage as { [mark]?: readonly Stage[] })[mark] ?? [];
+
 /** Marks a stage as a branch. */
-export const asBranch = <S extends object>(stage: S): S => Object.assign(stage, { [mark]: true });
+export const asBranch = <S extends object>(stage: S, stages: readonly Stage[]): S => Object.assign(stage, { [mark]: stages });
 
 /** A stage's context with a place for what a branch has to tell. */
 export const withBranchSink = (context: StageContext, sink: BranchSink): StageContext => Object.assign(context, { [sinkMark]: sink });

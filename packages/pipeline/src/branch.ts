@@ -45,7 +45,7 @@ export function branch<const Stages extends readonly AnyStage[], Name extends st
       return {};
     },
   });
-  return withFingerprint(asBranch(stage), async () => Promise.all(line.map(async (part) => [part.name, await fingerprintOf(part)]))) as unknown as Stage<Pick<Artifacts, NeededBy<Stages>>, Record<never, never>, Name>;
+  return withFingerprint(asBranch(stage, line), async () => Promise.all(line.map(async (part) => [part.name, await fingerprintOf(part)]))) as unknown as Stage<Pick<Artifacts, NeededBy<Stages>>, Record<never, never>, Name>;
 }
 
 /** What the stages need that none before them gives. */

@@ -94,20 +94,29 @@ function parseDocument(text: string, path: string): unknown {
 
 /**
  * Loads a plugin: the default export of a module, or one named `plugin`.
- * @param specifier a package's name, or a path relative to `baseDir`
+ * @param specifier a path relative to `baseDir`, or a package's name; `brevity` stands for `espalier-plugin-brevity` too, `@scope/brevity` for `@scope/espalier-plugin-brevity`
  * @throws EspalierError `not_found`, `bad_config`
  */
 export async function loadPlugin(specifier: string, baseDir: string = process.cwd()): Promise<Plugin> {
-  let module: Record<string, unknown>;
-  try {
-    module = await importModule(/^[./]/.test(specifier) ? resolve(baseDir, specifier) : specifier, resolve(baseDir, 'noop.js'));
-  } catch (error) {
-    if (isEspalierError(error)) throw error;
-    const message = String((error as Error).message).split('\n')[0];
-    const absent = (error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND' || (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND';
-    throw new EspalierError(absent ? 'not_found' : 'bad_config', `plugin "${specifier}" does not load: ${message}`, { cause: error });
+  const isPath = /^[./]/.test(specifier);
+  const names = isPath ? [resolve(baseDir, specifier)] : [specifier, ...(/(^|\/)espalier-plugin-/.test(specifier) ? [] : [specifier.replace(/([^/]+)$/, 'espalier-plugin-$1')])];
+  let failure: EspalierError | undefined;
+  for (const name of names) {
+    let module: Record<string, unknown>;
+    try {
+      module = await importModule(name, resolve(baseDir, 'noop.js'));
+    } catch (error) {
+      if (isEspalierError(error)) throw error;
+      const { code, message } = error as NodeJS.ErrnoException;
+      const absent = (code === 'MODULE_NOT_FOUND' || code === 'ERR_MODULE_NOT_FOUND') && message.includes(name);
+      failure ??= new EspalierError(absent ? 'not_found' : 'bad_config', `plugin "${specifier}" does not load: ${String(message).split('\n')[0]}`, absent && !isPath ? { cause: error, fix: `npm install ${names.at(-1)}` } : { cause: error });
+      if (absent) continue;
+      throw failure;
+    }
+    const exported = (module['default'] ?? module['plugin']) as Plugin | undefined;
+    const plugin = exported && 'plugin' in exported && !('specVersion' in exported) ? (exported as unknown as { plugin: Plugin }).plugin : exported; // a CommonJS module's exports
+    if (typeof plugin !== 'object' || plugin === null || !('specVersion' in plugin || 'name' in plugin)) throw new EspalierError('bad_config', `"${specifier}" exports no plugin`, { fix: 'export default definePlugin({ … }), or export it as `plugin`' });
+    return plugin;
   }
-  const plugin = (module['default'] ?? module['plugin']) as Plugin | undefined;
-  if (typeof plugin !== 'object' || plugin === null || plugin.specVersion === undefined) throw new EspalierError('bad_config', `"${specifier}" exports no plugin`, { fix: 'export default definePlugin({ … })' });
-  return plugin;
+  throw failure!;
 }

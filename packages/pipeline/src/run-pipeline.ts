@@ -28,9 +28,11 @@ export interface RunPipelineOptions {
   onEvent?(event: PipelineEvent): void;
 }
 
-const folderName = (index: number, name: string): string => `${String(index + 1).padStart(2, '0')}-${name.replace(/[^A-Za-z0-9._-]+/g, '-')}`;
+/** The folder of a stage, inside the run's. */
+export const folderName = (index: number, name: string): string => `${String(index + 1).padStart(2, '0')}-${name.replace(/[^A-Za-z0-9._-]+/g, '-')}`;
 
-async function digestOfInput(stage: Stage, index: number, seed: number, have: Partial<Artifacts>): Promise<string> {
+/** Digest of everything that a stage's result depends on. */
+export async function digestOfInput(stage: Stage, index: number, seed: number, have: Partial<Artifacts>): Promise<string> {
   const needed = stage.needs.map((name) => {
     const handle = have[name];
     return [name, handle === undefined ? null : 'digest' in handle ? handle.digest : digestValue(handle.values)];

@@ -1,5 +1,5 @@
 import { arithmeticOptions, isHubDatasetRef, parseDatasetRef, taskNames } from '@espalier/data';
-import { createRegistry, loadPlugin, openRows, type OpenRowsOptions, type Registry } from '@espalier/pipeline';
+import { configuredPlugins, createRegistry, loadPlugin, openRows, type OpenRowsOptions, type Registry } from '@espalier/pipeline';
 import { EspalierError } from '@espalier/spec';
 import type { Dataset } from '@espalier/data';
 import { z } from 'zod';
@@ -82,9 +82,12 @@ export const pluginFields = {
   plugin: z.array(z.string().min(1)).optional().describe('plugins to load: package names or files; may be given several times'),
 };
 
-/** A registry with the plugins of `--plugin`. */
+/** A registry with the plugins that the folder's `espalier.config.ts` registers, and those of `--plugin`. */
 export async function openRegistry(plugins: readonly string[] | undefined): Promise<Registry> {
-  const registry = createRegistry();
-  for (const specifier of plugins ?? []) registry.register(await loadPlugin(specifier));
+  const registry: Registry = createRegistry((await configuredPlugins())?.plugins ?? []);
+  for (const specifier of plugins ?? []) {
+    const plugin = await loadPlugin(specifier);
+    if (!registry.plugins.some(({ name }) => name === plugin.name)) registry.register(plugin);
+  }
   return registry;
 }

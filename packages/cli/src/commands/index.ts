@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { chatCommand } from './chat';
+import { completionCommand } from './completion';
 import { constitutionalCommand } from './constitutional';
 import { dataCommand } from './data';
 import { distillCommand } from './distill';
@@ -7,6 +8,8 @@ import { doctorCommand } from './doctor';
 import { evalCommand } from './eval';
 import { generateCommand } from './generate';
 import { grpoCommand, reinforceCommand, rlooCommand } from './grpo';
+import { initCommand } from './init';
+import { pluginsCommand } from './plugins';
 import { ppoCommand } from './ppo';
 import { cpoCommand, dpoCommand, ktoCommand, onlineDpoCommand, orpoCommand } from './preferences';
 import { prmCommand, rewardCommand } from './reward';
@@ -18,11 +21,12 @@ import { sftCommand } from './sft';
 import { viewCommand } from './view';
 
 /** Every command, made anew: commander keeps what it parsed. */
-export function commands(): Command[] {
+/** @param program the program that they become part of: what completion describes */
+export function commands(program: () => Command): Command[] {
   return [
     doctorCommand(), generateCommand(), scoreCommand(),
     sftCommand(), dpoCommand(), ktoCommand(), cpoCommand(), orpoCommand(), rewardCommand(), prmCommand(),
     onlineDpoCommand(), ppoCommand(), grpoCommand(), rlooCommand(), reinforceCommand(), rptCommand(), distillCommand(), constitutionalCommand(),
-    runCommand(), evalCommand(), viewCommand(), serveCommand(), chatCommand(), dataCommand(),
+    initCommand(), runCommand(), evalCommand(), viewCommand(), serveCommand(), chatCommand(), dataCommand(), pluginsCommand(), completionCommand(program),
   ];
 }

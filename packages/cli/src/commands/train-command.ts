@@ -4,11 +4,12 @@ import { fieldHelp } from '../field-help';
 import { datasetOf, filesByRef, streamFiles, type Dataset, type RowStream } from '@espalier/data';
 import { formatNumber, openRows, type OpenRowsOptions } from '@espalier/pipeline';
 import { EspalierError, isEspalierError, type Metrics, type Tracker } from '@espalier/spec';
-import { modelArguments, type ModelArgumentsInput, type TrainerCallback, type TrainingArguments, type TrainResult } from '@espalier/trainer';
+import { modelArguments, type ModelArgumentsInput, type RunPlan, type TrainerCallback, type TrainingArguments, type TrainResult } from '@espalier/trainer';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { buildCommand, type CommandContext } from '../command';
 import { camelCase } from '../fields';
+import { beginDryRun, reportPlan } from '../plan/dry-run';
 import { startProgress, type Progress } from '../progress';
 import { recallRun, rememberRun } from '../run-memory';
 import { dataFields, hubOptions, openData, openRegistry, pluginFields } from './data-fields';
@@ -18,6 +19,7 @@ import { modelFields } from './model-fields';
 export interface AnyTrainer {
   train(call?: { resume?: boolean | string; signal?: AbortSignal }): Promise<TrainResult>;
   saveModel(dir: string, options?: { merge?: boolean }): Promise<void>;
+  plan(): Promise<RunPlan>;
   close(): Promise<void>;
 }
 
@@ -33,6 +35,7 @@ const commonFields = {
   loraAlpha: z.number().positive().optional().describe('scale of the adapters: alpha / rank; default 32'),
   loraTargetModules: modelArguments.shape.loraTargetModules,
   ...pluginFields,
+  dryRun: z.boolean().default(false).describe('print the plan (batches, steps, memory, time) and end: no weights are read, nothing is written or fetched'),
   resume: z.union([z.boolean(), z.string().min(1)]).default(false).describe('go on with the run in --output-dir, with the flags it was started with; or with the checkpoint that is named'),
 };
 
@@ -44,9 +47,7 @@ const streamFields = {
 
 /** Trackers that plugins bring under the names in `--report-to`. */
 async function pluginTrackers(values: Record<string, unknown>, args: Record<string, unknown>): Promise<Tracker[]> {
-  const plugins = values['plugin'] as string[] | undefined;
-  if (!plugins?.length) return [];
-  const registry = await openRegistry(plugins);
+  const registry = await openRegistry(values['plugin'] as string[] | undefined);
   const names = [args['reportTo'] ?? []].flat() as string[];
   return Promise.all(names.filter((name) => registry.has('trackers', name)).map((name) => registry.lookup('trackers', name)()));
 }
@@ -136,6 +137,7 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
   const schedule = args['lrSchedulerKwargs'] as Record<string, unknown> | undefined;
   if (schedule) args['lrSchedulerKwargs'] = Object.fromEntries(Object.entries(schedule).map(([name, value]) => [camelCase(name), value]));
   spec.check(args);
+  if (values['dryRun'] === true) beginDryRun();
   const modelArgs = modelArgsOf(values);
   if (signal.aborted) throw new EspalierError('aborted', 'stopped before the first step');
   const stream = values['datasetStreaming'] === true ? await openStream(values, args) : undefined;
@@ -162,6 +164,7 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
   };
   const { trainer, evaluate } = await spec.create({ values, args, model: values['model'] as string, modelArgs, train: rows, stream, evaluation, callbacks: [callback], trackers, signal });
   try {
+    if (values['dryRun'] === true) return await reportPlan(await trainer.plan(), values, output);
     const resume = values['resume'] as boolean | string;
     const result = await trainer.train({ signal, ...(resume === false ? {} : { resume }) });
     let held: Metrics | null = Object.keys(result.evalMetrics).length > 0 ? withoutPrefix(result.evalMetrics) : null;

@@ -2,7 +2,8 @@ import { constitutionalConfig, ConstitutionalTrainer, parseConstitutionalConfig,
 import { defineStage, EspalierError, type MetricsHandle, type PolicyHandle, type RowsHandle, type Stage } from '@espalier/spec';
 import { digestPath } from '../digest';
 import { withFingerprint } from '../fingerprint';
-import { rowsFingerprint } from '../rows';
+import { withPlan } from '../stage-plan';
+import { openRows, rowsFingerprint } from '../rows';
 import { modelArgsOf, modelOptionNames, requireOption, splitOptions, type StageModelOptions, type StageOwned } from './options';
 import { metricsArtifact } from './train-stage';
 import type { DatasetInput } from '@espalier/trainer';
@@ -53,6 +54,7 @@ function constitutionalStage(kind: 'critique' | 'preferences', options: Constitu
       }
     },
   });
+  withPlan(stage, async () => ({ note: `makes rows of ${(await openRows(dataset, { endlessSize: Infinity })).size} prompts` }));
   const judgeName = typeof judge === 'object' ? judge.name : judge;
   return withFingerprint(stage, async () => ({ config, modelArgs, judge: judgeName, rows: await rowsFingerprint(dataset) }));
 }

@@ -4,6 +4,7 @@ import { writeFileDurably } from '@espalier/spec/files';
 import { evaluationMetrics, type DatasetInput } from '@espalier/trainer';
 import { evaluatePolicy, perplexityOf } from '../evaluate-policy';
 import { withFingerprint } from '../fingerprint';
+import { withPlan } from '../stage-plan';
 import type { Registry } from '../registry';
 import type { CheckedOptions, StageName } from '../checked-options';
 import type { RewardOption } from '../reward-types';
@@ -93,6 +94,11 @@ export function evaluate<const Options extends EvaluateStageOptions>(given: Chec
         await engine.close();
       }
     },
+  });
+  withPlan(stage, async () => {
+    const rows = dataset === undefined ? null : await openRows(dataset, { endlessSize: 512, ...(options.limit === undefined ? {} : { limit: options.limit }) });
+    const parts = [...(rows ? [`${rows.size} rows × ${options.samples ?? 1} completions`] : []), ...(texts ? [`the perplexity of ${texts.length} texts`] : [])];
+    return { note: `measures ${parts.join(' and ')}` };
   });
   const { registry: _registry, dataset: _dataset, reward: _reward, ...plain } = options;
   return withFingerprint(stage, async () => ({ options: plain, rows: await rowsFingerprint(dataset), rewards: rewards.map(rewardFingerprint) }));

@@ -1,7 +1,8 @@
 import { defineStage, type Metrics, type MetricsHandle, type PolicyHandle, type RewardHandle, type RowsHandle, type Stage } from '@espalier/spec';
-import type { DatasetInput, OfflineTrainerOptions } from '@espalier/trainer';
+import type { DatasetInput, OfflineTrainerOptions, TrainerCallback } from '@espalier/trainer';
 import { withFingerprint } from '../fingerprint';
 import { rowsFingerprint } from '../rows';
+import { trainingPlan, withPlan } from '../stage-plan';
 import type { StageName } from '../checked-options';
 import { modelArgsOf, splitOptions, trainingOptionNames, type StageOwned, type TrainingStageOptions } from './options';
 import { reporter, trainInStage, type StageTrainer } from './train-stage';
@@ -46,27 +47,19 @@ function stageOf(options: RowsOptions, recipe: OfflineRecipe, gives: 'policy' | 
   recipe.check(config);
   const modelArgs = modelArgsOf(name, own);
   const { dataset, evalDataset, inline, callbacks = [] } = options;
+  const make = (model: string, trainDataset: DatasetInput, args: object, watching: readonly TrainerCallback[] = []) =>
+    recipe.create({ model, trainDataset, ...(evalDataset === undefined ? {} : { evalDataset }), modelArgs, ...(inline === undefined ? {} : { inline }), callbacks: watching, args }, own);
   const stage = defineStage<{ policy: PolicyHandle; rows?: RowsHandle }, { policy?: PolicyHandle; reward?: RewardHandle; metrics: MetricsHandle }>({
     name,
     needs: dataset === undefined ? ['policy', 'rows'] : ['policy'],
     gives: [gives, 'metrics'],
     async run({ policy, rows }, context) {
-      const trainer = recipe.create(
-        {
-          model: policy.path,
-          trainDataset: dataset ?? rows!.path,
-          ...(evalDataset === undefined ? {} : { evalDataset }),
-          modelArgs,
-          ...(inline === undefined ? {} : { inline }),
-          callbacks: [reporter(name, context), ...callbacks],
-          args: { seed: context.seed, ...config, outputDir: context.dir },
-        },
-        own,
-      );
+      const trainer = make(policy.path, dataset ?? rows!.path, { seed: context.seed, ...config, outputDir: context.dir }, [reporter(name, context), ...callbacks]);
       const trained = await trainInStage(trainer, context, evalDataset === undefined ? null : () => trainer.evaluate(context.signal ? { signal: context.signal } : {}));
       return gives === 'policy' ? trained : { reward: { ...trained.policy, kind: 'reward' }, metrics: trained.metrics };
     },
   });
+  withPlan(stage, async (context) => (dataset === undefined || !context.model ? { note: `trains on ${dataset === undefined ? 'the rows' : 'the model'} that a stage before it gives` } : trainingPlan(make(context.model.reference, dataset, { seed: context.seed, ...config }), context)));
   const more = Object.fromEntries((recipe.own ?? []).map((key) => [key, own[key]]));
   return withFingerprint(stage, async () => ({ config, modelArgs, ...more, rows: await rowsFingerprint(dataset), evalRows: await rowsFingerprint(evalDataset) }));
 }

@@ -1,8 +1,9 @@
 import { rewardModel } from '@espalier/reward-models';
-import { defineStage, EspalierError, type MetricsHandle, type PolicyHandle, type RewardHandle, type Stage } from '@espalier/spec';
-import { evaluationMetrics, type DatasetInput, type OnlineTrainer, type OnlineTrainerOptions } from '@espalier/trainer';
+import { defineReward, defineStage, EspalierError, type MetricsHandle, type PolicyHandle, type RewardHandle, type Stage } from '@espalier/spec';
+import { evaluationMetrics, type DatasetInput, type OnlineTrainer, type OnlineTrainerOptions, type TrainerCallback } from '@espalier/trainer';
 import { withFingerprint } from '../fingerprint';
 import type { Registry } from '../registry';
+import { trainingPlan, withPlan } from '../stage-plan';
 import type { StageName } from '../checked-options';
 import type { RewardOption } from '../reward-types';
 import { checkRewards, resolveRewards, rewardFingerprint, type RewardInput } from '../rewards';
@@ -38,6 +39,9 @@ export interface OnlineRecipe<Name extends string = string> {
   create(options: OnlineTrainerOptions & { args: object }, own: Readonly<Record<string, unknown>>): OnlineTrainer;
 }
 
+/** Stands for the rewards in a plan, which scores nothing. */
+const noReward = defineReward({ name: 'none', score: async (samples) => samples.map(() => null) });
+
 const ownNames = [...trainingOptionNames, 'reward', 'evalSamples', 'stop', 'registry'];
 
 /**
@@ -54,27 +58,29 @@ export function onlineStage<Options extends OnlineStageOptions<object>, Name ext
   const rewards: readonly RewardInput[] = options.reward === undefined ? [] : Array.isArray(options.reward) ? (options.reward as readonly RewardInput[]) : [options.reward as RewardInput];
   if (rewards.length === 0 && options.reward !== undefined) throw new EspalierError('bad_config', `stage "${name}": \`reward\` is empty`, { fix: 'a reward function, such as numeric' });
   checkRewards(rewards, registry);
+  const make = (model: string, rewardFuncs: OnlineTrainerOptions['rewardFuncs'], args: object, watching: readonly TrainerCallback[] = []) =>
+    recipe.create(
+      {
+        model,
+        rewardFuncs,
+        trainDataset: dataset,
+        ...(evalDataset === undefined ? {} : { evalDataset }),
+        ...(evalSamples === undefined ? {} : { evalSamples }),
+        ...(stop === undefined ? {} : { stop }),
+        ...(inline === undefined ? {} : { inline }),
+        modelArgs,
+        callbacks: watching,
+        args,
+      },
+      own,
+    );
   const stage = defineStage<{ policy: PolicyHandle; reward?: RewardHandle }, { policy: PolicyHandle; metrics: MetricsHandle }>({
     name,
     needs: rewards.length > 0 ? ['policy'] : ['policy', 'reward'],
     gives: ['policy', 'metrics'],
     async run({ policy, reward }, context) {
       const model = reward && rewardModel({ model: reward.path, ...(inline === undefined ? {} : { inline }) });
-      const trainer = recipe.create(
-        {
-          model: policy.path,
-          rewardFuncs: model ?? (await resolveRewards(rewards, registry)),
-          trainDataset: dataset,
-          ...(evalDataset === undefined ? {} : { evalDataset }),
-          ...(evalSamples === undefined ? {} : { evalSamples }),
-          ...(stop === undefined ? {} : { stop }),
-          ...(inline === undefined ? {} : { inline }),
-          modelArgs,
-          callbacks: [reporter(name, context), ...callbacks],
-          args: { seed: context.seed, ...config, outputDir: context.dir },
-        },
-        own,
-      );
+      const trainer = make(policy.path, model ?? (await resolveRewards(rewards, registry)), { seed: context.seed, ...config, outputDir: context.dir }, [reporter(name, context), ...callbacks]);
       const call = context.signal ? { signal: context.signal } : {};
       try {
         return await trainInStage(trainer, context, evalDataset === undefined ? null : async () => evaluationMetrics(await trainer.evaluate(call)));
@@ -83,6 +89,7 @@ export function onlineStage<Options extends OnlineStageOptions<object>, Name ext
       }
     },
   });
+  withPlan(stage, async (context) => (context.model ? trainingPlan(make(context.model.reference, noReward, { seed: context.seed, ...config }), context) : { note: 'trains the model that a stage before it gives' }));
   const more = async () => Object.fromEntries(await Promise.all((recipe.rows ?? []).map(async (key) => [key, await rowsFingerprint(own[key] as DatasetInput | undefined)] as const)));
   return withFingerprint(stage, async () => ({ config, modelArgs, ...(await more()), evalSamples, stop, rewards: rewards.map(rewardFingerprint), rows: await rowsFingerprint(dataset), evalRows: await rowsFingerprint(evalDataset) })) as unknown as OnlineStage<Options, Name>;
 }

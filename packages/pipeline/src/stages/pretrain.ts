@@ -6,8 +6,9 @@ import { parseSFTConfig, sftConfig, type SFTConfigInput } from '@espalier/sft';
 import { defineStage, EspalierError, type MetricsHandle, type PolicyHandle, type Stage } from '@espalier/spec';
 import { digestPath } from '../digest';
 import { withFingerprint } from '../fingerprint';
+import { withPlan } from '../stage-plan';
 import { modelArgsOf, requireOption, splitOptions, trainingOptionNames, type StageOwned, type TrainingStageOptions } from './options';
-import { runSft, sftFingerprint } from './sft';
+import { runSft, sftFingerprint, sftTrainer } from './sft';
 
 export type PretrainStageOptions = TrainingStageOptions &
   Omit<SFTConfigInput, StageOwned> & {
@@ -47,6 +48,12 @@ export function pretrain(options: PretrainStageOptions): Stage<Record<never, nev
       }
       return runSft(name, initial, options, config, modelArgs, context);
     },
+  });
+  withPlan(stage, async (context) => {
+    const { byteTokenizer, newModelConfig, Tokenizer: reader } = await import('@espalier/models'); // loaded when a model is
+    const spoken = typeof tokenizer !== 'string' ? tokenizer : tokenizer === 'bytes' ? byteTokenizer() : reader.fromFolder(tokenizer);
+    const made = { reference: 'a new model', config: newModelConfig(model, spoken), tokenizer: spoken };
+    return { run: await sftTrainer(made.reference, options, { seed: context.seed, ...config }, modelArgs).plan(made), model: made };
   });
   return withFingerprint(stage, async () => ({ ...((await sftFingerprint(options, config, modelArgs)) as object), model, tokenizer: await tokenizerFingerprint(tokenizer) }));
 }

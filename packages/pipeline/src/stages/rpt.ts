@@ -1,10 +1,11 @@
 import { grpo, grpoConfig, parseGRPOConfig, type GRPOConfigInput } from '@espalier/grpo';
 import { parseRPTConfig, rptConfig, RPTTrainer, type RPTConfigInput, type RPTTrainerOptions } from '@espalier/rpt';
 import { defineStage, EspalierError, type Algorithm, type MetricsHandle, type PolicyHandle, type Stage } from '@espalier/spec';
-import { evaluationMetrics, type DatasetInput, type Json, type StatefulAlgorithm, type WeightedReward } from '@espalier/trainer';
+import { evaluationMetrics, type DatasetInput, type Json, type StatefulAlgorithm, type TrainerCallback, type WeightedReward } from '@espalier/trainer';
 import { digestValue } from '../digest';
 import { withFingerprint } from '../fingerprint';
 import { createRegistry, type Registry } from '../registry';
+import { trainingPlan, withPlan } from '../stage-plan';
 import type { CheckedOptions, StageName } from '../checked-options';
 import type { RewardOption } from '../reward-types';
 import { checkRewards, resolveRewards, rewardFingerprint, type RewardInput } from '../rewards';
@@ -84,32 +85,35 @@ export function rpt<const Options extends RptStageOptions>(given: CheckedOptions
   const { dataset, evalDataset, lmDataset, algorithm, evalSamples, stop, registry, inline, callbacks = [] } = options;
   const rewards: readonly RewardInput[] = Array.isArray(options.reward) ? (options.reward as readonly RewardInput[]) : [options.reward as RewardInput];
   checkRewards(rewards, registry);
+  const make = async (model: string, args: object, watching: readonly TrainerCallback[] = []) =>
+    createRptTrainer(
+      {
+        model,
+        rewards: await resolveRewards(rewards, registry),
+        trainDataset: dataset,
+        ...(evalDataset === undefined ? {} : { evalDataset }),
+        ...(lmDataset === undefined ? {} : { lmDataset }),
+        ...(algorithm === undefined ? {} : { algorithm }),
+        ...(registry === undefined ? {} : { registry }),
+        ...(evalSamples === undefined ? {} : { evalSamples }),
+        ...(stop === undefined ? {} : { stop }),
+        ...(inline === undefined ? {} : { inline }),
+        modelArgs,
+        callbacks: watching,
+      },
+      args as RptFlatConfigInput,
+    );
   const stage = defineStage<{ policy: PolicyHandle }, { policy: PolicyHandle; metrics: MetricsHandle }, StageName<Options, 'rpt'>>({
     name: name as StageName<Options, 'rpt'>,
     needs: ['policy'],
     gives: ['policy', 'metrics'],
     async run({ policy }, context) {
-      const trainer = await createRptTrainer(
-        {
-          model: policy.path,
-          rewards: await resolveRewards(rewards, registry),
-          trainDataset: dataset,
-          ...(evalDataset === undefined ? {} : { evalDataset }),
-          ...(lmDataset === undefined ? {} : { lmDataset }),
-          ...(algorithm === undefined ? {} : { algorithm }),
-          ...(registry === undefined ? {} : { registry }),
-          ...(evalSamples === undefined ? {} : { evalSamples }),
-          ...(stop === undefined ? {} : { stop }),
-          ...(inline === undefined ? {} : { inline }),
-          modelArgs,
-          callbacks: [reporter(name, context), ...callbacks],
-        },
-        { seed: context.seed, ...config, outputDir: context.dir } as RptFlatConfigInput,
-      );
+      const trainer = await make(policy.path, { seed: context.seed, ...config, outputDir: context.dir }, [reporter(name, context), ...callbacks]);
       const call = context.signal ? { signal: context.signal } : {};
       return trainInStage(trainer, context, evalDataset === undefined ? null : async () => evaluationMetrics(await trainer.evaluate(call)));
     },
   });
+  withPlan(stage, async (context) => (context.model ? trainingPlan(await make(context.model.reference, { seed: context.seed, ...config }), context) : { note: 'trains the model that a stage before it gives' }));
   return withFingerprint(stage, async () => ({
     config,
     modelArgs,

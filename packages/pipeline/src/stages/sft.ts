@@ -1,6 +1,7 @@
 import { parseSFTConfig, sftConfig, SFTTrainer, type SFTConfigInput } from '@espalier/sft';
 import type { Stage } from '@espalier/spec';
 import type { CheckedOptions } from '../checked-options';
+import type { TrainerCallback } from '@espalier/trainer';
 import { rowsFingerprint } from '../rows';
 import { offlineStage, type OfflineStage, type WithRows } from './offline-stage';
 import type { modelArgsOf, TrainingStageOptions } from './options';
@@ -18,18 +19,16 @@ export type SftStageOptions = WithRows<SFTConfigInput>;
 export const sft = <const Options extends SftStageOptions>(options: CheckedOptions<Options, SftStageOptions>): OfflineStage<Options, 'sft'> =>
   offlineStage(options as Options, { name: 'sft', shape: sftConfig.shape, check: (config) => void parseSFTConfig(config), create: (trainer) => new SFTTrainer(trainer) });
 
-/** Runs an `SFTTrainer` in a stage's folder: also what pre-training is, on plain text. */
+/** An `SFTTrainer` as a stage asks for it. */
+export function sftTrainer(model: string, options: TrainingStageOptions, args: object, modelArgs: ReturnType<typeof modelArgsOf>, callbacks: readonly TrainerCallback[] = []): SFTTrainer {
+  const { dataset, evalDataset, inline } = options;
+  return new SFTTrainer({ model, trainDataset: dataset, ...(evalDataset === undefined ? {} : { evalDataset }), modelArgs, ...(inline === undefined ? {} : { inline }), callbacks, args: args as SFTConfigInput });
+}
+
+/** Runs it in a stage's folder: also what pre-training is, on plain text. */
 export function runSft(name: string, model: string, options: TrainingStageOptions, config: Record<string, unknown>, modelArgs: ReturnType<typeof modelArgsOf>, context: Parameters<Stage['run']>[1]) {
-  const { dataset, evalDataset, callbacks = [], inline } = options;
-  const trainer = new SFTTrainer({
-    model,
-    trainDataset: dataset,
-    ...(evalDataset === undefined ? {} : { evalDataset }),
-    modelArgs,
-    ...(inline === undefined ? {} : { inline }),
-    callbacks: [reporter(name, context), ...callbacks],
-    args: { seed: context.seed, ...config, outputDir: context.dir } as SFTConfigInput,
-  });
+  const { evalDataset, callbacks = [] } = options;
+  const trainer = sftTrainer(model, options, { seed: context.seed, ...config, outputDir: context.dir }, modelArgs, [reporter(name, context), ...callbacks]);
   return trainInStage(trainer, context, evalDataset === undefined ? null : () => trainer.evaluate(context.signal ? { signal: context.signal } : {}));
 }
 

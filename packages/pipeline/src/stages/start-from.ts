@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { defineStage, EspalierError, type PolicyHandle, type Stage } from '@espalier/spec';
+import { readPlannedModel } from '@espalier/trainer';
 import { digestPath, digestValue } from '../digest';
 import { withFingerprint } from '../fingerprint';
+import { withPlan } from '../stage-plan';
 
 /**
  * Begins a pipeline with a model that exists: a folder, a `.gguf` or `.safetensors` file, or a hub id.
@@ -20,5 +22,6 @@ export function startFrom(model: string): Stage<Record<never, never>, { policy: 
       return { policy: { kind: 'policy', path: model, digest: digestValue({ hub: model }) } };
     },
   });
+  withPlan(stage, async () => ({ note: model, model: await readPlannedModel(model) }));
   return withFingerprint(stage, async () => ({ model, digest: existsSync(model) ? await digestPath(model) : null }));
 }

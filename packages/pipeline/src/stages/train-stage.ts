@@ -2,13 +2,14 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Metrics, MetricsHandle, PolicyHandle, StageContext } from '@espalier/spec';
 import { writeFileDurably } from '@espalier/spec/files';
-import type { TrainerCallback, TrainResult } from '@espalier/trainer';
+import type { PlannedModel, RunPlan, TrainerCallback, TrainResult } from '@espalier/trainer';
 import { digestPath } from '../digest';
 
 /** What the stages need of a trainer. */
 export interface StageTrainer {
   train(call?: { resume?: boolean | string; signal?: AbortSignal }): Promise<TrainResult>;
   saveModel(dir: string, options?: { merge?: boolean }): Promise<void>;
+  plan(model?: PlannedModel): Promise<RunPlan>;
   close(): Promise<void>;
 }
 
