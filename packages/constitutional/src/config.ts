@@ -44,6 +44,8 @@ export const constitutionalConfig = z.strictObject({
   keepInitial: z.boolean().default(false),
 
   // Preferences
+  /** What a pair is: two `samples` of the policy (RL-CAI), or its answer and the `revisions` of it by the critic. */
+  pairs: z.enum(['samples', 'revisions']).default('samples'),
   pairsPerPrompt: count.default(1),
   principlesPerLabel: count.default(1),
   orders: z.enum(['both', 'random']).default('both'),

@@ -199,6 +199,15 @@ export function revisionRows(revised: readonly RevisedRow[], options: RevisionRo
   });
 }
 
+/** First answers and their last revisions as pairs for a judge to compare. Where a revision left the answer as it was, the pair is excluded. */
+export function revisionPairs(revised: readonly RevisedRow[]): { prompt: Prompt; first: string; second: string; excluded?: string }[] {
+  return revised.map(({ prompt, initial, rounds, excluded }) => {
+    const second = rounds.at(-1)?.revision ?? initial;
+    const why = excluded ?? (second === initial ? 'the revision leaves the answer as it was' : undefined);
+    return { prompt, first: initial, second, ...(why === undefined ? {} : { excluded: why }) };
+  });
+}
+
 /** What came of critique and revision, in numbers. */
 export function revisionMetrics(revised: readonly RevisedRow[]): Record<string, number> {
   const used = revised.filter(({ excluded }) => excluded === undefined);

@@ -34,6 +34,17 @@ describe('ConstitutionalTrainer', () => {
     expect(JSON.parse(await readFile(join(dir, 'both', 'metrics.json'), 'utf8'))).toMatchObject({ 'critique/rows': 5 });
   });
 
+  it('compares answers with their revisions, and leaves out what a revision did not change', async () => {
+    const policy = scripted({ answer: (prompt, seed) => (/Revision|Rewrite|evis/.test(prompt) ? (/question 3/.test(prompt) ? 'as it was' : `better ${seed}`) : 'as it was'), logps: (prompt) => (/\(A\) ?better/.test(prompt) ? [3, 0] : [0, 3]) });
+    const { preferences, metrics } = await trainer('revisions', { model: { model: policy, name: 'scripted' } }, { produce: ['preferences'], pairs: 'revisions', pairsPerPrompt: 2, numRevisions: 1 }).train();
+    expect(metrics).toMatchObject({ 'preferences/pairs': 8, 'preferences/sampled_excluded': 2 });
+    const made = await loadJsonl(preferences!.path, { accepted: ['preference'] });
+    expect(made.size).toBe(8);
+    for (let i = 0; i < made.size; i++) expect([made.row(i).chosen, made.row(i).rejected]).toEqual([expect.stringContaining('better'), expect.stringContaining('as it was')]);
+    const again = await trainer('revisions', { model: { model: scripted({ answer: () => { throw new Error('asked again'); }, logps: () => { throw new Error('asked again'); } }), name: 'scripted' } }, { produce: ['preferences'], pairs: 'revisions', pairsPerPrompt: 2, numRevisions: 1 }).train({ resume: true });
+    expect(again.preferences!.count).toBe(8);
+  });
+
   it('labels pairs that are there, and measures agreement with them', async () => {
     const pairs = [{ prompt: 'Q', chosen: 'good', rejected: 'bad' }, { chosen: 'The sky is blue.', rejected: 'The sky is green.' }];
     const judge = scripted({ logps: (prompt) => (/\(A\) ?(?:good|blue\.|\s*blue)/.test(prompt.slice(prompt.lastIndexOf('Options'))) ? [3, 0] : [0, 3]) });

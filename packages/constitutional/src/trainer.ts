@@ -9,7 +9,7 @@ import { datasetDigest, describeRow, openDataset, openPolicy, type DatasetInput,
 import { cachedModel } from './cached-model';
 import { parseConstitutionalConfig, type ConstitutionalConfig, type ConstitutionalConfigInput } from './config';
 import { constitutionDigest, loadConstitution, type Constitution } from './constitution';
-import { critiqueRevise, revisionMetrics, revisionRows } from './critique-revise';
+import { critiqueRevise, revisionMetrics, revisionPairs, revisionRows } from './critique-revise';
 import { defaultConstitution } from './default-constitution';
 import { labelMetrics, labelPreferences, preferenceRows, samplePairs, type AnswerPair } from './label-preferences';
 import { limitedModel } from './limited-model';
@@ -105,11 +105,15 @@ export class ConstitutionalTrainer {
     const common = { constitution, format, ...(fewShot === undefined ? {} : { fewShot }), ...(tags === undefined ? {} : { tags }) };
     const result: ConstitutionalResult = { outputDir: dir, metrics: {} };
 
+    const names = { critic: judge.name, policyName: policy.name };
+    const revise = (toRevise: readonly Prompt[], rowJob: ReturnType<typeof job>) => {
+      const { numRevisions, maxCritiqueLength, maxRevisionLength, skipCritique } = args;
+      return critiqueRevise(critic, toRevise.map((prompt) => ({ prompt })), { ...rowJob, ...common, ...names, policy: policy.model, temperature, maxCompletionLength, maxCritiqueLength, maxRevisionLength, skipCritique, ...(numRevisions === undefined ? {} : { numRevisions }) });
+    };
+
     if (args.produce.includes('critique')) {
-      const { numRevisions, maxCritiqueLength, maxRevisionLength, skipCritique, keepRevisions, keepInitial } = args;
-      const items = prompts.map((prompt) => ({ prompt }));
-      const names = { critic: judge.name, policyName: policy.name };
-      const revised = await critiqueRevise(critic, items, { ...job('critique', 'critiques.jsonl'), ...common, ...names, policy: policy.model, temperature, maxCompletionLength, maxCritiqueLength, maxRevisionLength, skipCritique, ...(numRevisions === undefined ? {} : { numRevisions }) });
+      const { keepRevisions, keepInitial } = args;
+      const revised = await revise(prompts, job('critique', 'critiques.jsonl'));
       result.sft = await produced(dir, 'sft.jsonl', revisionRows(revised, { constitution, keep: keepRevisions, initial: keepInitial, ...names }), revisionMetrics(revised));
     }
     if (args.produce.includes('preferences')) {
@@ -117,13 +121,16 @@ export class ConstitutionalTrainer {
       const compare = preferenceJudge(critic, { ...common, principlesPerLabel, orders, chainOfThought, maxReasoningLength, minOptionMass, seed, ...(labelClamp === undefined ? {} : { clamp: labelClamp }) });
       const given = rows.filter(({ row }) => row.chosen !== undefined && row.rejected !== undefined).map(({ row, prompt }) => givenPair(prompt, row));
       const toSample = rows.filter(({ row }) => row.chosen === undefined || row.rejected === undefined).map(({ prompt }) => prompt);
-      const sampled = await samplePairs(policy.model, toSample, { ...job('pairs', 'pairs.jsonl'), policyName: policy.name, pairsPerPrompt, temperature, maxCompletionLength, format });
-      const pairs = [...given, ...sampled.filter(({ excluded }) => excluded === undefined)];
+      const drawn =
+        args.pairs === 'revisions'
+          ? revisionPairs(await revise(toSample.flatMap((prompt) => new Array<Prompt>(pairsPerPrompt).fill(prompt)), job('pairs', 'pairs.jsonl')))
+          : await samplePairs(policy.model, toSample, { ...job('pairs', 'pairs.jsonl'), policyName: policy.name, pairsPerPrompt, temperature, maxCompletionLength, format });
+      const pairs = [...given, ...drawn.filter(({ excluded }) => excluded === undefined)];
       const labelled = await labelPreferences(compare, pairs, { ...job('labels', 'labels.jsonl'), judgeName: judge.name });
       const provenance = { constitution: constitution.name, constitutionDigest: constitutionDigest(constitution), policy: policy.name };
       const made = preferenceRows(labelled, judge.name, { labels, margin: labelMargin, provenance });
       const metrics = labelMetrics(labelled);
-      result.preferences = await produced(dir, 'preferences.jsonl', made, { ...metrics, undecided: metrics.pairs - metrics.excluded - made.length, sampled_excluded: sampled.length + given.length - pairs.length });
+      result.preferences = await produced(dir, 'preferences.jsonl', made, { ...metrics, undecided: metrics.pairs - metrics.excluded - made.length, sampled_excluded: drawn.length + given.length - pairs.length });
     }
     for (const [stage, rows_] of [['critique', result.sft], ['preferences', result.preferences]] as const) for (const [name, value] of Object.entries(rows_?.metrics ?? {})) result.metrics[`${stage}/${name}`] = value;
     await writeFileDurably(join(dir, 'metrics.json'), `${JSON.stringify(result.metrics, null, 2)}\n`);
