@@ -20,6 +20,6 @@ export { rewardFunctionSubject, type RewardFunctionOptions, type RewardFunctionS
 export { rolloutEngineChecks } from './rollout/checks';
 export { rolloutEngineSubject, type RolloutEngineOptions, type RolloutEngineSubject } from './rollout/subject';
 export { stageChecks } from './stage/checks';
-export { stageSubject, type StageOptions, type StageSubject, type StageUnderTest } from './stage/subject';
+export { stageSubject, type StageOptions, type StageSubject } from './stage/subject';
 export { trackerChecks } from './tracker/checks';
 export { trackerSubject, type TrackerOptions, type TrackerSubject } from './tracker/subject';

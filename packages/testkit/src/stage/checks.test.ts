@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defineStage, EspalierError, type RowsHandle, type StageContext } from '@espalier/spec';
+import { defineStage, EspalierError, type AnyStage, type RowsHandle, type StageContext } from '@espalier/spec';
 import { describe, it } from 'vitest';
 import { expectConformance, expectViolation } from '../test-support';
 import { stageChecks as checks } from './checks';
-import { stageSubject, type StageUnderTest } from './subject';
+import { stageSubject } from './subject';
 
 const digest = (text: string) => createHash('sha256').update(text).digest('hex');
 async function rowsAt(path: string, rows: readonly string[]): Promise<RowsHandle> {
@@ -17,7 +17,7 @@ async function rowsAt(path: string, rows: readonly string[]): Promise<RowsHandle
 const input = async (dir: string) => ({ rows: await rowsAt(join(dir, 'in.txt'), ['one', 'two', 'three']) });
 
 /** Doubles rows, one a step, keeping what is done in `done.txt`. */
-function doubling(options: { resumes?: boolean; hears?: boolean } = {}): StageUnderTest {
+function doubling(options: { resumes?: boolean; hears?: boolean } = {}): AnyStage {
   return defineStage<{ rows: RowsHandle }, { rows: RowsHandle }>({
     name: 'double', needs: ['rows'], gives: ['rows'],
     async run({ rows }, { dir, resume, signal, report }: StageContext) {
@@ -35,8 +35,8 @@ function doubling(options: { resumes?: boolean; hears?: boolean } = {}): StageUn
     },
   });
 }
-const subject = (stage: StageUnderTest) => stageSubject(() => stage, { input, patience: 200 });
-const changed = (more: Partial<StageUnderTest>) => subject({ ...doubling(), ...more });
+const subject = (stage: AnyStage) => stageSubject(() => stage, { input, patience: 200 });
+const changed = (more: Partial<AnyStage>) => subject({ ...doubling(), ...more });
 const after = (change: (gives: { rows: RowsHandle }, context: StageContext, given: { rows: RowsHandle }) => object) => changed({ run: (async (given: { rows: RowsHandle }, context: StageContext) => { const gives = (await doubling().run(given as never, context)) as { rows: RowsHandle }; return { ...gives, ...(await change(gives, context, given)) }; }) as never });
 let runs = 0;
 

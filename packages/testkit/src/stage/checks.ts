@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
-import type { Artifacts, StageContext } from '@espalier/spec';
+import type { AnyStage, Artifacts, StageContext } from '@espalier/spec';
 import { contractChecks, hasCode, outcome, within } from '../check';
 import { demandJson, demandSame, unchanged } from '../compare';
 import { demand, show } from '../contract-violation';
 import { demandIdentity } from '../identity';
 import { inTemporaryFolder } from '../temporary-folder';
 import { filesIn } from './files-in';
-import type { StageSubject, StageUnderTest } from './subject';
+import type { StageSubject } from './subject';
 
 const artifactNames = ['policy', 'reference', 'reward', 'rows', 'metrics'] as const;
 const kinds: Record<keyof Artifacts, string> = { policy: 'policy', reference: 'policy', reward: 'reward', rows: 'rows', metrics: 'metrics' };
@@ -23,7 +23,7 @@ async function run(subject: StageSubject, dir: string, options: { input: Partial
 }
 
 /** Throws unless a stage gave what it says, as artifacts are. */
-function demandGifts(stage: StageUnderTest, gives: Partial<Artifacts>, dir: string): void {
+function demandGifts(stage: AnyStage, gives: Partial<Artifacts>, dir: string): void {
   demand(typeof gives === 'object' && gives !== null, 'artifacts by name', () => show(gives), 'The next stage is handed them.');
   demandSame([...stage.gives].sort(), Object.keys(gives).filter((name) => gives[name as keyof Artifacts] !== undefined).sort(), { what: 'the artifacts that it gives', as: 'to be those that `gives` names', why: 'The order of a pipeline is checked by what stages say, before anything runs.' });
   for (const [name, handle] of Object.entries(gives) as [keyof Artifacts, Artifacts[keyof Artifacts]][]) {

@@ -1,13 +1,4 @@
-import type { Artifacts, Stage } from '@espalier/spec';
-
-/** Any stage, whatever it needs and gives. */
-export interface StageUnderTest {
-  specVersion: 'v1';
-  name: string;
-  needs: readonly (keyof Artifacts)[];
-  gives: readonly (keyof Artifacts)[];
-  run(input: never, context: Parameters<Stage['run']>[1]): Promise<Partial<Artifacts>>;
-}
+import type { AnyStage, Artifacts } from '@espalier/spec';
 
 export interface StageOptions {
   /** What the stages before it gave. `dir` is a folder for files that it needs. Default: nothing. */
@@ -23,7 +14,7 @@ export interface StageOptions {
 }
 
 export interface StageSubject extends Required<StageOptions> {
-  create(): Promise<StageUnderTest>;
+  create(): Promise<AnyStage>;
 }
 
 /**
@@ -31,7 +22,7 @@ export interface StageSubject extends Required<StageOptions> {
  * @example
  * await stageChecks['gives the same again'](stageSubject(() => mine()));
  */
-export function stageSubject(create: StageUnderTest | (() => StageUnderTest | Promise<StageUnderTest>), options: StageOptions = {}): StageSubject {
+export function stageSubject(create: AnyStage | (() => AnyStage | Promise<AnyStage>), options: StageOptions = {}): StageSubject {
   const { input = () => ({}), seed = 42, interruptAfter = 1, varying = [], patience = 30_000 } = options;
   return { create: async () => (typeof create === 'function' ? create() : create), input, seed, interruptAfter, varying, patience };
 }
