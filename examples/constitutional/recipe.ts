@@ -48,17 +48,18 @@ export function recipe({ model, seed, judge, rows }: RecipeOptions) {
   const { train, heldOut } = questions(seed);
   const dataset = train.slice(0, rows);
   const measure = (name: string) => evaluate({ name, dataset: heldOut.slice(0, rows), reward: measured as RewardFunction[], maxCompletionLength });
+  const revising = { dataset, constitution, critic: model, numRevisions: 1, maxCompletionLength, maxCritiqueLength: 24, maxRevisionLength: maxCompletionLength, batchSize: 64 };
   return pipeline(
     startFrom(model),
     measure('start'),
-    critiqueRevise({ dataset, constitution, judge: model, numRevisions: 1, keepInitial: true, temperature: 0.3, maxCompletionLength, maxCritiqueLength: 24, maxRevisionLength: maxCompletionLength, batchSize: 64 }),
+    critiqueRevise({ ...revising, temperature: 0.3, keepInitial: true }),
     sft({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 10 }),
     measure('after sft'),
-    aiPreferences({ dataset, constitution, judge: judge === 'random' ? randomJudge(seed) : model, pairsPerPrompt: 2, maxCompletionLength, labels: 'hard', batchSize: 64 }),
-    branch('dpo', dpo({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 5e-6, beta: 0.1, saveSteps: 10 }), measure('measured')),
+    aiPreferences({ ...revising, judge: judge === 'random' ? randomJudge(seed) : model, pairs: 'revisions', pairsPerPrompt: 2, temperature: 0.7, labels: 'hard' }),
+    branch('dpo', dpo({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 8e-6, beta: 0.1, saveSteps: 10 }), measure('measured')),
     branch(
       'ppo',
-      rewardModel({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 10 }),
+      rewardModel({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 10 }),
       ppo({ dataset, maxSteps: 30, perDeviceTrainBatchSize: 32, maxCompletionLength, learningRate: 2e-6, saveSteps: 10 }),
       measure('measured'),
     ),

@@ -45,6 +45,14 @@ describe('ConstitutionalTrainer', () => {
     expect(again.preferences!.count).toBe(8);
   });
 
+  it('criticises with one model and judges with another', async () => {
+    const critic = scripted({ answer: (_, seed) => `revised ${seed}`, logps: () => { throw new Error('the critic judges nothing'); } });
+    const judge = scripted({ answer: () => { throw new Error('the judge writes nothing'); }, logps: () => [0, -1] });
+    const { preferences } = await trainer('critic', { judge: { model: judge, name: 'judge' }, critic: { model: critic, name: 'critic' } }, { pairs: 'revisions', produce: ['preferences'] }).train();
+    expect(preferences!.count).toBe(5);
+    await expect(trainer('critic', { judge: { model: judge, name: 'judge' } }, { pairs: 'revisions', produce: ['preferences'] }).train({ resume: true })).rejects.toMatchObject({ message: expect.stringContaining('`critic`') as string });
+  });
+
   it('labels pairs that are there, and measures agreement with them', async () => {
     const pairs = [{ prompt: 'Q', chosen: 'good', rejected: 'bad' }, { chosen: 'The sky is blue.', rejected: 'The sky is green.' }];
     const judge = scripted({ logps: (prompt) => (/\(A\) ?(?:good|blue\.|\s*blue)/.test(prompt.slice(prompt.lastIndexOf('Options'))) ? [3, 0] : [0, 3]) });

@@ -24,8 +24,10 @@ export type ModelInput = string | { model: TextModel; name: string };
 export interface ConstitutionalTrainerOptions {
   /** Answers the prompts. */
   model: ModelInput;
-  /** Criticises, revises and judges. Default: the model itself. */
+  /** Judges, and criticises and revises where no critic is given. Default: the model itself. */
   judge?: ModelInput;
+  /** Criticises and revises. Default: the judge. */
+  critic?: ModelInput;
   /** A constitution; overrides `args.constitution`. */
   constitution?: Constitution;
   /** Rows with a prompt. Pairs that are there already (`chosen` and `rejected`) are labelled as they are, and agreement with them is measured. */
@@ -59,6 +61,8 @@ interface OpenModel {
   name: string;
 }
 
+type OpenModels = Record<'policy' | 'judge' | 'critic', OpenModel>;
+
 /**
  * Makes rows to train on by a constitution: critique and revision, which give rows for SFT, and AI preferences, which give pairs with soft labels. It trains
  * nothing itself. The run's folder holds every finished row (`critiques.jsonl`, `pairs.jsonl`, `labels.jsonl`), flushed as it is made; a run that was killed
@@ -74,7 +78,7 @@ export class ConstitutionalTrainer {
   readonly args: ConstitutionalConfig;
   private readonly options: ConstitutionalTrainerOptions;
   private readonly closers: (() => Promise<void>)[] = [];
-  private opened: Promise<{ policy: OpenModel; judge: OpenModel }> | undefined;
+  private opened: Promise<OpenModels> | undefined;
 
   constructor(options: ConstitutionalTrainerOptions) {
     this.options = options;
@@ -95,20 +99,21 @@ export class ConstitutionalTrainer {
     if (!Number.isFinite(dataset.size)) throw new EspalierError('bad_config', `${dataset.name} has no end`, { fix: 'give the task a `size`' });
     const rows = Array.from({ length: dataset.size }, (_, i) => ({ row: dataset.row(i), prompt: rowPrompt(dataset.row(i), { ...dataset.origin(i), file: dataset.origin(i).file ?? describeRow(dataset, i) }) }));
     const prompts = rows.map(({ prompt }) => prompt);
-    const { policy, judge } = await this.open(signal);
+    const { policy, judge, critic } = await this.open(signal);
     const dir = resolve(args.outputDir ?? join('runs', `constitutional-${new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}`));
-    await this.openFolder(dir, resume, { constitution: { name: constitution.name, digest: constitutionDigest(constitution) }, dataset: await datasetDigest(dataset), policy: policy.name, judge: judge.name });
+    await this.openFolder(dir, resume, { constitution: { name: constitution.name, digest: constitutionDigest(constitution) }, dataset: await datasetDigest(dataset), policy: policy.name, judge: judge.name, ...(critic === judge ? {} : { critic: critic.name }) });
 
-    const critic = this.guarded(judge, dir);
+    const guardedJudge = this.guarded(judge, dir);
+    const guardedCritic = critic === judge ? guardedJudge : this.guarded(critic, dir);
     const { seed, temperature, maxCompletionLength, batchSize, promptFormat: format, fewShot, principleTags: tags } = args;
     const job = (stage: 'critique' | 'pairs' | 'labels', log: string) => ({ log: join(dir, log), resume: true, batchSize, seed, ...(signal ? { signal } : {}), onProgress: (done: number, total: number) => this.options.onProgress?.(stage, done, total) });
     const common = { constitution, format, ...(fewShot === undefined ? {} : { fewShot }), ...(tags === undefined ? {} : { tags }) };
     const result: ConstitutionalResult = { outputDir: dir, metrics: {} };
 
-    const names = { critic: judge.name, policyName: policy.name };
+    const names = { critic: critic.name, policyName: policy.name };
     const revise = (toRevise: readonly Prompt[], rowJob: ReturnType<typeof job>) => {
       const { numRevisions, maxCritiqueLength, maxRevisionLength, skipCritique } = args;
-      return critiqueRevise(critic, toRevise.map((prompt) => ({ prompt })), { ...rowJob, ...common, ...names, policy: policy.model, temperature, maxCompletionLength, maxCritiqueLength, maxRevisionLength, skipCritique, ...(numRevisions === undefined ? {} : { numRevisions }) });
+      return critiqueRevise(guardedCritic, toRevise.map((prompt) => ({ prompt })), { ...rowJob, ...common, ...names, policy: policy.model, temperature, maxCompletionLength, maxCritiqueLength, maxRevisionLength, skipCritique, ...(numRevisions === undefined ? {} : { numRevisions }) });
     };
 
     if (args.produce.includes('critique')) {
@@ -118,7 +123,7 @@ export class ConstitutionalTrainer {
     }
     if (args.produce.includes('preferences')) {
       const { pairsPerPrompt, principlesPerLabel, orders, chainOfThought, maxReasoningLength, labelClamp, labels, labelMargin, minOptionMass } = args;
-      const compare = preferenceJudge(critic, { ...common, principlesPerLabel, orders, chainOfThought, maxReasoningLength, minOptionMass, seed, ...(labelClamp === undefined ? {} : { clamp: labelClamp }) });
+      const compare = preferenceJudge(guardedJudge, { ...common, principlesPerLabel, orders, chainOfThought, maxReasoningLength, minOptionMass, seed, ...(labelClamp === undefined ? {} : { clamp: labelClamp }) });
       const given = rows.filter(({ row }) => row.chosen !== undefined && row.rejected !== undefined).map(({ row, prompt }) => givenPair(prompt, row));
       const toSample = rows.filter(({ row }) => row.chosen === undefined || row.rejected === undefined).map(({ prompt }) => prompt);
       const drawn =
@@ -143,11 +148,13 @@ export class ConstitutionalTrainer {
     for (const closer of this.closers.splice(0)) await closer();
   }
 
-  private open(signal: AbortSignal | undefined): Promise<{ policy: OpenModel; judge: OpenModel }> {
+  private open(signal: AbortSignal | undefined): Promise<OpenModels> {
     return (this.opened ??= (async () => {
-      const { model, judge } = this.options;
+      const { model, judge: judgeInput = model, critic: criticInput = judgeInput } = this.options;
       const policy = await this.openModel(model, signal);
-      return { policy, judge: judge === undefined || judge === model ? policy : await this.openModel(judge, signal) };
+      const judge = judgeInput === model ? policy : await this.openModel(judgeInput, signal);
+      const critic = criticInput === judgeInput ? judge : criticInput === model ? policy : await this.openModel(criticInput, signal);
+      return { policy, judge, critic };
     })());
   }
 

@@ -15,12 +15,14 @@ export type ConstitutionalStageOptions = Omit<ConstitutionalConfigInput, StageOw
     name?: string;
     /** Rows with a prompt. */
     dataset: DatasetInput;
-    /** Criticises, revises and judges: a model by path or id, or a text model. Default: the policy itself. */
+    /** Judges, and criticises and revises where no critic is given: a model by path or id, or a text model. Default: the policy itself. */
     judge?: ModelInput;
+    /** Criticises and revises. Default: the judge. */
+    critic?: ModelInput;
   };
 
 type RowsStage = Stage<{ policy: PolicyHandle }, { rows: RowsHandle; metrics: MetricsHandle }>;
-const ownNames = [...modelOptionNames, 'name', 'dataset', 'judge'];
+const ownNames = [...modelOptionNames, 'name', 'dataset', 'judge', 'critic'];
 
 function constitutionalStage(kind: 'critique' | 'preferences', options: ConstitutionalStageOptions): RowsStage {
   const name = options.name ?? (kind === 'critique' ? 'critique-revise' : 'ai-preferences');
@@ -29,7 +31,7 @@ function constitutionalStage(kind: 'critique' | 'preferences', options: Constitu
   requireOption(name, own, 'dataset', 'a .jsonl file of rows with `prompt`, or rows');
   parseConstitutionalConfig(config as ConstitutionalConfigInput);
   const modelArgs = modelArgsOf(name, own);
-  const { dataset, judge, inline } = options;
+  const { dataset, judge, critic, inline } = options;
   const stage = defineStage<{ policy: PolicyHandle }, { rows: RowsHandle; metrics: MetricsHandle }>({
     name,
     needs: ['policy'],
@@ -39,6 +41,7 @@ function constitutionalStage(kind: 'critique' | 'preferences', options: Constitu
         model: policy.path,
         trainDataset: dataset,
         ...(judge === undefined ? {} : { judge }),
+        ...(critic === undefined ? {} : { critic }),
         modelArgs,
         ...(inline === undefined ? {} : { inline }),
         onProgress: (_, step, total) => context.report({ stage: name, step, total, metrics: {} }),
@@ -55,8 +58,8 @@ function constitutionalStage(kind: 'critique' | 'preferences', options: Constitu
     },
   });
   withPlan(stage, async () => ({ note: `makes rows of ${(await openRows(dataset, { endlessSize: Infinity })).size} prompts` }));
-  const judgeName = typeof judge === 'object' ? judge.name : judge;
-  return withFingerprint(stage, async () => ({ config, modelArgs, judge: judgeName, rows: await rowsFingerprint(dataset) }));
+  const nameOf = (input: ModelInput | undefined) => (typeof input === 'object' ? input.name : input);
+  return withFingerprint(stage, async () => ({ config, modelArgs, judge: nameOf(judge), ...(critic === undefined ? {} : { critic: nameOf(critic) }), rows: await rowsFingerprint(dataset) }));
 }
 
 /**
