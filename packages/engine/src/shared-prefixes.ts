@@ -7,7 +7,7 @@ export interface SharedPrefix {
 }
 
 /** Beginnings shorter than this are computed again: a chat template's header is not worth a sequence of its own. */
-const shortest = 64;
+export const shortestShared = 64;
 
 /**
  * Finds which prompts begin alike, so that what they share is computed once: the examples of a judge, the system prompt of a chat. A prompt joins the
@@ -45,14 +45,15 @@ export class SharedPrefixes {
       const length = commonLength(prompt, first, Math.min(known, prompt.length - 1));
       // All members but one are spared the shared part; a newcomer that shares less shortens it for everyone.
       const saved = length * group.members.length - group.length * (group.members.length - 1);
-      if (length >= shortest && saved > best.saved) best = { group, length, saved };
+      if (length >= shortestShared && saved > best.saved) best = { group, length, saved };
     }
     return best;
   }
 }
 
-function commonLength(a: Int32Array, b: Int32Array, limit: number): number {
+/** Number of tokens at the beginning that two prompts have in common, up to a limit. */
+export function commonLength(a: Int32Array, b: Int32Array, limit: number): number {
   let t = 0;
-  while (t < limit && a[t] === b[t]) t++;
+  while (t < limit && t < b.length && a[t] === b[t]) t++;
   return t;
 }

@@ -95,6 +95,24 @@ describe('decoding with a cache', () => {
     }
   });
 
+  it.each(['smollm2', 'mistral', 'gpt2'])('does not compute again what a prompt under way begins with, and samples the same (%s)', async (name) => {
+    const model = name === 'smollm2' ? decoder : randomDecoder(name);
+    const shared = [...prompt(70)];
+    const requests = [[1, 2], [3], [1, 4, 5, 6], [], [9, 9]].map((tail, i) => request(`${i}`, { prompt: Int32Array.from([...shared, ...tail]), sampling: { maxNewTokens: 4 + 3 * i, ignoreEos: true }, n: i === 2 ? 2 : 1 }));
+    const hidden = vi.spyOn(model, 'hidden');
+    const oneAfterTheOther = (await run(decoding({ maxBatchSize: 2 }, model), requests)).byName;
+    const computed = hidden.mock.calls.map(([tokens]) => tokens.length);
+    hidden.mockRestore();
+    expect(computed[0]).toBe(70 + 2 + 1);
+    expect(Math.max(...computed.slice(1))).toBeLessThan(10);
+    const alone = new Map((await Promise.all(requests.map(async (one) => [...(await run(decoding({}, model), [one])).byName]))).flat());
+    expect(oneAfterTheOther.size).toBe(6);
+    for (const [key, { tokens, logps }] of oneAfterTheOther) {
+      expect([...tokens]).toEqual([...alone.get(key)!.tokens]);
+      logps!.forEach((logp, t) => expect(Math.abs(logp - alone.get(key)!.logps![t])).toBeLessThan(1e-4));
+    }
+  });
+
   it('draws a sample that does not depend on its company, the batch or the cache', async () => {
     const sampling = { maxNewTokens: 10, ignoreEos: true };
     const requests = ['a', 'bb', 'ccc', 'dddd'].map((id) => request(id, { n: 3, sampling: { ...sampling, maxNewTokens: 4 + 2 * id.length } }));

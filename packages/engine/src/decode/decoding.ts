@@ -1,12 +1,12 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 import { EspalierError, type Completion, type FinishReason, type GenerateRequest } from '@espalier/spec';
-import { attentionOptions, type Attend, type Decoder, type Tokenizer } from '@espalier/models';
-import { causalAttention, embedding, linear, reshape, tensor2d, type Tensor } from '@espalier/tensor';
+import type { Decoder, Tokenizer } from '@espalier/models';
+import { linear, tensor2d, type Tensor } from '@espalier/tensor';
 import { scoped } from '../scoped';
-import { SharedPrefixes } from '../shared-prefixes';
+import { commonLength, SharedPrefixes, shortestShared } from '../shared-prefixes';
 import { IncrementalText, findStop } from './incremental-text';
 import { KvCache } from './kv-cache';
-import { packPrompts } from './pack-prompts';
+import { prefillContinued, prefillPrompts, type ContinuedPrompt, type PlacedPrompt } from './prefill';
 import { resolveRequest, type ResolvedRequest } from './resolve-request';
 import { sampleNext } from './sample-next';
 import type { TopLogps } from './top-logps';
@@ -67,9 +67,8 @@ export interface DecodingOptions {
 const ownRows = (request: ResolvedRequest) => request.maxNewTokens - 1;
 
 /**
- * Continuous batching over a KV cache. Requests wait in a queue, first come, first served; a prompt is computed once and shared by its samples, a
- * beginning that several prompts share once for all that enter together;
- * a sample that ends leaves the batch at once and the next one enters. Between two steps the event loop runs, so that aborts are heard.
+ * Continuous batching over a KV cache. Requests wait in a queue, first come, first served; a prompt is computed once and shared by its samples, and a
+ * beginning that it shares with another under way, or with others that enter with it, is not computed again; a sample that ends leaves the batch at once and the next one enters. Between two steps the event loop runs, so that aborts are heard.
  */
 export class Decoding {
   private queue: Group[] = []; // groups with samples that have not begun
@@ -147,7 +146,8 @@ export class Decoding {
   /** Lets waiting samples in while there are slots and rows, computes the prompts that are new, and samples everyone's first token. */
   private admit(): void {
     const fresh: Sample[] = [];
-    const prompts: { group: Group; start: number }[] = [];
+    const prompts: (PlacedPrompt & { group: Group })[] = [];
+    const continued: (ContinuedPrompt & { group: Group })[] = [];
     const shared = new SharedPrefixes();
     let tokens = 0;
     admitting: while (this.queue.length > 0) {
@@ -155,8 +155,9 @@ export class Decoding {
       const { prompt, n } = group.request;
       let start = group.prompt?.start ?? -1;
       const isNew = group.prompt === null;
-      const cost = isNew ? shared.cost(prompt) : 0;
-      if (isNew && prompts.length > 0 && tokens + cost > this.options.prefillTokens) break;
+      const begun = isNew ? this.cachedBeginning(prompt) : null;
+      const cost = begun ? prompt.length - begun.length : isNew ? shared.cost(prompt) : 0;
+      if (isNew && tokens > 0 && tokens + cost > this.options.prefillTokens) break;
       while (group.admitted < n) {
         if (this.active.length + fresh.length >= this.options.maxBatchSize) break admitting;
         const needed = ownRows(group.request);
@@ -168,21 +169,37 @@ export class Decoding {
           break admitting;
         }
         if (!known) {
-          prompts.push({ group, start });
+          if (begun) continued.push({ group, prompt, start, ...begun });
+          else {
+            prompts.push({ group, prompt, start });
+            shared.add(prompt);
+          }
           this.held.add(group);
-          shared.add(prompt);
           tokens += cost;
         }
         fresh.push(this.begin(group, own));
       }
     }
-    if (prompts.length > 0) this.prefill(prompts, shared);
+    const width = this.decoder.config.hiddenSize;
+    const keep = (placed: readonly (PlacedPrompt & { group: Group })[], hidden: Float32Array) => placed.forEach(({ group, start }, i) => (group.prompt = { start, lastHidden: hidden.slice(i * width, (i + 1) * width) }));
+    if (continued.length > 0) keep(continued, prefillContinued(this.decoder, this.cache, continued));
+    if (prompts.length > 0) keep(prompts, prefillPrompts(this.decoder, this.cache, prompts, shared.groups));
     if (fresh.length === 0) return;
     this.active.push(...fresh);
-    const width = this.decoder.config.hiddenSize;
     const last = new Float32Array(fresh.length * width); // [B, D]
     fresh.forEach(({ group }, i) => last.set(group.prompt!.lastHidden, i * width));
     this.take(fresh, () => tensor2d(last, [fresh.length, width]));
+  }
+
+  /** The longest beginning of a prompt that is in the cache as another's. */
+  private cachedBeginning(prompt: Int32Array): { from: number; length: number } | null {
+    let best: { from: number; length: number } | null = null;
+    for (const group of this.held) {
+      if (!group.prompt) continue;
+      const length = commonLength(prompt, group.request.prompt, prompt.length - 1);
+      if (length >= shortestShared && length > (best?.length ?? 0)) best = { from: group.prompt.start, length };
+    }
+    return best;
   }
 
   /** Rows from the cache, which grows up to its bound, or beyond it when nothing else is in it. */
@@ -221,21 +238,6 @@ export class Decoding {
     if (group.request.stop.length > 0) sample.text = new IncrementalText((tokens) => this.tokenizer.decode(tokens, { skipSpecialTokens: true }), sample.tokens);
     if (group.admitted === group.request.n) this.queue = this.queue.filter((other) => other !== group);
     return sample;
-  }
-
-  /** Computes prompts in one packed pass; their keys and values go to the cache, the last hidden state of each stays with its group. */
-  private prefill(prompts: readonly { group: Group; start: number }[], shared: SharedPrefixes): void {
-    const { tokens, positions, offsets, prefixOf, rows, source, last } = packPrompts(prompts.map(({ group, start }) => ({ prompt: group.request.prompt, start })), shared.groups);
-    const width = this.decoder.config.hiddenSize;
-    const hidden = scoped(() => {
-      const attend: Attend = (layer, q, k, v) => {
-        const cached = source ? [k, v].map((values) => embedding(reshape(values, [tokens.length, -1]), source)) : [k, v];
-        this.cache.write(layer, cached[0], cached[1], rows);
-        return causalAttention(q, k, v, { offsets, prefixOf }, attentionOptions(this.decoder.config, layer));
-      };
-      return Float32Array.from(embedding(this.decoder.hidden(tokens, positions, attend), last).dataSync());
-    }); // [G, D]
-    prompts.forEach(({ group, start }, i) => (group.prompt = { start, lastHidden: hidden.slice(i * width, (i + 1) * width) }));
   }
 
   /** One token further for every sample under way. */

@@ -1,5 +1,5 @@
 import type { StepCache } from '@espalier/models';
-import { cacheWrite, concat, dispose, keep, zeros, type Tensor } from '@espalier/tensor';
+import { cacheWrite, concat, dispose, embedding, keep, tidy, zeros, type Tensor } from '@espalier/tensor';
 import { RowAllocator } from './row-allocator';
 
 /** Keys and values of every layer, one row a token: `[capacity, Hkv * Dh]` each. Rows belong to prompts and to samples, as the allocator hands them out. */
@@ -54,9 +54,19 @@ export class KvCache {
     }
   }
 
+  /** Keys and values of one layer, `[capacity, Hkv * Dh]` each. */
+  layer(layer: number): { k: Tensor; v: Tensor } {
+    return this.layers[layer];
+  }
+
+  /** Copies rows, in every layer. */
+  copy(from: Int32Array, to: Int32Array): void {
+    for (let layer = 0; layer < this.layers.length; layer++) tidy(() => this.write(layer, embedding(this.layers[layer].k, from), embedding(this.layers[layer].v, from), to));
+  }
+
   /** The cache as a step sees it that adds one token a sequence: in `rows [B]`, which attend to the ranges of rows `[B, 4]`: prefix start and length, own start and length. */
   step(rows: Int32Array, ranges: Int32Array): StepCache {
-    return { rows, ranges, layer: (layer) => this.layers[layer], write: (layer, k, v) => this.write(layer, k, v, rows) };
+    return { rows, ranges, layer: (layer) => this.layer(layer), write: (layer, k, v) => this.write(layer, k, v, rows) };
   }
 
   /** Frees the memory and forgets every range. */
