@@ -6,7 +6,7 @@
 //
 // Plugins share one folder of dependencies, as npm workspaces, to save time; that each imports nothing but what its own package.json names is looked at. Packages
 // of ours come from tarballs, all others from the registry.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -84,9 +84,12 @@ async function main() {
     say(`${kind}: built, type-checked, linted, ${tests} tests passed, packed (${files.length} files)`);
   });
 
+  const versioned = chosen.find((kind) => kind !== 'example');
+  if (versioned) say(`${versioned}: its changeset makes version ${await firstVersion(folders.get(versioned), plugins)}`);
+
   // another empty folder, with what was packed and nothing else
   const dependencies = Object.fromEntries([...packed.values()].map(({ name, file }) => [name, `file:${file}`]));
-  const use = emptyFolder('use', tarballs, { dependencies: { ...dependencies, '@espalier/cli': fileOf('@espalier/cli'), '@espalier/pipeline': fileOf('@espalier/pipeline'), '@espalier/models': fileOf('@espalier/models') } });
+  const use = emptyFolder('use', tarballs, { dependencies: { ...dependencies, '@espalier/cli': fileOf('@espalier/cli'), '@espalier/pipeline': fileOf('@espalier/pipeline'), '@espalier/models': fileOf('@espalier/models'), typescript: '^5.9.0', '@types/node': '^20.19.0' } });
   await run('npm', install, use);
   say('plugins and the command installed into another folder');
   cpSync(new URL('./scaffold/use.mjs', import.meta.url), join(use, 'use.mjs'));
@@ -94,6 +97,17 @@ async function main() {
   for (const line of stdout.trim().split('\n')) say(`used: ${line}`);
   const used = stdout.trim().split('\n').length;
   say(`${chosen.length} plugins scaffolded, tested, packed and used from another folder (${used} uses)`);
+}
+
+/** What the first changeset makes of a plugin that stands in a repository of its own. */
+async function firstVersion(plugin, shared) {
+  const alone = join(base, 'alone', basename(plugin));
+  cpSync(plugin, alone, { recursive: true });
+  symlinkSync(join(shared, 'node_modules'), join(base, 'alone/node_modules'));
+  await run('npm', ['run', 'version'], alone);
+  const { version } = JSON.parse(readFileSync(join(alone, 'package.json'), 'utf8'));
+  if (version !== '0.1.0' || !readFileSync(join(alone, 'CHANGELOG.md'), 'utf8').includes('First release.')) throw new Error(`${plugin}: its changeset made version ${version}`);
+  return version;
 }
 
 /** What of the example is committed, or about to be: no build, no dependencies. */

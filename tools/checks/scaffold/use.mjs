@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import ts from 'typescript';
 import { createModel, characterTokenizer } from '@espalier/models';
 import { createRegistry, loadPlugin, pipeline, resolveRewards, runPipeline } from '@espalier/pipeline';
 
@@ -81,7 +82,33 @@ const uses = {
   },
 };
 
+/** The TypeScript in the READMEs, as somebody would paste it: it compiles against what was installed. */
+function compileReadmes() {
+  const files = Object.values(packages).flatMap((name) => {
+    const readme = readFileSync(join('node_modules', name, 'README.md'), 'utf8');
+    return [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code], i) => {
+      const file = join(dir, `${name.replace('/', '-')}-${i}.ts`);
+      writeFileSync(file, code);
+      return file;
+    });
+  });
+  const program = ts.createProgram(files, { strict: true, noEmit: true, skipLibCheck: true, target: ts.ScriptTarget.ES2022, lib: ['lib.es2023.d.ts'], module: ts.ModuleKind.NodeNext, moduleResolution: ts.ModuleResolutionKind.NodeNext, types: ['node'] });
+  const wrong = ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => `${file?.fileName}:${file ? file.getLineAndCharacterOfPosition(start).line + 1 : ''}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`);
+  assert.deepEqual(wrong, []);
+  return `${files.length} pieces of TypeScript in the READMEs compile`;
+}
+
 for (const [kind, use] of Object.entries(uses)) if (packages[kind]) console.log(`${await use()} (${packages[kind]})`);
+console.log(compileReadmes());
+
+const listing = spawnSync('npx', ['espalier', 'plugins', '--json'], { encoding: 'utf8' });
+assert.equal(listing.status, 0, listing.stderr);
+const listed = new Map(JSON.parse(listing.stdout).plugins.map((plugin) => [plugin.name, plugin]));
+for (const name of Object.values(packages)) {
+  assert.deepEqual([listed.get(name)?.state, listed.get(name)?.spec_version, listed.get(name)?.reason], ['installed', 'v1', undefined], `${name} is found by its name: ${listing.stdout}`);
+  assert.deepEqual(Object.values(listed.get(name).parts).flat(), registry.list().filter(({ plugin }) => plugin === name).map((part) => part.name));
+}
+console.log(`\`espalier plugins\` finds ${listed.size}, and what each brings`);
 
 // A run of the command, with every plugin that has a part in one.
 await createModel(join(dir, 'model'), { config: { hiddenSize: 32, numLayers: 1, numHeads: 2 }, tokenizer: characterTokenizer('0123456789+= '), seed: 1 });
