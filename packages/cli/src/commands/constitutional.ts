@@ -1,6 +1,8 @@
 import { constitutionalConfig, ConstitutionalTrainer, parseConstitutionalConfig, type ConstitutionalConfigInput } from '@espalier/constitutional';
 import { z } from 'zod';
-import { buildCommand } from '../command';
+import { buildCommand, defined } from '../command';
+import { reportConstitutionalPlan } from '../plan/constitutional-plan';
+import { beginDryRun } from '../plan/dry-run';
 import { startProgress, type Progress } from '../progress';
 import { dataFields, openData } from './data-fields';
 import { modelFields } from './model-fields';
@@ -12,6 +14,7 @@ const shape = {
   ...dataFields,
   judge: z.string().min(1).optional().describe('the model that criticises, revises and judges; default: the model itself'),
   ...fields,
+  dryRun: z.boolean().default(false).describe('print the plan (texts, tokens, memory, time) and end: no weights are read, nothing is written or fetched'),
   resume: z.boolean().default(false).describe('go on with the run in --output-dir: no finished row is made again'),
 };
 
@@ -26,7 +29,12 @@ export const constitutionalCommand = () =>
     async run(values, { output, signal }) {
       const given = values as Record<string, unknown>;
       const args = Object.fromEntries(Object.keys(fields).map((name) => [name, given[name]]).filter(([, value]) => value !== undefined)) as ConstitutionalConfigInput;
-      parseConstitutionalConfig(args);
+      const config = parseConstitutionalConfig(args);
+      if (values.dryRun) {
+        beginDryRun();
+        const rows = await openData(given, { accepted: ['prompt_only', 'prompt_completion', 'preference'] });
+        return reportConstitutionalPlan(values.model, rows.size, config, defined({ backend: values.backend, precision: values.precision }), output);
+      }
       const bars = new Map<string, Progress>();
       const trainer = new ConstitutionalTrainer({
         model: values.model,

@@ -5,10 +5,10 @@ import { z } from 'zod';
 import { buildCommand, defined, type CommandContext } from '../command';
 import { startProgress } from '../progress';
 import { checkOutput, writeRows } from '../write-rows';
-import { hubOptions } from './data-fields';
+import { dataFields, hubOptions } from './data-fields';
 
 const dataset = z.string().min(1).describe('a file of rows (.jsonl, .json, .csv, .tsv, .parquet, the first four also .gz), a dataset of the hub or a task, with options behind # if need be');
-const from = { dataset, datasetConfig: z.string().min(1).optional().describe('configuration of a dataset of the hub'), datasetTrainSplit: z.string().min(1).optional().describe('its split; default: train') };
+const from = { dataset, datasetConfig: dataFields.datasetConfig, datasetTrainSplit: dataFields.datasetTrainSplit };
 const to = {
   output: z.string().min(1).describe('the file to write: .jsonl or .json, also with .gz'),
   overwrite: z.boolean().default(false).describe('write over --output when it is there'),
@@ -22,6 +22,12 @@ const open = (values: From, { output }: CommandContext): Promise<Dataset> => ope
 
 /** How many of what was left out a person is shown; the report has all. */
 const shown = 5;
+
+/** Cleans rows under a progress bar. */
+async function cleaned<Result>(title: string, rows: Dataset, { output, signal }: CommandContext, clean: (how: { signal: AbortSignal; onProgress: (done: number) => void }) => Promise<Result>): Promise<Result> {
+  const progress = startProgress(title, { unit: 'row', total: rows.size, quiet: output.json });
+  return clean({ signal, onProgress: (done) => progress.update(done) }).finally(() => progress.stop());
+}
 
 async function finish(left: Dataset, report: { rows: number; kept: number; removed: readonly (RemovedRow | ContaminatedRow)[] }, values: { output: string; overwrite: boolean; report?: string | undefined }, { output, signal }: CommandContext, say: (removed: never) => string): Promise<void> {
   await writeRows(values.output, left, { overwrite: values.overwrite, signal });
@@ -59,9 +65,8 @@ const dedupeCommand = () =>
     async run(values, context) {
       checkOutputs(values);
       const rows = await open(values, context);
-      const progress = startProgress('dedupe', { unit: 'row', total: rows.size, quiet: context.output.json });
-      const { method, threshold, ngram, permutations, seed } = values;
-      const result = await dedupe(rows, { method, threshold, ngram, permutations, seed, ...defined({ columns: values.columns }), signal: context.signal, onProgress: (done) => progress.update(done) }).finally(() => progress.stop());
+      const { method, threshold, ngram, permutations, seed, columns } = values;
+      const result = await cleaned('dedupe', rows, context, (how) => dedupe(rows, { method, threshold, ngram, permutations, seed, ...defined({ columns }), ...how }));
       await finish(result.dataset, result.report, values, context, ({ row, origin, kind, similarity, of }: RemovedRow) => `${place(row, origin)} repeats ${place(of.row, of.origin)} (${kind === 'exact' ? 'exact' : `similarity ${similarity.toFixed(2)}`})`);
     },
   });
@@ -88,8 +93,8 @@ const decontaminateCommand = () =>
       const rows = await open(values, context);
       const evaluations: Dataset[] = [];
       for (const ref of [values.against].flat()) evaluations.push(await openRows(ref));
-      const progress = startProgress('decontaminate', { unit: 'row', total: rows.size, quiet: context.output.json });
-      const result = await decontaminate(rows, evaluations, { ngram: values.ngram, threshold: values.threshold, ...defined({ columns: values.columns, evalColumns: values.evalColumns }), signal: context.signal, onProgress: (done) => progress.update(done) }).finally(() => progress.stop());
+      const { ngram, threshold, columns, evalColumns } = values;
+      const result = await cleaned('decontaminate', rows, context, (how) => decontaminate(rows, evaluations, { ngram, threshold, ...defined({ columns, evalColumns }), ...how }));
       await finish(result.dataset, result.report, values, context, ({ row, origin, match, of }: ContaminatedRow) => `${place(row, origin)} shares ${JSON.stringify(match.slice(0, 60))} with ${of.origin.file === undefined ? `row ${of.row} of ${of.dataset}` : describeOrigin(of.origin)}`);
     },
   });

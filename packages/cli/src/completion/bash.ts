@@ -23,7 +23,7 @@ ${groups.map(({ path, subcommands }) => `      '${path}') case "$word" in ${subc
   done
   case "$command $prev" in
 ${choices.join('\n')}
-    ${needs.join('|\n    ')}) COMPREPLY=(); return ;;
+    ${needs.join('|\\\n    ')}) COMPREPLY=(); return ;;
   esac
   case "$command" in
     '') COMPREPLY=($(compgen -W '${program.subcommands.map(({ path }) => path).join(' ')} --help --version' -- "$cur")) ;;

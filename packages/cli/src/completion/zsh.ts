@@ -22,7 +22,7 @@ ${groups.map(({ path, subcommands }) => `      '${path}') case "$word" in ${subc
   done
   case "$command \${words[CURRENT-1]}" in
 ${choices.join('\n')}
-    ${needs.join('|\n    ')}) _files; return ;;
+    ${needs.join('|\\\n    ')}) _files; return ;;
   esac
   case "$command" in
     '') found=(${program.subcommands.map(({ path, summary }) => described(path, summary)).join(' ')}) ;;
