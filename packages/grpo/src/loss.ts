@@ -99,14 +99,14 @@ function vespoWeights(logRatio: Vector, correction: Vector | null, advantages: V
 }
 
 /**
- * The loss of the GRPO family on the tape, with its metrics. {@link policyLoss} and {@link policyObjective} are both this formula.
+ * The loss of the GRPO family on the tape, with its metrics. {@link policyLoss} and `policyObjective` are both this formula.
  *
  * With ρ the importance ratio and A the advantage, a token's loss is
  * - `grpo`, `bnpo`, `dr_grpo`, `dapo`, `luspo`: −min(min(ρ, δ)·A, clip(ρ, 1 − ε, 1 + ε_high)·A) (2402.03300 eq. 3; 2503.14476; 2503.20783; 2602.05261)
  * - `cispo`: −sg(min(ρ, ε_high))·A·logp (2506.13585 eq. 4)
  * - `sapo`: −(4/τ)·σ(τ(ρ − 1))·A, τ by the sign of A (2511.20347)
  * - `vespo`: −sg(φ(w))·A·logp (2602.10693)
- * - `rloo`: one ratio a completion, exp(Σ log ρ), clipped; mean over completions ({@link rlooTerms}). It takes `epsilon` and `epsilonHigh` alone
+ * - `rloo`: one ratio a completion, exp(Σ log ρ), clipped; mean over completions (`rlooTerms`). It takes `epsilon` and `epsilonHigh` alone
  *
  * then masked, corrected, + β·KL (k3, times ρ with `useBiasCorrectionKl`), aggregated, and − entropyCoef·mean entropy.
  *

@@ -26,7 +26,7 @@ export interface AdapterConfig {
 /**
  * Writes a LoRA adapter in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`, which `PeftModel.from_pretrained` loads.
  *
- * @param weights - under PEFT's names, `base_model.model.<projection>.lora_A.weight` `[rank, in]` and `…lora_B.weight` `[out, rank]`
+ * @param adapter.weights under PEFT's names, `base_model.model.<projection>.lora_A.weight` `[rank, in]` and `…lora_B.weight` `[out, rank]`
  * @throws EspalierError `no_space`, `io`; what was there is untouched.
  */
 export function saveAdapter(folder: string, adapter: { config: AdapterConfig; weights: WeightSource; dtype?: FloatFormat }): void {

@@ -50,9 +50,9 @@ export function effectiveSampleSize(weights: ArrayLike<number>): number {
 /**
  * Weights that correct for a sampler whose probabilities are not the trainer's: another engine, other precision, older weights.
  *
- * @param oldLogps log-probs of the trainer's policy when training on these tokens began [A]
- * @param samplerLogps log-probs of the sampler [A]; NaN where it gave none: w is 1 there
- * @param rows the tokens of each sequence; sequences without tokens count for nothing
+ * @param inputs.oldLogps log-probs of the trainer's policy when training on these tokens began [A]
+ * @param inputs.samplerLogps log-probs of the sampler [A]; NaN where it gave none: w is 1 there
+ * @param inputs.rows the tokens of each sequence; sequences without tokens count for nothing
  * @throws EspalierError `bad_config` for an unknown mode or bounds that cross; `bad_data` when lengths differ or a number is infinite
  * Source: TRL 1.16 `vllm_importance_sampling_mode`; Yao et al., "Your efficient RL framework secretly brings you off-policy RL training" (2025).
  *

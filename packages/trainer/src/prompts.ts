@@ -18,7 +18,7 @@ export interface PromptSource {
 
 /**
  * The prompts of a dataset, encoded as they are asked for.
- * @param maxTokens a longer prompt is refused: it would leave no room for the completion
+ * @param options.maxTokens a longer prompt is refused: it would leave no room for the completion
  */
 export function promptSource(dataset: Dataset, tokenizer: PromptEncoder, options: { maxTokens?: number } = {}): PromptSource {
   return {
