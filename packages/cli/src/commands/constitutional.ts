@@ -1,6 +1,8 @@
 import { constitutionalConfig, ConstitutionalTrainer, parseConstitutionalConfig, type ConstitutionalConfigInput } from '@espalier/constitutional';
 import { z } from 'zod';
+import { algorithmHelp } from '../algorithm-help';
 import { buildCommand, defined } from '../command';
+import { fieldHelp } from '../field-help';
 import { reportConstitutionalPlan } from '../plan/constitutional-plan';
 import { beginDryRun } from '../plan/dry-run';
 import { startProgress, type Progress } from '../progress';
@@ -23,6 +25,7 @@ export const constitutionalCommand = () =>
     name: 'constitutional',
     summary: 'rows to train on, by a constitution: critique and revision, AI preferences',
     shape,
+    help: { ...fieldHelp, ...algorithmHelp },
     config: true,
     interrupt: 'stopping: finished rows are kept, --resume goes on',
     notes: 'Rows have `prompt`. With --json: {"output_dir", "sft", "preferences", "metrics"}; the files are for espalier sft, and for dpo or reward.',

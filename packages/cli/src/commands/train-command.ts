@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { algorithmHelp } from '../algorithm-help';
 import { fieldHelp } from '../field-help';
 import { datasetOf, filesByRef, streamFiles, type Dataset, type RowStream } from '@espalier/data';
 import { formatNumber, openRows, type OpenRowsOptions } from '@espalier/pipeline';
@@ -121,7 +122,7 @@ export function trainCommand<Shape extends z.ZodRawShape>(spec: TrainCommandSpec
     name: spec.name,
     summary: spec.summary,
     shape,
-    help: fieldHelp,
+    help: { ...fieldHelp, ...algorithmHelp },
     whole: [...(spec.whole ?? []), 'taskTemplate'],
     config: true,
     interrupt: 'stopping: the run is being saved',
