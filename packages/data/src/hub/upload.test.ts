@@ -171,7 +171,10 @@ describe('a transfer that hangs is left, though garbage is collected meanwhile: 
     expect(await during(() => refusal(uploadFolder(join(dir, 'model'), 'me/model', slow)))).toMatchObject({ code: 'network', message: expect.stringMatching(/no answer in \d+ ms/) as string });
   });
 
-  it('a download, in its middle', async () => {
+  it.each([
+    ['when it is aborted', () => ({ signal: aborted() }), 'aborted'],
+    ['when nothing comes', () => ({ idleTimeout: 150 }), 'nothing came for 150 ms'],
+  ])('a download, in its middle, %s', async (_, options, message) => {
     const server = createServer((request, response) => {
       if (request.url!.startsWith('/api/')) return void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(request.url!.includes('/tree/') ? [{ type: 'file', path: 'a.json', size: 10, oid: 'e'.repeat(40) }] : { _id: '1', id: 'a/b', sha: oid, private: false, downloads: 0, likes: 0, lastModified: '2024-01-01T00:00:00Z' }));
       const range = /^bytes=0-0$/.test(request.headers.range ?? '');
@@ -183,9 +186,8 @@ describe('a transfer that hangs is left, though garbage is collected meanwhile: 
     const here = { ...settings, endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
     try {
       const listing: HubListing = await listHubRepo({ type: 'model', name: 'a/b', revision: 'main' }, { settings: here });
-      const failure = (options: object) => during(() => fetchHubFiles(listing, ['a.json'], { settings: here, ...options }).then(() => null, (error: unknown) => error as Error));
-      expect((await failure({ signal: aborted() }))?.message).toContain('aborted');
-      expect((await failure({ idleTimeout: 150 }))?.message).toContain('nothing came for 150 ms');
+      const failure = await during(() => fetchHubFiles(listing, ['a.json'], { settings: here, ...options() }).then(() => null, (error: unknown) => error as Error));
+      expect(failure?.message).toContain(message);
     } finally {
       server.closeAllConnections();
       server.close();
