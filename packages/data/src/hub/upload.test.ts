@@ -151,7 +151,7 @@ describe('a folder is sent to the hub', () => {
 
 describe('a transfer that hangs is left, though garbage is collected meanwhile: fetch of Node 20 then forgets its signal', () => {
   const during = async <T>(call: () => Promise<T>): Promise<T> => {
-    const timer = setInterval(collect, 40);
+    const timer = setInterval(collect, 15);
     try {
       return await call();
     } finally {
@@ -160,7 +160,7 @@ describe('a transfer that hangs is left, though garbage is collected meanwhile: 
   };
   const aborted = () => {
     const controller = new AbortController();
-    setTimeout(() => controller.abort(), 150);
+    setTimeout(() => controller.abort(), 1000);
     return controller.signal;
   };
 
