@@ -9,7 +9,7 @@ const singular: Readonly<Record<PartKind, string>> = {
   rewards: 'reward function', objectives: 'objective', algorithms: 'algorithm', rolloutEngines: 'rollout engine', judges: 'judge', textModels: 'text model', environments: 'environment', stages: 'stage', trackers: 'tracker', datasets: 'dataset',
 };
 /** Kinds whose parts say themselves which contracts they were made for. */
-const versioned: ReadonlySet<PartKind> = new Set<PartKind>(['rewards', 'objectives', 'algorithms', 'rolloutEngines', 'environments', 'stages', 'trackers']);
+const versioned: ReadonlySet<PartKind> = new Set<PartKind>(['rewards', 'objectives', 'algorithms', 'rolloutEngines', 'environments', 'stages', 'judges', 'trackers']);
 
 type MadeBy<F> = F extends (...parameters: never[]) => infer Made ? Awaited<Made> : never;
 /** A factory as a registry hands it out: whose options are known only when it runs. */
