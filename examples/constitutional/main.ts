@@ -1,7 +1,7 @@
 /**
  * SmolLM2 as its own critic and judge.
  *
- *   npx tsx --conditions @espalier/source examples/constitutional/main.ts <model> <folder> [--seed 1] [--judge self|random] [--rows N]
+ *   npx tsx --conditions @espalier/source examples/constitutional/main.ts <model> <folder> [--seed 1] [--judge self|random] [--rows N] [--cache DIR]
  *
  * A run that was interrupted goes on where it stopped.
  */
@@ -13,16 +13,16 @@ import { watchPipeline } from '@espalier/cli';
 import { formatTable, runPipeline, type PipelineReport } from '@espalier/pipeline';
 import { recipe } from './recipe';
 
-const { positionals, values } = parseArgs({ allowPositionals: true, options: { seed: { type: 'string', default: '1' }, judge: { type: 'string', default: 'self' }, rows: { type: 'string' } } });
+const { positionals, values } = parseArgs({ allowPositionals: true, options: { seed: { type: 'string', default: '1' }, judge: { type: 'string', default: 'self' }, rows: { type: 'string' }, cache: { type: 'string' } } });
 const [model, dir] = positionals;
 const { judge } = values;
 if (!model || !dir || (judge !== 'self' && judge !== 'random')) {
-  console.error('usage: main.ts <model> <folder> [--seed 1] [--judge self|random] [--rows N]');
+  console.error('usage: main.ts <model> <folder> [--seed 1] [--judge self|random] [--rows N] [--cache DIR]');
   process.exit(2);
 }
 const seed = Number(values.seed);
 const view = watchPipeline((line) => console.error(line));
-const line = recipe({ model, seed, judge, ...(values.rows === undefined ? {} : { rows: Number(values.rows) }) });
+const line = recipe({ model, seed, judge, ...(values.rows === undefined ? {} : { rows: Number(values.rows) }), ...(values.cache === undefined ? {} : { cacheDir: values.cache }) });
 const report = await runPipeline(line, { outputDir: dir, seed, resume: existsSync(join(dir, 'pipeline.json')), onEvent: view.onEvent }).finally(view.stop);
 
 const text = [`# Seed ${seed}, judge: ${judge}`, table(report), labels(report), await examples(report)].join('\n\n');

@@ -68,7 +68,7 @@ export function questions(seed: number): { train: Question[]; heldOut: Question[
   return { train: order.slice(heldOutCount), heldOut: order.slice(0, heldOutCount) };
 }
 
-/** The rule that the constitution asks for: the answer ends with a question. */
-export const keepsRule = (answer: string): boolean => /\?["')]?\s*$/.test(answer);
+/** The rule that the constitution asks for: an answer of two whole sentences or more. What the length limit cuts off is not one. */
+export const keepsRule = (answer: string): boolean => (answer.match(/[.!?]["')]*(?=\s|$)/g) ?? []).length >= 2;
 
 export const isRight = (reply: string, { answer }: Question): boolean => answer.some((word) => new RegExp(`(?<![\\p{L}\\p{N}])${word}(?![\\p{L}\\p{N}])`, 'iu').test(reply));

@@ -12,11 +12,13 @@ export interface RecipeOptions {
   judge: 'self' | 'random';
   /** The first rows alone, to try it out. */
   rows?: number;
+  /** Where the answers of critic and judge are kept: a control that shares it does not ask again what the run before it asked. */
+  cacheDir?: string;
 }
 
 const constitution = join(import.meta.dirname, 'constitution.yaml');
-/** In tokens: an answer of one sentence, and a question. */
-const maxCompletionLength = 40;
+/** In tokens: room for two sentences. */
+const maxCompletionLength = 48;
 
 /** What is measured: programs that check an answer, none of which the model is trained on. */
 const measured = [
@@ -44,19 +46,19 @@ function randomJudge(seed: number): ModelInput {
 }
 
 /** Critique and revision → SFT → AI preferences → DPO, and from the same model and labels a reward model → PPO. */
-export function recipe({ model, seed, judge, rows }: RecipeOptions) {
+export function recipe({ model, seed, judge, rows, cacheDir }: RecipeOptions) {
   const { train, heldOut } = questions(seed);
   const dataset = train.slice(0, rows);
   const measure = (name: string) => evaluate({ name, dataset: heldOut.slice(0, rows), reward: measured as RewardFunction[], maxCompletionLength });
-  const revising = { dataset, constitution, critic: model, numRevisions: 1, maxCompletionLength, maxCritiqueLength: 24, maxRevisionLength: maxCompletionLength, batchSize: 64 };
+  const revising = { dataset, constitution, critic: model, numRevisions: 1, maxCompletionLength, maxCritiqueLength: 24, maxRevisionLength: maxCompletionLength, batchSize: 64, ...(cacheDir === undefined ? {} : { cacheDir }) };
   return pipeline(
     startFrom(model),
     measure('start'),
     critiqueRevise({ ...revising, temperature: 0.3, keepInitial: true }),
     sft({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 10 }),
     measure('after sft'),
-    aiPreferences({ ...revising, judge: judge === 'random' ? randomJudge(seed) : model, pairs: 'revisions', pairsPerPrompt: 2, temperature: 0.7, labels: 'hard' }),
-    branch('dpo', dpo({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 8e-6, beta: 0.1, saveSteps: 10 }), measure('measured')),
+    aiPreferences({ ...revising, judge: judge === 'random' ? randomJudge(seed) : model, pairsPerPrompt: 2, labels: 'hard', labelMargin: 0.01 }),
+    branch('dpo', dpo({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 5e-6, beta: 0.1, saveSteps: 10 }), measure('measured')),
     branch(
       'ppo',
       rewardModel({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 10 }),
