@@ -2,11 +2,11 @@
 // type-check, test, look at what would be published, pack. The packed plugins are installed into another empty folder and used there, by the command and in
 // code. `example` is examples/third-party-plugin, copied out and treated alike.
 //
-//   node tools/checks/scaffold.mjs [--kinds reward,stage,example] [--node 20] [--keep]        needs the built packages
+//   node tools/checks/scaffold.mjs [--kinds reward,stage,example] [--node 20] [--without-native] [--keep]        needs the built packages
 //
 // Plugins share one folder of dependencies, as npm workspaces, to save time; that each imports nothing but what its own package.json names is looked at. Packages
 // of ours come from tarballs, all others from the registry.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -19,7 +19,7 @@ import { inParallel } from './scaffold/in-parallel.mjs';
 const names = { reward: 'short-answers', objective: 'focal-loss', algorithm: 'by-rank', 'rollout-engine': 'bigrams', environment: 'guess-the-number', stage: 'first-of-each', judge: '@acme/shorter', tracker: 'csv-metrics' };
 const kinds = [...Object.keys(names), 'example'];
 
-const { values } = parseArgs({ options: { kinds: { type: 'string', default: kinds.join() }, node: { type: 'string' }, keep: { type: 'boolean', default: false } } });
+const { values } = parseArgs({ options: { kinds: { type: 'string', default: kinds.join() }, node: { type: 'string' }, 'without-native': { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } } });
 const chosen = values.kinds.split(',').filter(Boolean);
 for (const kind of chosen) if (!kinds.includes(kind)) throw new Error(`--kinds ${kind}: there is no such kind (${kinds.join(', ')})`);
 
@@ -44,6 +44,14 @@ function emptyFolder(name, tarballs, more = {}) {
 
 const install = ['install', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
 
+/** Installs what a folder asks for; without the platform package of the Rust kernels where that is asked for (`--omit=optional` would leave out esbuild's too). */
+async function installIn(dir) {
+  await run('npm', install, dir);
+  const ours = join(dir, 'node_modules/@espalier');
+  if (!values['without-native'] || !existsSync(ours)) return;
+  for (const name of readdirSync(ours)) if (name.startsWith('native-')) rmSync(join(ours, name), { recursive: true });
+}
+
 async function main() {
   if (values.node) {
     await run('npm', [...install, '--no-save', '--prefix', join(base, 'node'), `node@${values.node}`], base);
@@ -56,7 +64,7 @@ async function main() {
 
   // npm create, where the creator is at hand as it would be in the registry
   const plugins = emptyFolder('plugins', tarballs, { workspaces: ['espalier-plugin-*'], devDependencies: { 'create-espalier-plugin': fileOf('create-espalier-plugin') } });
-  await run('npm', install, plugins);
+  await installIn(plugins);
   const folders = new Map();
   for (const kind of chosen) {
     if (kind === 'example') {
@@ -68,7 +76,7 @@ async function main() {
     }
   }
   say(`${chosen.length} plugins begun`);
-  await run('npm', install, plugins);
+  await installIn(plugins);
   say('their dependencies installed');
 
   const packed = new Map();
@@ -90,13 +98,13 @@ async function main() {
   // another empty folder, with what was packed and nothing else
   const dependencies = Object.fromEntries([...packed.values()].map(({ name, file }) => [name, `file:${file}`]));
   const use = emptyFolder('use', tarballs, { dependencies: { ...dependencies, '@espalier/cli': fileOf('@espalier/cli'), '@espalier/pipeline': fileOf('@espalier/pipeline'), '@espalier/models': fileOf('@espalier/models'), typescript: '^5.9.0', '@types/node': '^20.19.0' } });
-  await run('npm', install, use);
+  await installIn(use);
   say('plugins and the command installed into another folder');
   cpSync(new URL('./scaffold/use.mjs', import.meta.url), join(use, 'use.mjs'));
   const { stdout } = await run('node', ['use.mjs', JSON.stringify(Object.fromEntries([...packed].map(([kind, { name }]) => [kind, name])))], use);
   for (const line of stdout.trim().split('\n')) say(`used: ${line}`);
   const used = stdout.trim().split('\n').length;
-  say(`${chosen.length} plugins scaffolded, tested, packed and used from another folder (${used} uses)`);
+  say(`${chosen.length} plugins scaffolded, tested, packed and used from another folder (${used} uses)${values['without-native'] ? ', without the Rust kernels' : ''}`);
 }
 
 /** What the first changeset makes of a plugin that stands in a repository of its own. */
