@@ -164,7 +164,7 @@ pub static AVX512_BF16: Kernel = Kernel {
     format_a: Format::Pairs,
     format_b: Format::Pairs,
     bf16: true,
-    pack: super::pack::pack_avx512,
+    pack: super::pack_pairs::pack_pairs,
     enter: nothing,
     leave: nothing,
     run: run_pairs,

@@ -15,15 +15,19 @@ pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
 mod blocks;
+mod both_ways;
 pub mod choice;
 pub mod kernel;
 mod operand;
 pub mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pack_pairs;
 pub mod rows;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub use both_ways::BothWays;
 pub use operand::{Left, PackedA, PackedB, PackedColumns, Right};
 pub use view::View;
 

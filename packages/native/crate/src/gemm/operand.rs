@@ -12,6 +12,9 @@ use std::ops::Range;
 
 /// Steps of K that a packing task covers, a multiple of `pack::STEP`.
 const PACK_STEPS: usize = 1024;
+/// Where lanes lie side by side, a task packs so many panels, and so many steps of each before those of the next: whole lines of a few rows are read
+/// and not a piece of each row.
+const SIDE_BY_SIDE: (usize, usize) = (8, 32);
 
 /// Which operand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,10 @@ pub(super) struct PackJob<'a> {
     view: View<'a>,
     out: *mut u8,
     chunks: usize,
+    /// Panels of a task.
+    group: usize,
+    /// From a panel to the next, in bytes: more than what is packed where these are some steps of K of a longer panel.
+    stride: usize,
 }
 
 // SAFETY: `out` is written by `run` at places that differ from task to task.
@@ -64,16 +71,46 @@ impl<'a> PackJob<'a> {
     /// `out` is valid for `side.bytes(kernel, view.rows, view.columns)` bytes while the job is used.
     pub(super) unsafe fn new(kernel: &'static Kernel, side: Side, view: View<'a>, out: *mut u8) -> Self {
         let chunks = kernel.padded_k(view.columns).div_ceil(PACK_STEPS);
-        Self { kernel, side, view, out, chunks }
+        let group = if view.column_stride == 1 { 1 } else { SIDE_BY_SIDE.0 };
+        Self { kernel, side, view, out, chunks, group, stride: side.panel_bytes(kernel, view.columns) }
+    }
+
+    /// Panels that lie `stride` bytes apart, of which these are some steps.
+    ///
+    /// # Safety
+    /// `out` is valid for what is packed, panels being that far apart.
+    pub(super) unsafe fn strided(
+        kernel: &'static Kernel,
+        side: Side,
+        view: View<'a>,
+        out: *mut u8,
+        stride: usize,
+    ) -> Self {
+        // SAFETY: by the caller's promise.
+        Self { stride, ..unsafe { Self::new(kernel, side, view, out) } }
+    }
+
+    fn panels(&self) -> usize {
+        self.view.rows.div_ceil(self.side.width(self.kernel))
     }
 
     pub(super) fn tasks(&self) -> usize {
-        self.view.rows.div_ceil(self.side.width(self.kernel)) * self.chunks
+        self.panels().div_ceil(self.group) * self.chunks
     }
 
     pub(super) fn run(&self, task: usize) {
+        let (first, start) = (task / self.chunks * self.group, task % self.chunks * PACK_STEPS);
+        let panels = first..(first + self.group).min(self.panels());
+        let end = self.kernel.padded_k(self.view.columns).min(start + PACK_STEPS);
+        let steps = if self.group == 1 { PACK_STEPS } else { SIDE_BY_SIDE.1 };
+        for start in (start..end).step_by(steps) {
+            panels.clone().for_each(|panel| self.part(panel, start, steps.min(end - start)));
+        }
+    }
+
+    /// Packs `padded` steps of a panel; the start is a multiple of `pack::STEP`.
+    fn part(&self, panel: usize, start: usize, padded: usize) {
         let Self { kernel, side, view, .. } = *self;
-        let (panel, start) = (task / self.chunks, task % self.chunks * PACK_STEPS);
         let (width, format) = (side.width(kernel), side.format(kernel));
         let first = panel * width;
         let source = Source {
@@ -83,10 +120,10 @@ impl<'a> PackJob<'a> {
             k_stride: view.column_stride,
             lanes: (view.rows - first).min(width),
             width,
-            k: view.columns.saturating_sub(start).min(PACK_STEPS),
-            padded: (kernel.padded_k(view.columns) - start).min(PACK_STEPS),
+            k: view.columns.saturating_sub(start).min(padded),
+            padded,
         };
-        let offset = panel * side.panel_bytes(kernel, view.columns) + start * width * format.bytes();
+        let offset = panel * self.stride + start * width * format.bytes();
         // SAFETY: the view keeps all elements inside its slice; the range of `out` is this task's alone; the kernel was
         // chosen for this processor.
         unsafe { (kernel.pack)(&source, format, self.out.add(offset)) };
