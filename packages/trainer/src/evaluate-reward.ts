@@ -8,6 +8,8 @@ export interface EvaluateRewardOptions {
   rollouts: RolloutEngine;
   prompts: readonly EncodedPrompt[];
   rewards: readonly (RewardFunction | WeightedReward)[];
+  /** Scored besides, and no part of any other number. */
+  gold?: RewardFunction;
   /** Default: greedy. */
   sampling?: SamplingOptions;
   /** Completions a prompt. Default 1. */
@@ -37,6 +39,8 @@ export interface EvaluatedSample {
 export interface RewardEvaluation {
   /** Mean of the weighted sums, over the completions that have one. */
   reward: number;
+  /** The gold reward: its mean over the completions that it applied to, and the standard error of that. */
+  gold?: { mean: number; error: number };
   /** Mean of each function, over the completions that it applied to; NaN when to none. */
   rewards: Record<string, number>;
   /** Share of right completions among those that could be judged. */
@@ -83,6 +87,8 @@ export async function evaluateReward(options: EvaluateRewardOptions): Promise<Re
   const passAt = [...new Set(options.passAt ?? [1, n])].filter((k) => k >= 1 && k <= n);
 
   const mean = (values: readonly number[]) => (values.length > 0 ? values.reduce((a, b) => a + b, 0) / values.length : NaN);
+  const gold = options.gold && weightedRewards([options.gold]);
+  const golds: number[] = [];
   const totals: number[] = [];
   const byName: Record<string, number[]> = Object.fromEntries(rewards.map(({ reward }) => [reward.name, []]));
   const right: number[] = [];
@@ -102,7 +108,9 @@ export async function evaluateReward(options: EvaluateRewardOptions): Promise<Re
       onCompletion: (done) => options.onProgress?.(start * n + done, prompts.length * n),
     });
     const flat = groups.flatMap((group) => group.completions.map((completion) => ({ group, completion })));
-    const scored = await scoreSamples(rewards, flat.map(({ group, completion }) => toRewardSample(group, completion)), { step, signal, evaluation: true });
+    const asSamples = flat.map(({ group, completion }) => toRewardSample(group, completion));
+    if (gold) for (const scores of await scoreSamples(gold, asSamples, { step, signal, evaluation: true })) for (const score of Object.values(scores)) if (score !== null) golds.push(rewardTotal(score));
+    const scored = await scoreSamples(rewards, asSamples, { step, signal, evaluation: true });
     for (let g = 0; g < groups.length; g++) {
       let judged = 0;
       let correct = 0;
@@ -128,6 +136,7 @@ export async function evaluateReward(options: EvaluateRewardOptions): Promise<Re
   }
   return {
     reward: mean(totals),
+    ...(gold ? { gold: { mean: mean(golds), error: Math.sqrt(mean(golds.map((value) => (value - mean(golds)) ** 2)) / Math.max(golds.length, 1)) } } : {}),
     rewards: Object.fromEntries(Object.entries(byName).map(([name, values]) => [name, mean(values)])),
     accuracy: mean(right),
     passAt: Object.fromEntries(passAt.map((k) => [k, mean(passes[k])])),

@@ -1,6 +1,7 @@
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import { trainingArguments } from './arguments';
+import { monitorFields } from './monitor-options';
 
 const count = z.int().positive();
 const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
@@ -32,6 +33,7 @@ export const generationFields = {
   logCompletions: z.boolean().default(false),
   /** One a reward function, in their order. Default: all 1. */
   rewardWeights: optional(z.array(z.number())),
+  ...monitorFields,
 } as const;
 
 /** Arguments of on-policy training whatever the algorithm: the training arguments, {@link generationFields}, and TRL's learning rate for it. */

@@ -21,6 +21,11 @@ export interface OnlineTrainerOptions {
   /** A folder, a `.gguf` or `.safetensors` file, a hub id; or an engine, which stays open on `close()`. */
   model: string | Engine;
   rewardFuncs: RewardFunction | readonly (RewardFunction | WeightedReward)[];
+  /**
+   * What the rewards stand for: scored on the same completions, logged as `gold`, never trained on. Alarms tell when a reward parts from it, and `rollback` goes back to
+   * the best weights by it.
+   */
+  goldReward?: RewardFunction;
   /** Prompt-only rows: a `.jsonl` file, a task's name, a dataset, or rows. Further columns reach the reward functions. */
   trainDataset: DatasetInput;
   evalDataset?: DatasetInput;
@@ -93,6 +98,7 @@ export class OnlineTrainer {
       rollouts: policy.rollouts,
       algorithm,
       rewards: this.rewards,
+      goldReward: this.options.goldReward,
       prompts: encode(train),
       evalPrompts: evaluation ? allPrompts(encode(evaluation)) : undefined,
       evalSamples: this.options.evalSamples,
@@ -122,6 +128,7 @@ export class OnlineTrainer {
       rollouts: policy.rollouts,
       prompts: allPrompts(promptSource(dataset, policy.engine.tokenizer, { maxTokens: policy.engine.info.maxPositions - args.maxCompletionLength })),
       rewards: this.rewards,
+      gold: this.options.goldReward,
       samples,
       sampling: { maxNewTokens: args.maxCompletionLength, temperature: samples > 1 ? args.temperature : 0, stop: this.options.stop },
       seed: args.seed,

@@ -2,7 +2,8 @@ import { Random, ShuffledCursor, type CursorState } from '@espalier/data';
 import { EspalierError, type Algorithm, type Learner, type Metrics, type Objective, type RewardFunction, type RolloutEngine, type SamplingOptions, type ScoredTrajectory, type TokenBatch, type Tracker } from '@espalier/spec';
 import type { TrainerCallback } from './callbacks';
 import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
-import { repetition } from './monitor';
+import { chooseAlarms } from './monitor-options';
+import { hackingSignals } from './monitor-signals';
 import { roundGeometry, type OnlineArguments, type RoundGeometry } from './online-arguments';
 import type { OwnedLearner, OwningAlgorithm } from './owned-learners';
 import type { EncodedPrompt, PromptSource } from './prompts';
@@ -37,6 +38,8 @@ export interface TrainOnlineOptions {
   rollouts: RolloutEngine;
   algorithm: Algorithm | StatefulAlgorithm;
   rewards: readonly (RewardFunction | WeightedReward)[];
+  /** What the rewards stand for: scored on the same completions and never trained on, so that alarms can tell when they part. */
+  goldReward?: RewardFunction;
   prompts: PromptSource;
   args: OnlineArguments;
   auxiliary?: readonly AuxiliaryLoss[];
@@ -62,6 +65,7 @@ export function onlineSteps(prompts: number, args: Pick<OnlineArguments, 'maxSte
 /** Metrics of an evaluation, as they are logged (without the prefix `eval_`). */
 export function evaluationMetrics(evaluation: RewardEvaluation): Metrics {
   const metrics: Metrics = { reward: evaluation.reward, accuracy: evaluation.accuracy };
+  if (evaluation.gold !== undefined) Object.assign(metrics, { gold: evaluation.gold.mean, gold_error: evaluation.gold.error });
   for (const [name, value] of Object.entries(evaluation.rewards)) metrics[`rewards/${name}/mean`] = value;
   for (const [k, value] of Object.entries(evaluation.passAt)) if (Number(k) > 1) metrics[`pass@${k}`] = value;
   return { ...metrics, 'completions/mean_length': evaluation.meanLength, 'completions/clipped_ratio': evaluation.clippedRatio };
@@ -80,6 +84,8 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
   const algorithm: OwningAlgorithm = options.algorithm;
   const rewards = weightedRewards(options.rewards, args.rewardWeights);
   const rewardWeights = Object.fromEntries(rewards.map(({ reward, weight }) => [reward.name, weight]));
+  const gold = options.goldReward === undefined ? [] : weightedRewards([options.goldReward]);
+  chooseAlarms(args);
   const geometry = roundGeometry(args, algorithm.numIterations);
   if (args.dynamicSampling && args.numGenerations < 2) throw new EspalierError('bad_config', '`dynamic_sampling` looks for groups whose completions differ, and `num_generations` is 1', { fix: 'a `num_generations` of at least 2' });
   if (algorithm.step && (geometry.updates > 1 || geometry.generations > 1)) {
@@ -91,6 +97,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
   let cursor = new ShuffledCursor(prompts.size, cursorOptions);
   const sampling = samplingOf(args, options.stop);
   const { evalPrompts } = options;
+  const goldOf = new WeakMap<Int32Array, number | null>(); // by the tokens of a completion, for `samples.jsonl`
 
   async function sync(): Promise<number> {
     const weights = await learner.publish();
@@ -171,7 +178,9 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
       const nulls = results.filter((result) => result[reward.name] === null).length;
       if (nulls > 0) metrics[`rewards/${reward.name}/unscorable`] = nulls;
     }
-    metrics['completions/repetition'] = samples.reduce((sum, { completionTokens }) => sum + repetition(completionTokens), 0) / samples.length;
+    const golds = gold.length > 0 ? (await scoreSamples(gold, samples, { step, signal, evaluation: true })).map((scores) => Object.values(scores)[0]) : null;
+    Object.assign(metrics, hackingSignals(samples.map((sample, i) => ({ ...sample, reward: weightedTotal(results[i], rewardWeights), ...(golds ? { gold: golds[i] === null ? null : rewardTotal(golds[i]) } : {}) }))), componentMeans(results));
+    if (golds) samples.forEach((sample, i) => goldOf.set(sample.completionTokens, golds[i] === null ? null : rewardTotal(golds[i])));
     let next = 0;
     const scored = groups.map((group) => group.completions.map((completion): ScoredTrajectory => ({ ...completionTrajectory(group, completion), rewards: results[next++], row: group.prompt.row })));
     return { scored, metrics };
@@ -207,6 +216,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
         reward: weightedTotal(scored[g][k].rewards, rewardWeights),
         rewards: Object.fromEntries(Object.entries(scored[g][k].rewards).map(([name, reward]) => [name, reward === null ? null : rewardTotal(reward)])),
         components: componentsOf(scored[g][k]),
+        ...(goldOf.has(completion.tokens) ? { gold: goldOf.get(completion.tokens) } : {}),
         advantage: advantages[g]?.[k],
         tokens: completion.tokens.length,
         finish_reason: completion.finishReason,
@@ -226,10 +236,12 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     evaluate: evalPrompts?.length
       ? async (context) => {
           await sync();
-          return evaluationMetrics(await evaluateReward({ rollouts, prompts: evalPrompts, rewards, samples: options.evalSamples, sampling: { maxNewTokens: args.maxCompletionLength, stop: options.stop, temperature: options.evalSamples && options.evalSamples > 1 ? args.temperature : 0 }, seed: args.seed, ...context }));
+          return evaluationMetrics(await evaluateReward({ rollouts, prompts: evalPrompts, rewards, gold: options.goldReward, samples: options.evalSamples, sampling: { maxNewTokens: args.maxCompletionLength, stop: options.stop, temperature: options.evalSamples && options.evalSamples > 1 ? args.temperature : 0 }, seed: args.seed, ...context }));
         }
       : undefined,
     bestMetric: 'eval_reward',
+    monitors: args,
+    raiseBeta: () => algorithm.raiseBeta?.(2) ?? null,
     callbacks: options.callbacks,
     trackers: options.trackers,
     signal,
@@ -263,6 +275,18 @@ function restoreStates(state: Json, algorithm: StatefulAlgorithm | null, rewards
 function componentsOf({ rewards }: ScoredTrajectory): Json | undefined {
   const parts = Object.entries(rewards).flatMap(([name, reward]) => (typeof reward === 'object' && reward?.components ? [[name, reward.components] as const] : []));
   return parts.length > 0 ? Object.fromEntries(parts) : undefined;
+}
+
+/** Means of the parts of composed rewards: `rewards/<function>/<part>/mean`. */
+function componentMeans(results: readonly ScoredTrajectory['rewards'][]): Metrics {
+  const found: Record<string, number[]> = {};
+  for (const rewards of results) {
+    for (const [name, reward] of Object.entries(rewards)) {
+      if (typeof reward !== 'object' || !reward?.components) continue;
+      for (const [part, value] of Object.entries(reward.components)) if (Number.isFinite(value)) (found[`rewards/${name}/${part}/mean`] ??= []).push(value);
+    }
+  }
+  return Object.fromEntries(Object.entries(found).map(([name, values]) => [name, values.reduce((a, b) => a + b, 0) / values.length]));
 }
 
 function samplingOf(args: OnlineArguments, stop: readonly string[] | undefined): SamplingOptions {
