@@ -3,7 +3,7 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { mul, type Tensor } from '../index';
 import { availableBackends, backendChecks, describeBackend, useBackend } from '../testing';
 
-for (const name of await availableBackends('cpu', 'native', 'wasm')) describeBackend(name);
+for (const name of await availableBackends('cpu', 'native', 'wasm', 'tensorflow')) describeBackend(name);
 for (const name of await availableBackends('native')) describeBackend(name, { title: `${name} in bf16`, precision: 'bf16' });
 
 describe('a backend that is wrong', () => {
