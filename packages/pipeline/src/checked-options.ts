@@ -6,7 +6,7 @@ type Algorithms<R> = 'grpo' | (R extends Registry<infer Plugins> ? NameIn<Plugin
 type CheckedAlgorithm<A, R> = A extends string ? (string extends A ? A : A extends Algorithms<R> ? A : Algorithms<R>) : A;
 
 /** `Options` with what would do in the place of what does not. */
-type Corrected<Options, R> = { [K in keyof Options]: K extends 'reward' ? CheckedRewards<Options[K], RewardsWith<R>> : K extends 'algorithm' ? CheckedAlgorithm<Options[K], R> : Options[K] };
+type Corrected<Options, R> = { [K in keyof Options]: K extends 'reward' | 'goldReward' ? CheckedRewards<Options[K], RewardsWith<R>> : K extends 'algorithm' ? CheckedAlgorithm<Options[K], R> : Options[K] };
 
 type RegistryOf<Options> = Options extends { registry: infer R } ? R : null;
 

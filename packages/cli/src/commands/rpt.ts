@@ -2,7 +2,7 @@ import { checkRptConfig, createRptTrainer, openRows, resolveRewards, rptFlatConf
 import { evaluationMetrics } from '@espalier/trainer';
 import { z } from 'zod';
 import { openRegistry } from './data-fields';
-import { rewardFields, rewardMetrics } from './online-command';
+import { goldOf, rewardFields, rewardMetrics } from './online-command';
 import { trainCommand } from './train-command';
 
 export const rptCommand = () =>
@@ -15,7 +15,7 @@ export const rptCommand = () =>
       algorithm: z.string().min(1).default('grpo').describe("the algorithm that updates the policy: grpo, or a plugin's"),
       lmDataset: z.string().min(1).optional().describe('rows of the language-model loss that --lm-loss-coef weighs'),
     },
-    whole: ['reward', 'stop'],
+    whole: ['reward', 'goldReward', 'stop'],
     rows: { accepted: ['prompt_only', 'preference', 'language_modeling'], endlessSize: Infinity },
     shown: rewardMetrics,
     notes: '--per-device-train-batch-size counts completions: 32 with --num-generations 8 are 4 prompts.',
@@ -27,6 +27,7 @@ export const rptCommand = () =>
         {
           model,
           rewards: await resolveRewards(values['reward'] as string[], registry),
+          ...(await goldOf(values)),
           algorithm: values['algorithm'] as string,
           registry,
           trainDataset: train,

@@ -160,7 +160,7 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
     },
     onStep: ({ step }, metrics) => progress?.update(step, briefly(metrics, spec.shown)),
     onEvaluate: ({ step }, metrics) => progress?.note(`step ${step} · ${briefly(metrics, Object.keys(metrics).filter((name) => !name.includes('completions/')))}`),
-    onNotice: (_, { name, level, message }) => (progress ? progress.note(`${level}: ${name}: ${message}`) : output.note(`${level}: ${name}: ${message}`)),
+    onNotice: (_, { name, level, message, action }) => (progress ?? output).note(`${action === undefined ? level : `alarm (${action})`}: ${name}: ${message}`),
     onEnd: () => progress?.stop(),
   };
   const { trainer, evaluate } = await spec.create({ values, args, model: values['model'] as string, modelArgs, train: rows, stream, evaluation, callbacks: [callback], trackers, signal });
@@ -169,7 +169,7 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
     const resume = values['resume'] as boolean | string;
     const result = await trainer.train({ signal, ...(resume === false ? {} : { resume }) });
     let held: Metrics | null = Object.keys(result.evalMetrics).length > 0 ? withoutPrefix(result.evalMetrics) : null;
-    if (evaluation && evaluate && !result.stopped) {
+    if (evaluation && evaluate && (!result.stopped || result.rolledBack)) {
       const bar = startProgress('eval', { unit: 'completion', total: evaluation.size });
       held = await evaluate((done) => bar.update(done)).finally(() => bar.stop());
     }
@@ -178,8 +178,9 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
       model = join(result.outputDir, 'model');
       await trainer.saveModel(model);
     }
-    await output.result({ output_dir: result.outputDir, model, steps: result.step, seconds: result.trainSeconds, metrics: result.metrics, ...(held ? { eval: held } : {}), ...(result.best ? { best: result.best } : {}), ...(result.stopped ? { stopped: true } : {}) });
+    await output.result({ output_dir: result.outputDir, model, steps: result.step, seconds: result.trainSeconds, metrics: result.metrics, ...(held ? { eval: held } : {}), ...(result.best ? { best: result.best } : {}), ...(result.stopped ? { stopped: true } : {}), ...(result.alarms.length > 0 ? { alarms: result.alarms } : {}), ...(result.rolledBack ? { rolled_back: result.rolledBack } : {}) });
     output.line(`${result.step} steps in ${result.trainSeconds.toFixed(1)} s · ${briefly(result.metrics, spec.shown)}`);
+    if (result.rolledBack) output.line(`rolled back from step ${result.rolledBack.from} to step ${result.rolledBack.to} (${result.rolledBack.alarm})`);
     if (held) output.line(`held out: ${briefly(held, Object.keys(held))}`);
     output.line(`model: ${model}`);
   } catch (error) {

@@ -16,6 +16,8 @@ export type OnlineStageOptions<Config> = TrainingStageOptions &
   Omit<Config, StageOwned> & {
     /** Reward functions: names (`numeric`, `numeric=0.8`), functions, or both. Default: the reward model that a stage before it gives. */
     reward?: RewardOption | readonly RewardOption[];
+    /** What the rewards stand for: scored on the same completions, never trained on. Alarms (`onAlarm`) tell when they part. */
+    goldReward?: RewardOption;
     /** Completions a held-out row when the stage ends. Default 1: greedy. */
     evalSamples?: number;
     /** Text that ends a completion. */
@@ -42,7 +44,7 @@ export interface OnlineRecipe<Name extends string = string> {
 /** Stands for the rewards in a plan, which scores nothing. */
 const noReward = defineReward({ name: 'none', score: async (samples) => samples.map(() => null) });
 
-const ownNames = [...trainingOptionNames, 'reward', 'evalSamples', 'stop', 'registry'];
+const ownNames = [...trainingOptionNames, 'reward', 'goldReward', 'evalSamples', 'stop', 'registry'];
 
 /**
  * A trainer on rewards as a stage.
@@ -57,12 +59,14 @@ export function onlineStage<Options extends OnlineStageOptions<object>, Name ext
   const { dataset, evalDataset, evalSamples, stop, registry, inline, callbacks = [] } = options;
   const rewards: readonly RewardInput[] = options.reward === undefined ? [] : Array.isArray(options.reward) ? (options.reward as readonly RewardInput[]) : [options.reward as RewardInput];
   if (rewards.length === 0 && options.reward !== undefined) throw new EspalierError('bad_config', `stage "${name}": \`reward\` is empty`, { fix: 'a reward function, such as numeric' });
-  checkRewards(rewards, registry);
-  const make = (model: string, rewardFuncs: OnlineTrainerOptions['rewardFuncs'], args: object, watching: readonly TrainerCallback[] = []) =>
+  const gold: readonly RewardInput[] = options.goldReward === undefined ? [] : [options.goldReward as RewardInput];
+  checkRewards([...rewards, ...gold], registry);
+  const make = async (model: string, rewardFuncs: OnlineTrainerOptions['rewardFuncs'], args: object, watching: readonly TrainerCallback[] = []) =>
     recipe.create(
       {
         model,
         rewardFuncs,
+        ...(gold.length === 0 ? {} : { goldReward: (await resolveRewards(gold, registry))[0].reward }),
         trainDataset: dataset,
         ...(evalDataset === undefined ? {} : { evalDataset }),
         ...(evalSamples === undefined ? {} : { evalSamples }),
@@ -80,7 +84,7 @@ export function onlineStage<Options extends OnlineStageOptions<object>, Name ext
     gives: ['policy', 'metrics'],
     async run({ policy, reward }, context) {
       const model = reward && rewardModel({ model: reward.path, ...(inline === undefined ? {} : { inline }) });
-      const trainer = make(policy.path, model ?? (await resolveRewards(rewards, registry)), { seed: context.seed, ...config, outputDir: context.dir }, [reporter(name, context), ...callbacks]);
+      const trainer = await make(policy.path, model ?? (await resolveRewards(rewards, registry)), { seed: context.seed, ...config, outputDir: context.dir }, [reporter(name, context), ...callbacks]);
       const call = context.signal ? { signal: context.signal } : {};
       try {
         return await trainInStage(trainer, context, evalDataset === undefined ? null : async () => evaluationMetrics(await trainer.evaluate(call)));
@@ -89,7 +93,7 @@ export function onlineStage<Options extends OnlineStageOptions<object>, Name ext
       }
     },
   });
-  withPlan(stage, async (context) => (context.model ? trainingPlan(make(context.model.reference, noReward, { seed: context.seed, ...config }), context) : { note: 'trains the model that a stage before it gives' }));
+  withPlan(stage, async (context) => (context.model ? trainingPlan(await make(context.model.reference, noReward, { seed: context.seed, ...config }), context) : { note: 'trains the model that a stage before it gives' }));
   const more = async () => Object.fromEntries(await Promise.all((recipe.rows ?? []).map(async (key) => [key, await rowsFingerprint(own[key] as DatasetInput | undefined)] as const)));
-  return withFingerprint(stage, async () => ({ config, modelArgs, ...(await more()), evalSamples, stop, rewards: rewards.map(rewardFingerprint), rows: await rowsFingerprint(dataset), evalRows: await rowsFingerprint(evalDataset) })) as unknown as OnlineStage<Options, Name>;
+  return withFingerprint(stage, async () => ({ config, modelArgs, ...(await more()), evalSamples, stop, rewards: rewards.map(rewardFingerprint), ...(gold.length === 0 ? {} : { gold: gold.map(rewardFingerprint) }), rows: await rowsFingerprint(dataset), evalRows: await rowsFingerprint(evalDataset) })) as unknown as OnlineStage<Options, Name>;
 }

@@ -54,6 +54,8 @@ export type RptStageOptions = TrainingStageOptions &
   Omit<RptFlatConfigInput, StageOwned> & {
     /** Reward functions: names (`numeric`, `numeric=0.8`), functions, or both. */
     reward: RewardOption | readonly RewardOption[];
+    /** What the rewards stand for: scored on the same completions, never trained on. Alarms (`onAlarm`) tell when they part. */
+    goldReward?: RewardOption;
     /** Default `grpo`. Another one is a value, or the name of a plugin's. */
     algorithm?: 'grpo' | (string & {}) | Algorithm | StatefulAlgorithm;
     /** Rows of the language-model loss that `lmLossCoef` weighs. */
@@ -66,7 +68,7 @@ export type RptStageOptions = TrainingStageOptions &
     registry?: Registry;
   };
 
-const ownNames = [...trainingOptionNames, 'reward', 'algorithm', 'lmDataset', 'evalSamples', 'stop', 'registry'] as const;
+const ownNames = [...trainingOptionNames, 'reward', 'goldReward', 'algorithm', 'lmDataset', 'evalSamples', 'stop', 'registry'] as const;
 
 /**
  * Reinforcement pre-training as a stage: the policy generates, verifiable rewards score, an algorithm (GRPO by default) updates.
@@ -84,12 +86,14 @@ export function rpt<const Options extends RptStageOptions>(given: CheckedOptions
   const modelArgs = modelArgsOf(name, own);
   const { dataset, evalDataset, lmDataset, algorithm, evalSamples, stop, registry, inline, callbacks = [] } = options;
   const rewards: readonly RewardInput[] = Array.isArray(options.reward) ? (options.reward as readonly RewardInput[]) : [options.reward as RewardInput];
-  checkRewards(rewards, registry);
+  const gold: readonly RewardInput[] = options.goldReward === undefined ? [] : [options.goldReward as RewardInput];
+  checkRewards([...rewards, ...gold], registry);
   const make = async (model: string, args: object, watching: readonly TrainerCallback[] = []) =>
     createRptTrainer(
       {
         model,
         rewards: await resolveRewards(rewards, registry),
+        ...(gold.length === 0 ? {} : { goldReward: (await resolveRewards(gold, registry))[0].reward }),
         trainDataset: dataset,
         ...(evalDataset === undefined ? {} : { evalDataset }),
         ...(lmDataset === undefined ? {} : { lmDataset }),
@@ -121,6 +125,7 @@ export function rpt<const Options extends RptStageOptions>(given: CheckedOptions
     stop,
     algorithm: typeof algorithm === 'object' ? { name: algorithm.name, text: digestValue(String(algorithm.experience)) } : algorithm,
     rewards: rewards.map(rewardFingerprint),
+    ...(gold.length === 0 ? {} : { gold: gold.map(rewardFingerprint) }),
     rows: await rowsFingerprint(dataset),
     evalRows: await rowsFingerprint(evalDataset),
     lmRows: await rowsFingerprint(lmDataset),
