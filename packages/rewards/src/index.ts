@@ -1,3 +1,4 @@
+export * from './accuracy/index';
 export { cosineReward, exactReward, normalizeText, numericReward, type AnswerOptions, type CosineOptions, type ExactOptions } from './answer-rewards';
 export * from './compose-rewards';
 export { answerNumber, lastNumber } from './numbers';

@@ -1,4 +1,5 @@
 import { EspalierError, type RewardFunction } from '@espalier/spec';
+import { choiceReward, countdownReward, jsonReward, listReward, mathReward, rowReward, setReward, type ChoiceOptions, type CountdownOptions, type JsonOptions, type ListOptions, type MathOptions } from './accuracy/index';
 import { cosineReward, exactReward, numericReward, type AnswerOptions, type CosineOptions, type ExactOptions } from './answer-rewards';
 import { depthReward, stepsReward } from './reasoning/step-rewards';
 import { thoughtReward, type ThoughtOptions } from './reasoning/thought';
@@ -13,11 +14,22 @@ import { wordsReward, type WordsOptions } from './text/words-reward';
 /** `correct` as the name of another reward function, with its own defaults: what a step or a depth counts with. */
 const withCorrect = (options: Record<string, unknown>): Record<string, unknown> => (typeof options['correct'] === 'string' ? { ...options, correct: rewardByName(options['correct'], options['column'] === undefined ? {} : { column: options['column'] }) } : options);
 
+/** Delimiters in text are separated by `|`. */
+const withDelimiters = (options: Record<string, unknown>): MathOptions => (typeof options['delimiters'] === 'string' ? { ...options, delimiters: options['delimiters'].split('|') } : options);
+
 /** Every reward function of this package by name: what `--reward` takes. `accuracy` is `numeric`. */
 const factories: Readonly<Record<string, { options: readonly string[]; make: (options: Record<string, unknown>) => RewardFunction }>> = {
   numeric: { options: ['column', 'name'], make: (options) => numericReward(options as AnswerOptions) },
   accuracy: { options: ['column', 'name'], make: (options) => numericReward({ name: 'accuracy', ...(options as AnswerOptions) }) },
   exact: { options: ['column', 'normalize', 'name'], make: (options) => exactReward(options as ExactOptions) },
+  math: { options: ['column', 'latexOnly', 'delimiters', 'name'], make: (options) => mathReward(withDelimiters(options)) },
+  reasoning_accuracy: { options: ['column', 'latexOnly', 'delimiters', 'name'], make: (options) => mathReward({ latexOnly: true, ...withDelimiters(options), requireReasoning: true }) },
+  choice: { options: ['column', 'choicesColumn', 'name'], make: (options) => choiceReward(options as ChoiceOptions) },
+  list: { options: ['column', 'partial', 'name'], make: (options) => listReward(options as ListOptions) },
+  set: { options: ['column', 'partial', 'name'], make: (options) => setReward(options as ListOptions) },
+  json: { options: ['column', 'schema', 'schemaColumn', 'name'], make: (options) => jsonReward(options as JsonOptions) },
+  countdown: { options: ['numbersColumn', 'targetColumn', 'name'], make: (options) => countdownReward(options as CountdownOptions) },
+  task: { options: ['column', 'name'], make: (options) => rowReward({ ...options, resolve: (name) => rewardByName(name) }) },
   format: { options: ['pattern', 'name'], make: (options) => formatReward(options as FormatOptions) },
   length: { options: ['maxLength', 'cache', 'name'], make: (options) => lengthReward(options as unknown as LengthOptions) },
   repetition: { options: ['ngramSize', 'maxPenalty', 'name'], make: (options) => repetitionReward(options as RepetitionOptions) },

@@ -4,16 +4,18 @@ export function afterReasoning(text: string, delimiters: readonly string[] = ['<
   return found === undefined ? null : text.slice(text.lastIndexOf(found) + found.length);
 }
 
-/** What stands in the last `\boxed{…}` or `\fbox{…}`, with those that stand close before it; null where there is none. One that is not closed reaches to the end. */
-export function boxed(text: string): string | null {
+/** What stands in the last `\boxed{…}`, with those that stand close before it; null where there is none that is closed. */
+export function boxed(text: string, nested = 3): string | null {
   const found: { start: number; end: number; content: string }[] = [];
-  const pattern = /\\f?boxed\s*\{|\\fbox\s*\{/g;
+  const pattern = /\\boxed\s*\{/g;
   for (let match = pattern.exec(text); match; match = pattern.exec(text)) {
     const from = match.index + match[0].length;
     let depth = 1;
     let end = from;
     for (; end < text.length && depth > 0; end++) depth += text[end] === '{' ? 1 : text[end] === '}' ? -1 : 0;
-    found.push({ start: match.index, end, content: (depth === 0 ? text.slice(from, end - 1) : text.slice(from)).trim() });
+    if (depth > 0) continue; // cut off: what is inside may still be whole
+    const content = text.slice(from, end - 1).trim();
+    found.push({ start: match.index, end, content: (nested > 0 ? boxed(content, nested - 1) : null) ?? content });
     pattern.lastIndex = end;
   }
   if (found.length === 0) return null;
@@ -28,7 +30,7 @@ export function boxed(text: string): string | null {
   return parts.map(({ content }) => content).join(',');
 }
 
-const environment = String.raw`(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\]|(?<![\\\d])\$((?:\\\$|[^\n$])+?)(?<!\\)\$|\\\(([^\n]+?)\\\)|(-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}))`;
+const environment = String.raw`(?:\$\$([\s\S]{1,2000}?)\$\$|\\\[([\s\S]{1,2000}?)\\\]|(?<![\\\d])\$((?:\\\$|[^\n$]){1,1000}?)(?<!\\)\$|\\\(([^\n]{1,1000}?)\\\)|(-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}))`;
 const anchored = [
   new RegExp(String.raw`final answer is:?\s*${environment}\.?\s?I hope`, 'gi'),
   new RegExp(String.raw`final answer[\s\S]{0,100}?\s+is:?\s*${environment}`, 'gi'),

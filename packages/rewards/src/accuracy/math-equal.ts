@@ -90,6 +90,7 @@ export function sameAnswer(reference: MathValue, answer: MathValue): boolean {
     const [equation, other] = reference.kind === 'relation' ? [reference, answer] : [answer as MathValue & { kind: 'relation' }, reference];
     return equation.sign === '=' && other.kind === 'assignment' && other.value.kind === 'expr' && /^[a-zA-Z]$/.test(other.name) && sameRelation(equation, { left: { kind: 'name', name: other.name }, right: other.value.expr }) !== null;
   }
+  if (reference.kind === 'assignment' && answer.kind === 'assignment' && reference.name.length === 1 && answer.name.length === 1 && reference.name !== answer.name) return false; // x = 5 and y = 5
   const [a, b] = [unwrap(reference), unwrap(answer)];
   if (a.kind === 'expr' && b.kind === 'expr') {
     if (a.quantity && b.quantity) return a.quantity.kind === b.quantity.kind && equal(a.quantity.amount, b.quantity.amount);

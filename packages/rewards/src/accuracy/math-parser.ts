@@ -24,7 +24,7 @@ function tokenize(text: string): Token[] | null {
   const pattern = /\s+|\\[,;:! ]|\\q?quad|~|\\(?:left|right|big|Big|bigg|Bigg|displaystyle|limits)(?![a-zA-Z])|(\d+(?:\.\d*)?(?:[eE][+-]?\d{1,4}(?![\d.a-zA-Z]))?|\.\d+(?:[eE][+-]?\d{1,4}(?![\d.a-zA-Z]))?)|\\([a-zA-Z]+|[%{}|])|([a-zA-Z]+)|([-+*/^_(){}[\]|!%√π∞°,])|([\s\S])/gy;
   for (const [whole, number, command, name, sign, other] of source.matchAll(pattern)) {
     if (other !== undefined) return null;
-    const before = space;
+    const before: boolean = space;
     space = false;
     if (number !== undefined) tokens.push({ kind: 'number', text: number, space: before });
     else if (command !== undefined) {
@@ -38,6 +38,10 @@ function tokenize(text: string): Token[] | null {
   }
   return tokens;
 }
+
+/** Letters side by side that are a product: `xy`, `abc`. Words are not. */
+const isProduct = (text: string): boolean => text.length === 1 || (text.length === 2 && !shortWords.has(text.toLowerCase())) || /^(?:[abc]{3}|[xyz]{3}|[abc]{1,2}[xyz]{1,2})$/i.test(text);
+const shortWords = new Set('am an as at be by do go he hi if in is it me my no of oh ok on or so to up us we'.split(' '));
 
 class Unreadable extends Error {}
 
@@ -112,6 +116,7 @@ class Reader {
   private beginsFactor(): boolean {
     const token = this.peek();
     if (!token) return false;
+    if (token.kind === 'command') return token.text !== 'rfloor' && token.text !== 'rceil';
     return token.kind !== 'sign' || token.text === '(' || token.text === '{' || token.text === '[' || (token.text === '|' && this.bars === 0);
   }
 
@@ -198,6 +203,11 @@ class Reader {
       this.take(']');
       return { kind: 'call', name: 'root', of: this.group(), index };
     }
+    if (name === 'lfloor' || name === 'lceil') {
+      const of = this.sum();
+      if (this.take().text !== name.replace('l', 'r')) throw new Unreadable();
+      return { kind: 'call', name: name === 'lfloor' ? 'floor' : 'ceil', of };
+    }
     if (constants.has(name) || greek.has(name)) return { kind: 'name', name };
     if (functions.has(name)) return this.call(name);
     throw new Unreadable();
@@ -229,9 +239,9 @@ class Reader {
   private word(token: Token): Expr {
     const { text } = token;
     const known = spelled[text.toLowerCase()] ?? text.toLowerCase();
-    if (functions.has(known) && text.length > 1) return this.call(known === 'log' || known === 'ln' ? known : known);
+    if (functions.has(known) && text.length > 1) return this.call(known);
     if (constants.has(known) && text.length > 1) return { kind: 'name', name: known };
-    if (text.length > 3) throw new Unreadable();
+    if (!isProduct(text)) throw new Unreadable();
     let made: Expr | null = null;
     for (let i = 0; i < text.length; i++) {
       let letter: Expr = { kind: 'name', name: text[i] };

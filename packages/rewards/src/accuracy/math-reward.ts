@@ -58,7 +58,7 @@ export function mathReward(options: MathOptions = {}): RewardFunction {
     score: async (samples) =>
       samples.map(({ completion, row }) => {
         const answer = afterReasoning(completion, delimiters);
-        if (answer === null && requireReasoning) return 0;
+        if (answer === null && requireReasoning) return readReference(row[column]) === null ? null : 0;
         const right = mathAnswerIs(row[column], answer ?? completion, { latexOnly });
         return right === null ? null : Number(right);
       }),

@@ -1,6 +1,6 @@
 import { evaluate, variablesOf } from './math-evaluate';
 import { parseMath, type Expr } from './math-parser';
-import { add, isRational } from './rational';
+import { add, isRational, type Rational } from './rational';
 import { quantity, unitOf, type Quantity } from './units';
 
 /** What an answer says, read from its text. */
@@ -29,10 +29,12 @@ function tidy(text: string): string {
     .replace(/\\lt(?![a-zA-Z])/g, '<').replace(/\\gt(?![a-zA-Z])/g, '>')
     .replace(/\\(?:approx|simeq|equiv)(?![a-zA-Z])|≈|~=/g, '=')
     .replace(/\\?\$|[€£¥₹]/g, ' ')
+    .replace(/(?<=[a-zA-Z])\s+\^\s*/g, '^')
     .replace(/\\%/g, '%')
     .replace(/\s*\b(?:percent(?:age)?|pct)\b/gi, '%')
     .replace(/\{,\}/g, ',')
-    .replace(/(?<![\d,.])(\d{1,3}(?:,\s?\d{3})+)(?![\d,])/g, (number) => (/,\s/.test(number) && !/^\d{1,3}(?:, \d{3})+$/.test(number) ? number : /,\s/.test(number) ? number : number.replaceAll(',', '')))
+    .replace(/(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])/g, (number) => number.replaceAll(',', ''))
+    .replace(/^(-?\d{1,3})((?: \d{3})+)(?=$|\.\d|[^\d.]*$)/, (_, first: string, rest: string) => first + rest.replaceAll(' ', ''))
     .replace(/\*\*(?=\S[^*]*\*\*)|(?<=\S)\*\*(?=[\s.,]|$)/g, '') // bold
     .replace(/[`"“”]/g, '')
     .trim();
@@ -180,7 +182,7 @@ function readAmounts(parts: readonly string[]): MathValue | null {
     const amount = expr && evaluate(expr, new Map());
     const made = unit && amount !== null && isRational(amount) ? quantity(amount, unit) : null;
     if (!made || (total && total.kind !== made.kind)) return null;
-    const sum = total ? add(total.amount, made.amount) : made.amount;
+    const sum: Rational | null = total ? add(total.amount, made.amount) : made.amount;
     if (!sum) return null;
     total = { kind: made.kind, amount: sum };
   }

@@ -25,7 +25,7 @@ export function unitOf(text: string): { kind: string; size: Rational } | null {
   const plain = byName.get(exponent === '' ? base : `${base}^${exponent}`) ?? byName.get(`${base.toLowerCase()}${exponent === '' ? '' : `^${exponent}`}`);
   if (plain) return plain;
   const short = exponent === '' ? undefined : signs.get(base.toLowerCase()); // square meters
-  return (short && byName.get(`${short}^${exponent}`)) ?? null;
+  return short === undefined ? null : (byName.get(`${short}^${exponent}`) ?? null);
 }
 
 /** The sign of a length by its longer names. */
