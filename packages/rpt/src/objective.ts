@@ -3,11 +3,12 @@ import type { Metrics } from '@espalier/spec';
 import type { DatasetInput, PlannedModel, RewardEvaluation, RunPlan, TrainResult } from '@espalier/trainer';
 import type { z } from 'zod';
 import type { RPTConfig } from './config';
+import type { ComputeCount } from './control/compute-meter';
 import type { RPTTrainerOptions } from './trainer';
 
 /** What an objective is made from: the trainer's options, and its fields after validation. */
 export interface ObjectiveSetup {
-  options: RPTTrainerOptions;
+  options: RPTTrainerOptions & { trainDataset: DatasetInput };
   args: RPTConfig;
   /** The model is not to be opened, and nothing is to be written: a plan is all that is wanted. */
   onPaper?: boolean;
@@ -27,6 +28,8 @@ export interface ObjectiveRun {
   saveModel(dir: string, options?: { dtype?: 'fp32' | 'bf16' | 'fp16'; merge?: boolean }): Promise<void>;
   /** Absent where no average is kept. */
   useEma?(on: boolean): Promise<void>;
+  /** Tokens that went through the model in training, for a control that may spend as much: asked when `control` is set. */
+  compute?(result: TrainResult): ComputeCount;
   close(): Promise<void>;
 }
 

@@ -1,6 +1,9 @@
 import { EspalierError, type Algorithm, type RewardFunction } from '@espalier/spec';
 import { datasetDigest, evaluationMetrics, lmLoss, OnlineTrainer, openDataset, roundGeometry, weightedRewards, type DatasetInput, type Json, type StatefulAlgorithm, type WeightedReward } from '@espalier/trainer';
 import type { RPTConfig } from './config';
+import { ComputeMeter } from './control/compute-meter';
+import { curriculumDataset, withCurriculum } from './curriculum';
+import { meteredAlgorithm, meteredReward } from './control/metered-algorithm';
 import type { ObjectiveRun, ObjectiveSetup } from './objective';
 import { rpt } from './rpt';
 import type { RPTTrainerOptions } from './trainer';
@@ -53,18 +56,26 @@ export function sampledRun({ options, args }: ObjectiveSetup, parts: SampledPart
   const { lmDataset, algorithmConfig } = options;
   const dataset = lmDataset === undefined ? null : openDataset(lmDataset, 'lmDataset');
   dataset?.catch(() => undefined); // told by the first call that needs it
-  const rewards = [...weighted(parts.rewards ?? []), ...userRewards(options, args)];
+  const meter = args.control === 'none' ? null : new ComputeMeter();
+  const beside = options.environment !== undefined || options.tools !== undefined; // weights are then those of its reward too: the trainer reads them
+  const given = beside ? listOf(options.rewardFuncs) : [...weighted(parts.rewards ?? []), ...userRewards(options, args)];
+  const rewards = meter ? given.map((entry, i) => (i === 0 && 'reward' in entry ? { ...entry, reward: meteredReward(entry.reward, meter) } : entry)) : given;
+  const chosen = options.curriculum ? { rows: options.curriculum, ...curriculumDataset(options.curriculum) } : null;
+  const penalised = rpt({ algorithm, kl: klOf(args) });
+  const whole = chosen ? withCurriculum(penalised, chosen.rows) : penalised;
   const trainer = new OnlineTrainer(
-    { ...options, rewardFuncs: rewards, trainDataset: parts.trainDataset ?? options.trainDataset, evalDataset: parts.evalDataset ?? options.evalDataset, stop: parts.stop ?? options.stop },
+    { ...options, rewardFuncs: rewards, trainDataset: chosen?.dataset ?? parts.trainDataset ?? options.trainDataset, evalDataset: parts.evalDataset ?? options.evalDataset, stop: parts.stop ?? options.stop },
     {
       name: 'rpt',
-      args: { ...args, rewardWeights: undefined },
-      algorithm: rpt({ algorithm, kl: klOf(args) }),
+      args: beside ? args : { ...args, rewardWeights: undefined },
+      algorithm: meter ? meteredAlgorithm(whole, meter) : whole,
+      callbacks: () => (chosen ? [chosen.begin] : []),
       auxiliary: async ({ engine }) => {
         if (!dataset) return [];
         const { tokenizer, info } = engine;
         const encoder = { encode: tokenizer.encode.bind(tokenizer), applyChatTemplate: tokenizer.applyChatTemplate.bind(tokenizer), eosTokenId: tokenizer.eosTokenId ?? info.eosTokenIds[0] };
-        return [lmLoss({ coefficient: args.lmLossCoef, dataset: await dataset, batchSize: args.lmBatchSize, maxLength: Math.min(args.lmMaxLength, info.maxPositions), seed: args.dataSeed ?? args.seed }, encoder)];
+        const loss = lmLoss({ coefficient: args.lmLossCoef, dataset: await dataset, batchSize: args.lmBatchSize, maxLength: Math.min(args.lmMaxLength, info.maxPositions), seed: args.dataSeed ?? args.seed }, encoder);
+        return [meter ? { ...loss, objective: meter.objective(loss.objective) } : loss];
       },
       config: async () => ({ ...(dataset ? { lmDataset: await datasetDigest(await dataset) } : {}), ...(algorithmConfig === undefined ? {} : { algorithmConfig }), ...parts.config }),
     },
@@ -73,9 +84,10 @@ export function sampledRun({ options, args }: ObjectiveSetup, parts: SampledPart
     train: (call) => trainer.train(call),
     evaluate: async (call) => evaluationMetrics(await trainer.evaluate(call)),
     evaluateReward: (call) => trainer.evaluate(call),
-    plan: (model) => trainer.plan(model),
+    plan: async (model) => ({ ...(await trainer.plan(model)), ...(options.algorithm && 'openLearners' in options.algorithm ? {} : { critics: 0 }) }), // what only listens trains nothing
     saveModel: (dir, how) => trainer.saveModel(dir, how),
     useEma: (on) => trainer.useEma(on),
+    ...(meter ? { compute: () => meter.count } : {}),
     async close() {
       await trainer.close();
       await parts.close?.();

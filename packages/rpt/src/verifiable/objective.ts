@@ -10,7 +10,7 @@ export const verifiableObjective = defineRPTObjective({
   takes: { algorithm: 'required', rewards: 'required' },
   rows: ['prompt_only', 'preference', 'language_modeling'],
   check(options, args) {
-    weightedRewards(userRewards(options, args));
+    if (options.environment === undefined) weightedRewards(userRewards(options, args));
     checkSampled(args, options.algorithm!);
   },
   create: (setup) => sampledRun(setup),
