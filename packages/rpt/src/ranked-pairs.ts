@@ -32,13 +32,12 @@ export function rankedPairs(algorithm: Algorithm): OwningAlgorithm {
 
 /** The best and the worst of a group, the earlier one among equals; null when there is no difference. */
 function pairOf(group: readonly ScoredTrajectory[], weights: Readonly<Record<string, number>>): [best: ScoredTrajectory, worst: ScoredTrajectory] | null {
-  let best: { trajectory: ScoredTrajectory; total: number } | null = null;
-  let worst: typeof best = null;
-  for (const trajectory of group) {
+  const scored = group.flatMap((trajectory) => {
     const total = weightedTotal(trajectory.rewards, weights);
-    if (total === null) continue;
-    if (best === null || total > best.total) best = { trajectory, total };
-    if (worst === null || total < worst.total) worst = { trajectory, total };
-  }
-  return best && worst && best.total > worst.total ? [best.trajectory, worst.trajectory] : null;
+    return total === null ? [] : [{ trajectory, total }];
+  });
+  if (scored.length === 0) return null;
+  const best = scored.reduce((a, b) => (b.total > a.total ? b : a));
+  const worst = scored.reduce((a, b) => (b.total < a.total ? b : a));
+  return best.total > worst.total ? [best.trajectory, worst.trajectory] : null;
 }
