@@ -18,3 +18,7 @@ export * from './text/language-reward';
 export * from './text/refusal-reward';
 export type { Embed } from './text/text-units';
 export { wordsReward, type WordsOptions } from './text/words-reward';
+export { attackReward, wordTokens, type AttackOptions, type AttackReport, type AttackResult } from './laboratory/attack-reward';
+export { attacks, type Attack, type AttackedRow, type AttackKnowledge } from './laboratory/attacks';
+export { examineReward, type Examination, type Finding } from './laboratory/examine-reward';
+export type { Summary } from './laboratory/statistics';

@@ -63,8 +63,8 @@ function climbing(options: { name: string; threshold: number; of: string; metric
   };
 }
 
-/** Falls of one reward from its best, while another one does not fall with it. */
-function fallBeside(book: SeriesBook, falling: string, risingSeries: string, threshold: number): { severity: number; from: number; to: number; by: number } | null {
+/** Falls of one reward from its best, while another one does not fall with it: chance would take both down, for they are of the same completions. */
+function fallBeside(book: SeriesBook, falling: string, risingSeries: string, threshold: number, surely: number): { severity: number; from: number; to: number; by: number } | null {
   let worst: { severity: number; from: number; to: number; by: number } | null = null;
   for (const scale of [1, 2, 4, 8, 16]) {
     const last = book.last(falling, scale);
@@ -74,7 +74,7 @@ function fallBeside(book: SeriesBook, falling: string, risingSeries: string, thr
       const { by, sigmas } = rise(last, best);
       const other = { then: book.before(risingSeries, length, best.ago), now: book.last(risingSeries, scale) };
       if (other.then && other.now && rise(other.then, other.now).sigmas < -1) continue; // both fell: a bad step, and nothing exploited
-      const severity = Math.min(by / threshold, sigmas / sure);
+      const severity = Math.min(by / threshold, sigmas / surely);
       if (!worst || severity > worst.severity) worst = { severity, from: best.mean, to: last.mean, by };
     }
   }
@@ -92,7 +92,7 @@ export const alarmRules: readonly AlarmRule[] = [
     of: 'fall of the gold reward from its best, in its own units',
     metrics: ['gold', rewardSeries],
     test(book, threshold) {
-      const found = fallBeside(book, 'gold', rewardSeries, threshold);
+      const found = fallBeside(book, 'gold', rewardSeries, threshold, 2.5);
       if (!found) return null;
       return { severity: found.severity, message: `the gold reward fell from ${shown(found.from)} to ${shown(found.to)} while the reward that is trained on did not: the policy has found what the reward pays for and nobody wants. Look at \`samples.jsonl\` for completions with a high \`reward\` and a low \`gold\`, and mend the reward` };
     },
@@ -101,24 +101,27 @@ export const alarmRules: readonly AlarmRule[] = [
     name: 'gold_apart',
     threshold: 0.1,
     of: 'correlation of reward and gold reward among the completions of a prompt, below which they have parted',
-    metrics: ['gold/correlation', 'gold', rewardSeries],
+    metrics: ['gold/correlation', 'gold/correlation_error', 'gold', rewardSeries],
     test(book, threshold) {
-      if (book.count(rewardSeries) < 6 || goldRises(book)) return null;
-      const [first, last] = [book.first(rewardSeries, 2)!, book.last(rewardSeries, 3)!];
-      const upward = rise(first, last).sigmas / 3;
+      const [first, last] = [book.first(rewardSeries, 2), book.last(rewardSeries, 2)];
+      if (!first || !last) return null;
+      const upward = rise(first, last);
+      const rises = goldRises(book);
       let severity = 0;
       let seen = NaN;
-      for (const steps of [4, 8, 16]) {
-        const correlation = book.last('gold/correlation', steps);
-        if (!correlation) continue;
-        // A reward that serves the gold one correlates with it by a third and more: this is 3 standard errors from that.
-        const apart = (1 / 3 - correlation.mean) / Math.max(3 * correlation.error, 1e-6);
-        const level = correlation.mean <= threshold ? 1 : threshold / correlation.mean;
-        const found = Math.min(upward, apart, level);
+      for (const steps of [2, 3, 4, 8, 16]) {
+        const [level, errors] = [book.last('gold/correlation', steps), book.last('gold/correlation_error', steps)];
+        if (!level || !errors) continue;
+        const [{ mean: correlation }, error] = [level, Math.max(errors.mean / Math.sqrt(steps), 1e-6)];
+        // Below zero every step takes the gold reward down, whatever it did before.
+        const against = upward.by > 0 ? -correlation / (3 * error) : 0;
+        // A reward that serves the gold one correlates with it by a third and more. This is 3 standard errors from that, while it rises and the gold reward does not.
+        const apart = rises || steps < 3 ? 0 : Math.min(upward.sigmas / 3, (1 / 3 - correlation) / (3 * error), correlation <= threshold ? 1 : threshold / correlation);
+        const found = Math.max(against, apart);
         if (!(found > severity)) continue;
-        [severity, seen] = [found, correlation.mean];
+        [severity, seen] = [found, correlation];
       }
-      return { severity, message: `the reward rises and the gold reward does not, and among the completions of a prompt their correlation is ${shown(seen)}: what the reward pays for is not what the gold reward does` };
+      return { severity, message: `among the completions of a prompt the reward and the gold reward correlate by ${shown(seen)}, and the reward rises: what it pays for is not what the gold reward does, which falls, or will` };
     },
   },
   {
@@ -150,7 +153,7 @@ export const alarmRules: readonly AlarmRule[] = [
         if (!first || !last) continue;
         const up = rise(first, last);
         for (const accuracy of names.filter((name) => is(accuracyName, name) && !is(formatName, name))) {
-          const found = fallBeside(book, `rewards/${accuracy}/mean`, rising, threshold);
+          const found = fallBeside(book, `rewards/${accuracy}/mean`, rising, threshold, 3);
           if (!found) continue;
           const severity = Math.min(found.severity, up.sigmas / sure, up.by / 0.05);
           if (!worst || severity > worst.severity) worst = { severity, message: `\`${format}\` rose from ${shown(first.mean)} to ${shown(last.mean)} while \`${accuracy}\` fell from ${shown(found.from)} to ${shown(found.to)}: the form is learnt in place of the answer. A gate (no reward for a right form with a wrong answer), or a smaller weight, may help` };

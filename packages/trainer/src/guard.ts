@@ -62,12 +62,14 @@ export class Guard {
     const { candidate, safe, rounds } = this.seen;
     if (!candidate) return;
     const gold = rounds.gold.length > 0 ? rounds.gold.reduce((a, b) => a + b, 0) / rounds.gold.length : null;
+    // without a gold reward: what comes before the first suspicion
     const better = safe === null || (gold !== null && safe.gold !== null ? gold >= safe.gold : rounds.severity < 0.5);
     if (better) this.seen.safe = { step: candidate.step, gold };
   }
 
-  /** Where a rollback goes: null before anything was saved. */
+  /** Where a rollback goes: null before anything was saved. The gold reward of two rounds is enough to judge the newest candidate too. */
   target(): number | null {
+    if (this.seen.safe !== null && this.seen.rounds.gold.length >= 2) this.judge();
     return this.seen.safe?.step ?? this.seen.candidate?.step ?? null;
   }
 

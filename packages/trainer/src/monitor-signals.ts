@@ -31,7 +31,7 @@ const copiedPiece = 8;
  * | `completions/shared_excess` | the same less the chance that the two rows' `answer`s are, where they have one |
  * | `completions/distinct_2` | different 2-grams of tokens / 2-grams, over the completions of a prompt |
  * | `reward/length_correlation` | correlation of reward and tokens among the completions of a prompt |
- * | `gold`, `gold/correlation` | mean of the gold reward; its correlation with the reward among the completions of a prompt |
+ * | `gold`, `gold/correlation` | mean of the gold reward; its correlation with the reward among the completions of a prompt, with `gold/correlation_error`, the standard error of that |
  *
  * What cannot be said (no two prompts, no variance) is left out.
  */
@@ -48,12 +48,12 @@ export function hackingSignals(samples: readonly WatchedSample[]): Metrics {
   put('completions/distinct_2', groups.flatMap((group) => distinctPairs(group) ?? []));
   Object.assign(metrics, sharing(samples));
   const length = correlationWithin(groups, ({ completionTokens }) => completionTokens.length);
-  if (length !== null) metrics['reward/length_correlation'] = length;
+  if (length !== null) metrics['reward/length_correlation'] = length.correlation;
   put('gold', samples.flatMap(({ gold }) => (typeof gold === 'number' ? [gold] : [])));
   const unscorable = samples.filter(({ gold }) => gold === null).length;
   if (unscorable > 0) metrics['gold/unscorable'] = unscorable;
   const gold = correlationWithin(groups, (sample) => sample.gold ?? null);
-  if (gold !== null) metrics['gold/correlation'] = gold;
+  if (gold !== null) Object.assign(metrics, { 'gold/correlation': gold.correlation, 'gold/correlation_error': gold.error });
   return metrics;
 }
 
@@ -134,14 +134,15 @@ function agreement(groups: readonly (readonly string[])[]): number {
  * Pearson's correlation of the reward with something else, of their differences from the group's mean: what the policy is pushed towards, whatever the prompt.
  * Null where one of them does not vary.
  */
-function correlationWithin(groups: readonly (readonly WatchedSample[])[], other: (sample: WatchedSample) => number | null): number | null {
-  let [xx, yy, xy] = [0, 0, 0];
+function correlationWithin(groups: readonly (readonly WatchedSample[])[], other: (sample: WatchedSample) => number | null): { correlation: number; error: number } | null {
+  let [xx, yy, xy, free] = [0, 0, 0, 0];
   for (const group of groups) {
     const pairs = group.flatMap((sample) => {
       const y = other(sample);
       return sample.reward === null || y === null ? [] : [{ x: sample.reward, y }];
     });
     if (pairs.length < 2) continue;
+    free += pairs.length - 1;
     const [mx, my] = [mean(pairs.map(({ x }) => x)), mean(pairs.map(({ y }) => y))];
     for (const { x, y } of pairs) {
       xx += (x - mx) ** 2;
@@ -149,5 +150,7 @@ function correlationWithin(groups: readonly (readonly WatchedSample[])[], other:
       xy += (x - mx) * (y - my);
     }
   }
-  return xx > 1e-12 && yy > 1e-12 ? xy / Math.sqrt(xx * yy) : null;
+  if (!(xx > 1e-12 && yy > 1e-12)) return null;
+  const correlation = xy / Math.sqrt(xx * yy);
+  return { correlation, error: Math.max(1 - correlation ** 2, 0.05) / Math.sqrt(free) };
 }

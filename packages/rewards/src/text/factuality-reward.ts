@@ -37,11 +37,15 @@ function read(text: string): Sentence {
 /** Whether a sentence of a passage can support a claim at all: it has all of its numbers, and denies what the claim denies. */
 const compatible = (claim: Sentence, sentence: Sentence) => claim.denies === sentence.denies && [...claim.numbers].every((number) => sentence.numbers.has(number));
 
-function shares(claim: Sentence, sentence: Sentence): number {
+/** Share of a claim's words that a sentence has. Up to half of them may stand in the one before it: who `it` is. */
+function shares(claim: Sentence, sentence: Sentence, before: Sentence | undefined): number {
   if (claim.words.size === 0) return 0;
-  let common = 0;
-  for (const word of claim.words) if (sentence.words.has(word)) common++;
-  return common / claim.words.size;
+  let [own, either] = [0, 0];
+  for (const word of claim.words) {
+    if (sentence.words.has(word)) own++;
+    if (sentence.words.has(word) || before?.words.has(word)) either++;
+  }
+  return Math.min(either, 2 * own) / claim.words.size;
 }
 
 const question = (passages: readonly string[], claim: string) => `Passages:\n${passages.join('\n\n')}\n\nClaim: ${claim}\n\nDo the passages say that the claim is true? Answer yes or no.\nAnswer:`;
@@ -55,7 +59,7 @@ function passagesOf(value: unknown): string[] {
 
 /**
  * Claims against passages that the row gives: the share of the sentences of a completion (what follows `</think>`) that a passage supports. A claim is supported when
- * one sentence of a passage has enough of its words, or is close enough in meaning, and has all of its numbers, and both or neither deny; else when the judge says
+ * one sentence of a passage (with the one before it) has enough of its words, or is close enough in meaning, and has all of its numbers, and both or neither deny; else when the judge says
  * so. A claim whose judgement cannot be read is left out. A completion that claims nothing earns 0; null for a row without passages.
  *
  * Matching words is a floor, not an understanding: who is said to have done what to whom is not looked at. A judge does that.
@@ -73,10 +77,10 @@ export function factualityReward(options: FactualityOptions = {}): RewardFunctio
     async score(samples, context) {
       const cases = samples.map(({ completion, row }) => {
         const passages = passagesOf(row[column]);
-        const sentences = passages.flatMap((passage) => sentencesOf(passage).map(read));
+        const sentences = passages.flatMap((passage) => sentencesOf(passage).map(read).map((sentence, i, all) => ({ ...sentence, before: all[i - 1] as Sentence | undefined })));
         const claims = passages.length === 0 ? [] : sentencesOf(splitThought(completion).answer).map((text) => {
           const claim = read(text);
-          return { claim, supported: sentences.some((sentence) => compatible(claim, sentence) && shares(claim, sentence) >= threshold) as boolean | null };
+          return { claim, supported: sentences.some((sentence) => compatible(claim, sentence) && shares(claim, sentence, sentence.before) >= threshold) as boolean | null };
         });
         return { passages, sentences, claims };
       });

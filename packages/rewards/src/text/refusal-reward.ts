@@ -11,7 +11,7 @@ const refusals: readonly RegExp[] = [
   /\bas an? (?:ai|artificial intelligence)(?: language)?(?: model| assistant)?\b[^.!?\n]{0,80}\b(?:can(?:no|')?t|cannot|unable|not able|won't|do not|don't)\b/,
   /\b(?:against|violates?) my (?:programming|guidelines|policy|policies|principles)\b/,
   /\bich kann (?:dabei |ihnen |dir )*(?:leider )?nicht (?:helfen|weiterhelfen|beantworten)/,
-  /\b(?:désolée?|je regrette)\b[^.!?\n]{0,60}\bje ne (?:peux|puis)\b/,
+  /(?:désolée?s?|je regrette)(?!\p{L})[^.!?\n]{0,60}\bje ne (?:peux|puis)\b/u,
   /\blo siento\b[^.!?\n]{0,60}\bno puedo\b/,
 ];
 
