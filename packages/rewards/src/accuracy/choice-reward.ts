@@ -69,7 +69,7 @@ function oneOf(text: string, { labels, texts }: Choices): number {
 /** Letters of options that stand in a text as such: in brackets, or alone and capital, but not the words "A" and "I". */
 function mentioned(text: string, labels: readonly string[]): string[] {
   const marked = [...text.matchAll(/[[(]([A-Za-z]|\d{1,2})[)\]]/g)].map(([, label]) => label.toUpperCase());
-  const alone = [...text.matchAll(/(?<![\w'’-])([A-Z])(?![\w'’-])/g)].filter(([, label], i, all) => label !== 'I' && (label !== 'A' || !/^\s+[a-z]/.test(text.slice(all[i].index + 1)))).map(([, label]) => label);
+  const alone = [...text.matchAll(/(?<![\w'’-])([A-Z])(?![\w'’-])/g)].filter(([, label], i, all) => label !== 'I' && (label !== 'A' || !/^\s+(?!(?:or|and|nor|is|because)\b)[a-z]/.test(text.slice(all[i].index + 1)))).map(([, label]) => label);
   return [...new Set([...marked, ...alone])].filter((label) => labels.includes(label));
 }
 

@@ -5,18 +5,19 @@ export function afterReasoning(text: string, delimiters: readonly string[] = ['<
 }
 
 /** What stands in the last `\boxed{…}`, with those that stand close before it; null where there is none that is closed. */
-export function boxed(text: string, nested = 3): string | null {
+export function boxed(text: string): string | null {
   const found: { start: number; end: number; content: string }[] = [];
-  const pattern = /\\boxed\s*\{/g;
-  for (let match = pattern.exec(text); match; match = pattern.exec(text)) {
-    const from = match.index + match[0].length;
-    let depth = 1;
-    let end = from;
-    for (; end < text.length && depth > 0; end++) depth += text[end] === '{' ? 1 : text[end] === '}' ? -1 : 0;
-    if (depth > 0) continue; // cut off: what is inside may still be whole
-    const content = text.slice(from, end - 1).trim();
-    found.push({ start: match.index, end, content: (nested > 0 ? boxed(content, nested - 1) : null) ?? content });
-    pattern.lastIndex = end;
+  const open: { start: number; from: number; box: boolean }[] = [];
+  for (const match of text.matchAll(/\\boxed\s*\{|\{|\}/g)) {
+    if (match[0] !== '}') {
+      open.push({ start: match.index, from: match.index + match[0].length, box: match[0] !== '{' });
+      continue;
+    }
+    const brace = open.pop();
+    if (!brace?.box) continue;
+    let content = text.slice(brace.from, match.index).trim();
+    while (found.length > 0 && found[found.length - 1].start > brace.start) ({ content } = found.pop()!); // a box in a box
+    found.push({ start: brace.start, end: match.index + 1, content });
   }
   if (found.length === 0) return null;
   const parts = [found[found.length - 1]];
@@ -30,7 +31,7 @@ export function boxed(text: string, nested = 3): string | null {
   return parts.map(({ content }) => content).join(',');
 }
 
-const environment = String.raw`(?:\$\$([\s\S]{1,2000}?)\$\$|\\\[([\s\S]{1,2000}?)\\\]|(?<![\\\d])\$((?:\\\$|[^\n$]){1,1000}?)(?<!\\)\$|\\\(([^\n]{1,1000}?)\\\)|(-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}))`;
+const environment = String.raw`(?:\$\$([\s\S]{1,800}?)\$\$|\\\[([\s\S]{1,800}?)\\\]|(?<![\\\d])\$((?:\\\$|[^\n$]){1,800}?)(?<!\\)\$|\\\(([^\n]{1,800}?)\\\)|(-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}))`;
 const anchored = [
   new RegExp(String.raw`final answer is:?\s*${environment}\.?\s?I hope`, 'gi'),
   new RegExp(String.raw`final answer[\s\S]{0,100}?\s+is:?\s*${environment}`, 'gi'),

@@ -29,7 +29,7 @@ function readReferenceList(value: unknown): string[] | null {
 function readList(text: string): string[] {
   const inner = text.trim().replace(/[.]$/, '').trim().replace(/^\\?[[({]+([\s\S]*?)\\?[\])}]+$/, '$1').trim();
   if (inner === '' || /^(?:none|empty|nothing|∅|\\emptyset|\\varnothing|the empty (?:set|list))$/i.test(inner)) return [];
-  const separator = /\n/.test(inner) ? /\s*[;\n]\s*|,\s+/ : /\s*;\s*|\s*,\s*(?:and\s+)?|\s+and\s+/;
+  const separator = /[;\n]/.test(inner) ? /\s*[;\n]\s*(?:and\s+)?|,\s+/ : /\s*,\s*(?:and\s+)?|\s+and\s+/;
   const items = inner.split(separator).map((item) => item.replace(/^\s*(?:[-*•]|\d+[.)])\s+/, '').trim().replace(/,$/, '')).filter((item) => item !== '');
   return (items.length === 1 && /\s/.test(items[0]) && !/[,;\n]/.test(inner) ? [items[0]] : items).map(keyOf);
 }

@@ -15,6 +15,7 @@ function sameNumber(a: Value, b: Value, rounded: boolean): boolean {
   }
   const [x, y] = [approximate(a), approximate(b)];
   if (x === y) return true;
+  if (!Number.isFinite(x) || !Number.isFinite(y)) return false;
   return Math.abs(x - y) <= (rounded ? 0.5 * 10 ** -decimals : 1e-10 * Math.max(1, Math.abs(x), Math.abs(y)));
 }
 

@@ -6,7 +6,9 @@ export type Value = Rational | number;
 
 const approximate = (value: Value): number => (isRational(value) ? toNumber(value) : value);
 const exactly = (value: Value, other: Value, exact: (a: Rational, b: Rational) => Rational | null, float: (a: number, b: number) => number): Value =>
-  (isRational(value) && isRational(other) ? exact(value, other) : null) ?? float(approximate(value), approximate(other));
+  (isRational(value) && isRational(other) ? exact(value, other) : null) ?? finite(float(approximate(value), approximate(other)), value, other);
+/** What grows beyond all floats has no value, unless infinity was written. */
+const finite = (made: number, ...from: readonly Value[]): number => (Number.isFinite(made) || from.some((value) => Math.abs(approximate(value)) === Infinity) ? made : NaN);
 
 /** The value of a formula where its variables have these values. */
 export function evaluate(expr: Expr, variables: ReadonlyMap<string, Rational>): Value {
@@ -42,7 +44,7 @@ function raise(base: Value, exponent: Value): Value {
       if (base.n < 0n && exponent.d % 2n === 1n) return (exponent.n % 2n === 0n ? 1 : -1) * Math.abs(toNumber(base)) ** toNumber(exponent); // the real root
     }
   }
-  return approximate(base) ** approximate(exponent);
+  return finite(approximate(base) ** approximate(exponent), base, exponent);
 }
 
 function factorial(value: Value): Value {

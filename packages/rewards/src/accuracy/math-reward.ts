@@ -19,7 +19,9 @@ export function readReference(reference: unknown): MathValue | null {
   if (typeof reference === 'bigint') return parseAnswer(String(reference));
   if (typeof reference !== 'string') return null;
   const whole = latexAnswer(reference) === null ? parseAnswer(reference) : null;
-  return whole ?? firstReadable(answerCandidates(reference));
+  if (whole) return whole;
+  const prose = latexAnswer(reference) !== null || /[a-z]{2}|####/i.test(reference.replace(/\\[a-z]+/gi, '')); // a solution in words; a formula that is broken is none
+  return prose ? firstReadable(answerCandidates(reference)) : null;
 }
 
 function firstReadable(candidates: readonly string[]): MathValue | null {

@@ -38,7 +38,7 @@ function tidy(text: string): string {
     .replace(/\*\*(?=\S[^*]*\*\*)|(?<=\S)\*\*(?=[\s.,]|$)/g, '') // bold
     .replace(/[`"“”]/g, '')
     .trim();
-  for (let last = ''; last !== now;) {
+  for (let last = '', layers = 0; last !== now && layers < 8; layers++) {
     last = now;
     now = now.replace(/[.,;:]$/, '').trim();
     const inner = /^\\\(([\s\S]*)\\\)$|^\\\[([\s\S]*)\\\]$/.exec(now);
