@@ -1,4 +1,6 @@
 import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import type { Dataset } from './dataset';
@@ -9,7 +11,7 @@ import { loadRows, type LoadRowsOptions } from './load-rows';
 import { concatenateDatasets } from './mixture';
 import { split, splitCacheFolder } from './split';
 import { taskFamilies, taskFamily } from './tasks/families';
-import type { TaskFamily } from './tasks/family';
+import { isTaskFamily, type TaskFamily } from './tasks/family';
 import { taskMixture, taskMixtureOptions, type TaskMixtureOptions } from './tasks/mixture-task';
 
 /** What a reference may name as a task: the families of this package, and `mixture` of several of them. */
@@ -43,6 +45,7 @@ export interface DatasetByRefOptions {
  *
  * - a file: `.jsonl`, `.json`, `.csv`, `.tsv` (each also `.gz`) or `.parquet`; it goes before all others;
  * - a procedural task with options (`arithmetic`, `count_letters:difficulty=3,seed=7,size=512`), or several (`mixture:families=arithmetic*2|sort_words,difficulty=1|2`);
+ * - a family of a module of yours, which is run for it: `./riddles.mjs:difficulty=3`, with `family=NAME` where it exports several;
  * - a dataset on the hub: `hf://datasets/owner/name`, with `@revision` and `/config/split` or `/file` behind it, or `owner/name`;
  * - any of them with options behind `#`: `rows.csv#types=label:boolean`, `rows.jsonl#split=sft:0.4,rpt:0.6;take=rpt;seed=7` (see {@link parseDatasetRef}).
  *
@@ -58,6 +61,8 @@ export async function datasetByRef(ref: string, options: DatasetByRefOptions = {
 }
 
 async function openSource(source: string, load: LoadRowsOptions, options: DatasetByRefOptions): Promise<Dataset> {
+  const file = moduleOf(source);
+  if (file !== null) return openModuleTask(source, file, options);
   if (isPath(source)) return loadRows(source, load);
   const task = openTask(source, options);
   if (task !== null) return task;
@@ -66,6 +71,31 @@ async function openSource(source: string, load: LoadRowsOptions, options: Datase
   const parts: Dataset[] = [];
   for (const file of hub.files) parts.push(await loadRows(file, load));
   return { ...(parts.length === 1 ? parts[0] : concatenateDatasets(parts)), name: hub.name };
+}
+
+/** The module that a reference to a family names; null where it names none. */
+function moduleOf(source: string): string | null {
+  const file = /^(.+?\.[cm]?[jt]s)(?::|$)/.exec(source)?.[1];
+  return file !== undefined && existsSync(file) ? file : null;
+}
+
+/** The rows of a family that a module exports. */
+async function openModuleTask(source: string, file: string, options: DatasetByRefOptions): Promise<Dataset> {
+  let exported: Record<string, unknown>;
+  try {
+    exported = (await import(/* @vite-ignore */ pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
+  } catch (cause) {
+    throw new EspalierError('bad_data', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, fix: 'a JavaScript module that exports a task family' });
+  }
+  const families = [...new Set(Object.values(exported).flat())].filter(isTaskFamily);
+  const [named, ...others] = source.slice(file.length + 1).split(',').flatMap((pair) => (/^\s*family\s*=/.test(pair) ? [pair.slice(pair.indexOf('=') + 1).trim()] : []));
+  const family = named === undefined ? families[0] : families.find(({ name }) => name === named);
+  if (!family || others.length > 0 || (named === undefined && families.length > 1)) {
+    const names = families.map(({ name }) => name).join(', ');
+    throw new EspalierError('not_found', families.length === 0 ? `${file} exports no task family` : `${file} exports ${names}, ${named === undefined ? 'and the reference names none of them' : `and no family "${named}"`}`, { fix: families.length === 0 ? 'export what defineTaskFamily({ … }) returns' : `family=${families[0].name}` });
+  }
+  const written = source.slice(file.length + 1).split(',').filter((pair) => !/^\s*family\s*=/.test(pair)).join(',');
+  return family.dataset({ ...options.task, ...parseTaskOptions(written, source, family.options) });
 }
 
 /** The rows of a task; null where a source names none. */
@@ -103,7 +133,7 @@ export function isHubDatasetRef(source: string): boolean {
 export function checkDatasetRef(ref: string, { families }: Pick<DatasetByRefOptions, 'families'> = {}): void {
   const { source } = parseDatasetRef(ref);
   const [name] = source.split(':');
-  if (existsSync(source) || Object.hasOwn(tasks, name) || taskFamily(name, families) || isHubDatasetRef(source)) return;
+  if (existsSync(source) || moduleOf(source) !== null || Object.hasOwn(tasks, name) || taskFamily(name, families) || isHubDatasetRef(source)) return;
   throw unknownDataset(source, families);
 }
 

@@ -6,16 +6,16 @@ import { z } from 'zod';
 import { kebabCase } from '../fields';
 
 const taskHelp: Readonly<Record<string, string>> = {
-  difficulty: '1: sums of digits … 5: three operands with products',
-  min: 'smallest operand',
-  max: 'largest operand',
-  terms: 'operands a problem',
-  operations: 'among + - *',
+  difficulty: '1 (easiest) to 5; what they mean stands in the README of @espalier/data',
+  min: 'smallest operand of arithmetic',
+  max: 'largest operand of arithmetic',
+  terms: 'operands of an arithmetic problem',
+  operations: 'of arithmetic: among + - *',
   seed: 'another seed, other problems',
   size: 'rows, all different; default: no end (eval: 512)',
   split: 'problems of one part are never in the other, whatever the seed',
   heldOutFraction: 'share of the problems that is held out',
-  template: 'the question; {expression} stands for the problem',
+  template: 'the question; {question} stands for the problem, {expression} for that of arithmetic',
   format: 'prompts as messages or as plain text',
   withCompletion: 'add the right answer as completion',
 };
@@ -25,7 +25,7 @@ const taskName = (option: string): string => `task${option[0].toUpperCase()}${op
 /** `--task-difficulty` and so on: the options of the procedural tasks, none of them set unless given. */
 const taskFields: Record<string, z.ZodType> = Object.fromEntries(
   Object.entries(arithmeticOptions.shape).map(([name, schema]) => {
-    let inner: z.ZodType = schema;
+    let inner: z.ZodType = name === 'template' ? z.string() : schema; // its placeholder differs by family
     while (inner instanceof z.ZodDefault || inner instanceof z.ZodOptional) inner = inner.unwrap() as z.ZodType;
     return [taskName(name), inner.optional().describe(`--task: ${taskHelp[name] ?? name}`)];
   }),

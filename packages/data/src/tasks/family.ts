@@ -90,8 +90,8 @@ export const hashText = (text: string): number => hash32(text.length, ...Array.f
 
 /**
  * A task family of your own. It has what the built-in ones have: difficulties, seeds, rows by number, `train` and `held_out` parts without overlap, templates,
- * completions for supervised training; it goes into mixtures and curricula, and `datasetByRef(ref, { families: [yours] })` opens it by name. Its `dataset` is what a
- * plugin gives as `datasets`.
+ * completions for supervised training; it goes into mixtures and curricula, and `datasetByRef(ref, { families: [yours] })` opens it by name, as does a reference to the
+ * module that exports it (`./doubles.mjs:difficulty=3`). Its `dataset` is what a plugin gives as `datasets`.
  *
  * @throws EspalierError `bad_config` for a name that cannot stand in a reference, a template without `{question}`, or neither `reward` nor `check`
  * @example
@@ -158,6 +158,12 @@ export function defineTaskFamily<const Name extends string, Shape extends z.ZodR
     ...(check === undefined ? {} : { check }),
     generate: (number, options = {}) => dataset({ ...options, size: undefined }).row(number) as TaskRow,
   };
+}
+
+/** Whether something is a task family, whichever copy of the package made it. */
+export function isTaskFamily(value: unknown): value is TaskFamily {
+  const { name, dataset, generate, options } = (typeof value === 'object' && value !== null ? value : {}) as Partial<TaskFamily>;
+  return typeof name === 'string' && typeof dataset === 'function' && typeof generate === 'function' && typeof options === 'object';
 }
 
 /** A dataset whose rows can also be read one after another. */

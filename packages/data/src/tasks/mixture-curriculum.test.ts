@@ -1,4 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { checkDatasetRef, curriculum, datasetByRef, defineTaskFamily, passRateWeight, Random, taskFamilies, taskMixture, taskReward, type TaskRow } from '../index';
 
 /** What somebody else's package may hold. */
@@ -26,6 +29,25 @@ describe('a family of somebody else', () => {
     expect(counts.filter((name) => name === 'rhyme_pairs').length).toBeGreaterThan(40);
     expect(new Set(counts)).toEqual(new Set(['rhyme_pairs', 'chain']));
     expect(curriculum({ families: [riddles, 'chain'], difficulties: [1] }).arms().map(({ family }) => family)).toEqual(['rhyme_pairs', 'chain']);
+  });
+  it('is opened from the module that exports it', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'espalier-family-'));
+    onTestFinished(() => rm(dir, { recursive: true }));
+    const family = (name: string) => `{ name: '${name}', summary: '', levels: ['', '', '', '', ''], options: Object.assign(Object.create(null), { shape: { difficulty: {} } }), generate: () => ({}), dataset: (options) => ({ name: '${name}', size: options.difficulty, row: (i) => ({ prompt: String(i) }), origin: () => ({}) }) }`;
+    await writeFile(join(dir, 'one.mjs'), `export const family = ${family('one')};`);
+    await writeFile(join(dir, 'two.mjs'), `export default [${family('one')}, ${family('two')}];`);
+    await writeFile(join(dir, 'none.mjs'), 'export const family = 7;');
+    await writeFile(join(dir, 'broken.mjs'), 'throw new Error("no luck");');
+    const at = (name: string) => join(dir, name);
+    expect((await datasetByRef(`${at('one.mjs')}:difficulty=4`)).size).toBe(4);
+    expect((await datasetByRef(`${at('two.mjs')}:difficulty=3,family=two`)).name).toBe('two');
+    expect(() => checkDatasetRef(`${at('one.mjs')}:difficulty=4`)).not.toThrow();
+    expect(() => checkDatasetRef(`${at('missing.mjs')}:difficulty=4`)).toThrow('there is no file');
+    await expect(datasetByRef(`${at('one.mjs')}:colour=4`)).rejects.toThrow('no option `colour`');
+    await expect(datasetByRef(at('two.mjs'))).rejects.toThrow('names none of them');
+    await expect(datasetByRef(`${at('two.mjs')}:family=three`)).rejects.toThrow('no family "three"');
+    await expect(datasetByRef(at('none.mjs'))).rejects.toThrow('exports no task family');
+    await expect(datasetByRef(at('broken.mjs'))).rejects.toMatchObject({ code: 'bad_data', message: expect.stringContaining('no luck') });
   });
   it('is scored by its own check', async () => {
     const row = riddles.generate(0, { difficulty: 2 });

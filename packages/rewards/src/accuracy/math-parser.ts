@@ -1,3 +1,4 @@
+import { spelled, tokenize, type Token } from './math-tokens';
 import { parseDecimal, rational, type Rational } from './rational';
 
 /** A formula. Variables are single letters or Greek names. */
@@ -11,34 +12,6 @@ export type Expr =
 const functions = new Set(['sqrt', 'root', 'sin', 'cos', 'tan', 'cot', 'sec', 'csc', 'arcsin', 'arccos', 'arctan', 'sinh', 'cosh', 'tanh', 'ln', 'log', 'exp', 'abs', 'floor', 'ceil', 'binom']);
 const constants = new Set(['pi', 'e', 'infty']);
 const greek = new Set(['alpha', 'beta', 'gamma', 'delta', 'epsilon', 'theta', 'lambda', 'mu', 'nu', 'rho', 'sigma', 'tau', 'phi', 'varphi', 'chi', 'psi', 'omega', 'kappa', 'xi', 'zeta', 'eta']);
-const spelled: Readonly<Record<string, string>> = { cdot: '*', times: '*', ast: '*', div: '/', lbrace: '{', rbrace: '}', lvert: '|', rvert: '|', vert: '|', cdotp: '*', inf: 'infty', infinity: 'infty', asin: 'arcsin', acos: 'arccos', atan: 'arctan' };
-const signs: Readonly<Record<string, string>> = { '×': '*', '·': '*', '⋅': '*', '÷': '/', '−': '-', '–': '-', '⁄': '/', '∕': '/', '²': '^2', '³': '^3', 'π': 'π', '∞': '∞', '√': '√' };
-
-type Token = { kind: 'number' | 'name' | 'command' | 'sign'; text: string; space: boolean };
-
-/** Marks of a formula; null for one that has others. */
-function tokenize(text: string): Token[] | null {
-  const tokens: Token[] = [];
-  let space = false;
-  const source = text.replace(/[×·⋅÷−–⁄∕²³]/g, (mark) => signs[mark]).replace(/\*\*/g, '^');
-  const pattern = /\s+|\\[,;:! ]|\\q?quad|~|\\(?:left|right|big|Big|bigg|Bigg|displaystyle|limits)(?![a-zA-Z])|(\d+(?:\.\d*)?(?:[eE][+-]?\d{1,4}(?![\d.a-zA-Z]))?|\.\d+(?:[eE][+-]?\d{1,4}(?![\d.a-zA-Z]))?)|\\([a-zA-Z]+|[%{}|])|([a-zA-Z]+)|([-+*/^_(){}[\]|!%√π∞°,])|([\s\S])/gy;
-  for (const [whole, number, command, name, sign, other] of source.matchAll(pattern)) {
-    if (other !== undefined) return null;
-    const before: boolean = space;
-    space = false;
-    if (number !== undefined) tokens.push({ kind: 'number', text: number, space: before });
-    else if (command !== undefined) {
-      const known = spelled[command] ?? command;
-      tokens.push(/^[a-zA-Z]+$/.test(known) ? { kind: 'command', text: known, space: before } : { kind: 'sign', text: known === '{' || known === '}' ? `\\${known}` : known, space: before });
-    } else if (name !== undefined) tokens.push({ kind: 'name', text: name, space: before });
-    else if (sign === '√' || sign === 'π' || sign === '∞') tokens.push({ kind: 'command', text: { '√': 'sqrt', 'π': 'pi', '∞': 'infty' }[sign], space: before });
-    else if (sign === '°') continue;
-    else if (sign !== undefined) tokens.push({ kind: 'sign', text: sign, space: before });
-    else space = before || /\s/.test(whole);
-  }
-  return tokens;
-}
-
 /** Letters side by side that are a product: `xy`, `abc`. Words are not. */
 const isProduct = (text: string): boolean => text.length === 1 || (text.length === 2 && !shortWords.has(text.toLowerCase())) || /^(?:[abc]{3}|[xyz]{3}|[abc]{1,2}[xyz]{1,2})$/i.test(text);
 const shortWords = new Set('am an as at be by do go he hi if in is it me my no of oh ok on or so to up us we'.split(' '));
