@@ -1,12 +1,16 @@
+import { collectEpisodes, transcript, type EpisodeTask, type PromptText } from '@espalier/rollouts';
 import { EspalierError, throwIfAborted, type RewardFunction, type RolloutEngine, type SamplingOptions } from '@espalier/spec';
-import type { EncodedPrompt } from './prompts';
+import { rewardsBeside, type OnlineEnvironment } from './environment/open-environment';
+import { scoreEpisodes } from './environment/score-episodes';
+import type { Row, TaskPrompt } from './prompts';
 import { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
-import { collectCompletions, toRewardSample } from './rollout';
 import { deriveSeed } from './seeds';
 
 export interface EvaluateRewardOptions {
   rollouts: RolloutEngine;
-  prompts: readonly EncodedPrompt[];
+  prompts: readonly TaskPrompt[];
+  /** What episodes run in; its own reward stands by its name beside those of the functions, of which there may be none. */
+  environment?: OnlineEnvironment | null;
   rewards: readonly (RewardFunction | WeightedReward)[];
   /** Scored besides, and no part of any other number. */
   gold?: RewardFunction;
@@ -28,7 +32,7 @@ export interface EvaluateRewardOptions {
 }
 
 export interface EvaluatedSample {
-  prompt: EncodedPrompt['prompt'];
+  prompt: PromptText;
   completion: string;
   /** Weighted sum; null when no function applied. */
   reward: number | null;
@@ -54,6 +58,8 @@ export interface RewardEvaluation {
   meanLength: number;
   /** Share of completions cut off at the limit of length. */
   clippedRatio: number;
+  /** Replies an episode, in an environment. */
+  meanTurns?: number;
   /** The first completion of each of the first prompts. */
   examples: EvaluatedSample[];
 }
@@ -80,7 +86,8 @@ export function passAtK(n: number, c: number, k: number): number {
 export async function evaluateReward(options: EvaluateRewardOptions): Promise<RewardEvaluation> {
   const { rollouts, prompts, samples: n = 1, seed = 0, step = 0, batchSize = 256, signal } = options;
   if (prompts.length === 0) throw new EspalierError('bad_data', 'there are no rows to evaluate on');
-  const rewards = weightedRewards(options.rewards);
+  const environment = options.environment ?? null;
+  const rewards = rewardsBeside(environment, options.rewards);
   const weights = Object.fromEntries(rewards.map(({ reward, weight }) => [reward.name, weight]));
   const sampling = { temperature: 0, ...options.sampling };
   const isCorrect = options.isCorrect ?? firstAtLeastOne;
@@ -90,34 +97,34 @@ export async function evaluateReward(options: EvaluateRewardOptions): Promise<Re
   const gold = options.gold && weightedRewards([options.gold]);
   const golds: number[] = [];
   const totals: number[] = [];
-  const byName: Record<string, number[]> = Object.fromEntries(rewards.map(({ reward }) => [reward.name, []]));
+  const byName: Record<string, number[]> = Object.fromEntries([...rewards.map(({ reward }) => reward.name), ...(environment ? [environment.name] : [])].map((name) => [name, []]));
   const right: number[] = [];
   const lengths: number[] = [];
+  const turns: number[] = [];
   const passes: Record<number, number[]> = Object.fromEntries(passAt.map((k) => [k, []]));
   const examples: EvaluatedSample[] = [];
   let unscorable = 0;
   let clipped = 0;
   for (let start = 0; start < prompts.length; start += batchSize) {
     throwIfAborted(signal);
-    const groups = await collectCompletions(rollouts, prompts.slice(start, start + batchSize), {
+    const tasks = prompts.slice(start, start + batchSize).map((prompt, i): EpisodeTask<Row> => ({ ...prompt, id: `eval-${step}-${start + i}`, seed: deriveSeed(seed, start + i) }));
+    const groups = await collectEpisodes(rollouts, tasks, {
       n,
       sampling,
       signal,
-      seed: (i) => deriveSeed(seed, start + i),
-      id: (i) => `eval-${step}-${start + i}`,
-      onCompletion: (done) => options.onProgress?.(start * n + done, prompts.length * n),
+      ...(environment ? { environment } : {}),
+      onEpisode: (_, done) => options.onProgress?.(start * n + done, prompts.length * n),
     });
-    const flat = groups.flatMap((group) => group.completions.map((completion) => ({ group, completion })));
-    const asSamples = flat.map(({ group, completion }) => toRewardSample(group, completion));
-    if (gold) for (const scores of await scoreSamples(gold, asSamples, { step, signal, evaluation: true })) for (const score of Object.values(scores)) if (score !== null) golds.push(rewardTotal(score));
-    const scored = await scoreSamples(rewards, asSamples, { step, signal, evaluation: true });
+    const flat = await scoreEpisodes(groups, rewards, environment, { step, signal, evaluation: true });
+    const whole = flat.filter(({ episode }) => episode.failure === null);
+    if (gold) for (const scores of await scoreSamples(gold, whole.map(({ sample }) => sample), { step, signal, evaluation: true })) for (const score of Object.values(scores)) if (score !== null) golds.push(rewardTotal(score));
     for (let g = 0; g < groups.length; g++) {
       let judged = 0;
       let correct = 0;
       for (let k = 0; k < n; k++) {
-        const { completion } = flat[g * n + k];
-        const values = Object.fromEntries(Object.entries(scored[g * n + k]).map(([name, reward]) => [name, reward === null ? null : rewardTotal(reward)]));
-        const total = weightedTotal(scored[g * n + k], weights);
+        const { episode, rewards: scored } = flat[g * n + k];
+        const values = Object.fromEntries(Object.entries(scored).map(([name, reward]) => [name, reward === null ? null : rewardTotal(reward)]));
+        const total = weightedTotal(scored, weights);
         const verdict = isCorrect(values);
         if (total === null) unscorable++;
         else totals.push(total);
@@ -127,9 +134,10 @@ export async function evaluateReward(options: EvaluateRewardOptions): Promise<Re
           correct += verdict ? 1 : 0;
           right.push(verdict ? 1 : 0);
         }
-        lengths.push(completion.tokens.length);
-        clipped += completion.finishReason === 'length' ? 1 : 0;
-        if (k === 0 && examples.length < 8) examples.push({ prompt: groups[g].prompt.prompt, completion: completion.text, reward: total, rewards: values, finishReason: completion.finishReason });
+        lengths.push(episode.completion.tokens.length);
+        turns.push(episode.replies.length);
+        clipped += episode.finishReason === 'length' ? 1 : 0;
+        if (k === 0 && examples.length < 8) examples.push({ prompt: episode.prompt, completion: environment ? transcript(episode) : episode.completion.text, reward: total, rewards: values, finishReason: episode.finishReason });
       }
       for (const k of passAt) if (judged >= k) passes[k].push(passAtK(judged, correct, k));
     }
@@ -145,6 +153,7 @@ export async function evaluateReward(options: EvaluateRewardOptions): Promise<Re
     unscorable,
     meanLength: mean(lengths),
     clippedRatio: clipped / lengths.length,
+    ...(environment ? { meanTurns: mean(turns) } : {}),
     examples,
   };
 }

@@ -24,18 +24,8 @@ export function parseToolCalls(text: string): ToolCallAttempt[] {
   return /^[[{]/.test(whole) ? readList(whole, false) : [];
 }
 
-/** What stands within each pair of marks. */
-function blocks(text: string): string[] {
-  const found: string[] = [];
-  for (let at = text.indexOf(opening); at >= 0; ) {
-    const start = at + opening.length;
-    const next = text.indexOf(opening, start);
-    const end = text.indexOf(closing, start);
-    found.push(text.slice(start, Math.min(end < 0 ? text.length : end, next < 0 ? text.length : next)));
-    at = next;
-  }
-  return found;
-}
+/** What stands within each pair of marks; a mark that opens ends what stands before it. */
+const blocks = (text: string): string[] => text.split(opening).slice(1).map((block) => block.split(closing, 1)[0]);
 
 function readBlock(text: string): ToolCallAttempt {
   const value = parseJson(text.trim());

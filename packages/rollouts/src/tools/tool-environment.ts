@@ -31,7 +31,8 @@ export function toolEnvironment(options: ToolEnvironmentOptions): Environment {
   const { name = 'tools', tools, maxCallsPerReply = 8, toolTimeout = 30, maxResultLength = 2000, reward } = options;
   if (tools.length === 0) throw new EspalierError('bad_config', 'there are no tools', { fix: 'at least one, made by defineTool' });
   const byName = new Map(tools.map((tool) => [tool.name, tool]));
-  if (byName.size !== tools.length) throw new EspalierError('bad_config', `two tools are named "${tools.find((tool) => byName.get(tool.name) !== tool)!.name}"`, { fix: 'name them apart' });
+  const twice = tools.find((tool, i) => tools.findIndex((other) => other.name === tool.name) < i);
+  if (twice) throw new EspalierError('bad_config', `two tools are named "${twice.name}"`, { fix: 'name them apart' });
   let row: Readonly<Record<string, unknown>> | null = null; // null: no episode is under way
   return defineEnvironment({
     name,
