@@ -41,7 +41,7 @@ export function checkLmLoss(options: RPTTrainerOptions, { lmLossCoef }: Pick<RPT
 }
 
 /** The KL term as the configuration says it. */
-export const klOf = ({ klCoef, klPlacement, klEstimator, klTarget, klHorizon }: RPTConfig) =>
+const klOf = ({ klCoef, klPlacement, klEstimator, klTarget, klHorizon }: RPTConfig) =>
   ({ coefficient: klCoef, placement: klPlacement, estimator: klEstimator, ...(klTarget === undefined ? {} : { adaptive: { target: klTarget, horizon: klHorizon } }) }) as const;
 
 /** @throws EspalierError `bad_config` for batch sizes that do not divide, or a KL term that makes no sense */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { corpusFields, optional, questionFields } from '../corpus/fields';
 
-export const segmentRewards = ['judge', 'similarity'] as const;
+const segmentRewards = ['judge', 'similarity'] as const;
 
 export const nextSegmentFields = {
   ...corpusFields,

@@ -28,7 +28,7 @@ export interface SolutionOptions {
 }
 
 /** AlphaCode's words for what a solution is, as they are written into the prompt. */
-export const valueWords = { true: 'CORRECT', false: 'INCORRECT' } as const;
+const valueWords = { true: 'CORRECT', false: 'INCORRECT' } as const;
 
 /**
  * A prompt that says what the solution to it is (2203.07814, §4.3): in training as it was, in sampling always the correct one. Of messages the last one of the user
