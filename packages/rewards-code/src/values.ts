@@ -79,7 +79,7 @@ function asNumber(value: WireValue): number | null {
 
 function sameNumber(a: number, b: number, tolerance: number): boolean {
   if (a === b || (Number.isNaN(a) && Number.isNaN(b))) return true;
-  if (Number.isInteger(a) && Number.isInteger(b)) return false;
+  if ((Number.isInteger(a) && Number.isInteger(b)) || !Number.isFinite(a) || !Number.isFinite(b)) return false;
   return Math.abs(a - b) <= tolerance * Math.max(1, Math.abs(a), Math.abs(b));
 }
 
