@@ -4,6 +4,7 @@ import { EspalierError } from '@espalier/spec';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
 import './ops';
 import './tensorflow/kernels';
+import './wasm-kernels';
 import { checkPrecisionSetting, matmulPrecision } from './precision';
 import type { MatmulPrecision } from './precision';
 import { hasGpu, loadTensorflow, loadedTensorflow, locateTensorflow, type TensorflowPackage } from './tensorflow-package';
