@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { arithmeticOptions, isHubDatasetRef, parseDatasetRef, taskNames } from '@espalier/data';
 import { configuredPlugins, createRegistry, loadPlugin, openRows, type OpenRowsOptions, type Registry } from '@espalier/pipeline';
 import { EspalierError } from '@espalier/spec';
@@ -67,7 +68,9 @@ export async function openData(values: DataValues & Record<string, unknown>, opt
   if (values.dataset === undefined && values.task === undefined) throw new EspalierError('usage', '--dataset is missing', { fix: `give a file of rows or a dataset of the hub, or --task ${taskNames.join('|')}` });
   const [stray] = Object.keys(given);
   if (values.task === undefined && stray !== undefined) throw new EspalierError('usage', `--${kebabCase(taskName(stray))} is given without --task`, { fix: 'add --task, or leave it out' });
-  return openRows((values.dataset ?? values.task)!, { ...open, task: { ...more, ...given }, ...hubOptions(values) });
+  const plugins = values['plugin'] as readonly string[] | undefined;
+  const registry = open.registry ?? (values.dataset === undefined || existsSync(values.dataset) ? undefined : await openRegistry(plugins));
+  return openRows((values.dataset ?? values.task)!, { ...open, registry, task: { ...more, ...given }, ...hubOptions(values) });
 }
 
 /** `--dataset-config` and `--dataset-train-split`. @throws EspalierError `usage` when the rows are not the hub's */

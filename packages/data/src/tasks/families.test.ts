@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { arithmeticTask, checkRow, commonTaskOptions, datasetByRef, Random, taskFamilies, tasks, type TaskRow } from '../index';
+import { arithmeticTask, checkRow, commonTaskOptions, datasetByRef, datasetDigest, Random, taskFamilies, tasks, type TaskRow } from '../index';
 import { solvers } from './test-support';
 
 const levels = [1, 2, 3, 4, 5];
@@ -75,6 +75,9 @@ it('the rows of arithmetic are as they always were', async () => {
   const dataset = await datasetByRef('arithmetic:difficulty=3,seed=2');
   expect(dataset.row(5)).toEqual(plain.row(5));
   expect(Object.keys(dataset.row(5))).toEqual(['prompt', 'answer', 'expression']);
+  expect(JSON.stringify(dataset.row(5))).toBe(JSON.stringify(plain.row(5)));
+  expect(dataset.row(5)['reward']).toBe('numeric'); // said, not written
+  expect(await datasetDigest(await datasetByRef('arithmetic:size=20'))).toEqual(await datasetDigest(arithmeticTask({ size: 20 })));
 });
 
 it('every family says what its difficulties mean', () => {
