@@ -33,7 +33,7 @@ const factories: Readonly<Record<string, { options: readonly string[]; make: (op
   format: { options: ['pattern', 'name'], make: (options) => formatReward(options as FormatOptions) },
   length: { options: ['maxLength', 'cache', 'name'], make: (options) => lengthReward(options as unknown as LengthOptions) },
   repetition: { options: ['ngramSize', 'maxPenalty', 'name'], make: (options) => repetitionReward(options as RepetitionOptions) },
-  cosine: { options: ['maxLength', 'minValueWrong', 'maxValueWrong', 'minValueCorrect', 'maxValueCorrect', 'name'], make: (options) => cosineReward(options as unknown as CosineOptions) },
+  cosine: { options: ['maxLength', 'minValueWrong', 'maxValueWrong', 'minValueCorrect', 'maxValueCorrect', 'correct', 'column', 'name'], make: (options) => cosineReward(withCorrect({ correct: 'numeric', ...options }) as unknown as CosineOptions) },
   thought: { options: ['minWords', 'name'], make: (options) => thoughtReward(options as ThoughtOptions) },
   steps: { options: ['minSteps', 'correct', 'column', 'name'], make: (options) => stepsReward(withCorrect(options)) },
   depth: { options: ['target', 'correct', 'column', 'name'], make: (options) => depthReward(withCorrect({ correct: 'numeric', ...options }) as unknown as Parameters<typeof depthReward>[0]) },

@@ -39,6 +39,8 @@ describe('mathReward', () => {
     expect(await of('4', 'no mark 4', { delimiters: ['###'], requireReasoning: true })).toBe(0);
     expect(mathReward().name).toBe('math');
     expect(rewardByName('reasoning_accuracy').name).toBe('reasoning_accuracy');
+    const [cosine] = await rewardByName('cosine', { max_length: '10', correct: 'math', column: 'solution' }).score([{ prompt: 'p', completion: '\\boxed{\\frac{2}{4}}', completionTokens: new Int32Array(0), finishReason: 'stop', group: 'g', row: { solution: '0.5' } }], { step: 0 });
+    expect(cosine).toBe(1);
     expect(() => mathReward({ delimiters: [''] })).toThrow('`delimiters`');
     expect(await scoreOf(rewardByName('math', { column: 'solution', latex_only: 'true', delimiters: '</a>|</b>' }), 'x</b> \\boxed{4}', { solution: '4' })).toBe(1);
   });
