@@ -74,7 +74,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (error.code === 'EPIPE') process.exit(0);
   });
   process.on('unhandledRejection', (error) => process.exit(reportError(error)));
-  process.exitCode = await run(argv);
+  const status = await run(argv);
+  if (status !== 0) process.exitCode = status; // a command that did its work may have set 1: what it looked at did not hold
   await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
   await new Promise<void>((resolve) => process.stderr.write('', () => resolve()));
   process.exit();

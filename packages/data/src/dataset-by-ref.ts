@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { EspalierError } from '@espalier/spec';
-import { arithmeticOptions, arithmeticTask, type ArithmeticOptions } from './arithmetic';
+import { z } from 'zod';
 import type { Dataset } from './dataset';
 import { parseDatasetRef } from './dataset-ref';
 import { fetchHubDataset } from './hub/dataset';
@@ -8,12 +10,18 @@ import type { HubOptions } from './hub/snapshot';
 import { loadRows, type LoadRowsOptions } from './load-rows';
 import { concatenateDatasets } from './mixture';
 import { split, splitCacheFolder } from './split';
+import { taskFamilies, taskFamily } from './tasks/families';
+import { isTaskFamily, type TaskFamily } from './tasks/family';
+import { taskMixture, taskMixtureOptions, type TaskMixtureOptions } from './tasks/mixture-task';
+
+/** What a reference may name as a task: the families of this package, and `mixture` of several of them. */
+export type TaskName = (typeof taskFamilies)[number]['name'] | 'mixture';
 
 /** Procedural tasks by name. */
 export const tasks = {
-  arithmetic: (options: Record<string, unknown>) => arithmeticTask(options as ArithmeticOptions),
-} as const satisfies Record<string, (options: Record<string, unknown>) => Dataset>;
-export type TaskName = keyof typeof tasks;
+  ...Object.fromEntries(taskFamilies.map(({ name, dataset }) => [name, dataset])),
+  mixture: (options: Record<string, unknown>) => taskMixture(options as TaskMixtureOptions),
+} as unknown as Readonly<Record<TaskName, (options: Record<string, unknown>) => Dataset>>;
 
 export const taskNames = Object.keys(tasks) as TaskName[];
 
@@ -26,6 +34,8 @@ export interface DatasetByRefOptions {
   task?: Record<string, unknown>;
   /** Of a hub dataset: its configuration and split (default `train`), and how the hub is asked. */
   hub?: HubOptions & { config?: string; split?: string };
+  /** Task families beside those of this package, which they go before. */
+  families?: readonly TaskFamily[];
   /** Where row numbers of `split` are kept. Default: {@link splitCacheFolder}. */
   splitCache?: string;
 }
@@ -34,7 +44,8 @@ export interface DatasetByRefOptions {
  * A dataset by what a user writes:
  *
  * - a file: `.jsonl`, `.json`, `.csv`, `.tsv` (each also `.gz`) or `.parquet`; it goes before all others;
- * - a procedural task with options (`arithmetic`, `arithmetic:difficulty=3,seed=7,size=512`);
+ * - a procedural task with options (`arithmetic`, `count_letters:difficulty=3,seed=7,size=512`), or several (`mixture:families=arithmetic*2|sort_words,difficulty=1|2`);
+ * - a family of a module of yours, which is run for it: `./riddles.mjs:difficulty=3`, with `family=NAME` where it exports several;
  * - a dataset on the hub: `hf://datasets/owner/name`, with `@revision` and `/config/split` or `/file` behind it, or `owner/name`;
  * - any of them with options behind `#`: `rows.csv#types=label:boolean`, `rows.jsonl#split=sft:0.4,rpt:0.6;take=rpt;seed=7` (see {@link parseDatasetRef}).
  *
@@ -50,14 +61,49 @@ export async function datasetByRef(ref: string, options: DatasetByRefOptions = {
 }
 
 async function openSource(source: string, load: LoadRowsOptions, options: DatasetByRefOptions): Promise<Dataset> {
+  const file = moduleOf(source);
+  if (file !== null) return openModuleTask(source, file, options);
   if (isPath(source)) return loadRows(source, load);
-  const [name, written] = source.includes(':') ? [source.slice(0, source.indexOf(':')), source.slice(source.indexOf(':') + 1)] : [source, ''];
-  if (Object.hasOwn(tasks, name)) return tasks[name as TaskName]({ ...options.task, ...parseTaskOptions(written, source) });
+  const task = openTask(source, options);
+  if (task !== null) return task;
   const hub = isHubDatasetRef(source) ? await hubFiles(source, options.hub) : null;
-  if (hub === null) throw unknownDataset(source);
+  if (hub === null) throw unknownDataset(source, options.families);
   const parts: Dataset[] = [];
   for (const file of hub.files) parts.push(await loadRows(file, load));
   return { ...(parts.length === 1 ? parts[0] : concatenateDatasets(parts)), name: hub.name };
+}
+
+/** The module that a reference to a family names; null where it names none. */
+function moduleOf(source: string): string | null {
+  const file = /^(.+?\.[cm]?[jt]s)(?::|$)/.exec(source)?.[1];
+  return file !== undefined && existsSync(file) ? file : null;
+}
+
+/** The rows of a family that a module exports. */
+async function openModuleTask(source: string, file: string, options: DatasetByRefOptions): Promise<Dataset> {
+  let exported: Record<string, unknown>;
+  try {
+    exported = (await import(/* @vite-ignore */ pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
+  } catch (cause) {
+    throw new EspalierError('bad_data', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, fix: 'a JavaScript module that exports a task family' });
+  }
+  const families = [...new Set(Object.values(exported).flat())].filter(isTaskFamily);
+  const [named, ...others] = source.slice(file.length + 1).split(',').flatMap((pair) => (/^\s*family\s*=/.test(pair) ? [pair.slice(pair.indexOf('=') + 1).trim()] : []));
+  const family = named === undefined ? families[0] : families.find(({ name }) => name === named);
+  if (!family || others.length > 0 || (named === undefined && families.length > 1)) {
+    const names = families.map(({ name }) => name).join(', ');
+    throw new EspalierError('not_found', families.length === 0 ? `${file} exports no task family` : `${file} exports ${names}, ${named === undefined ? 'and the reference names none of them' : `and no family "${named}"`}`, { fix: families.length === 0 ? 'export what defineTaskFamily({ … }) returns' : `family=${families[0].name}` });
+  }
+  const written = source.slice(file.length + 1).split(',').filter((pair) => !/^\s*family\s*=/.test(pair)).join(',');
+  return family.dataset({ ...options.task, ...parseTaskOptions(written, source, family.options) });
+}
+
+/** The rows of a task; null where a source names none. */
+function openTask(source: string, options: DatasetByRefOptions): Dataset | null {
+  const [name, written] = source.includes(':') ? [source.slice(0, source.indexOf(':')), source.slice(source.indexOf(':') + 1)] : [source, ''];
+  const family = taskFamily(name, options.families);
+  if (family) return family.dataset({ ...options.task, ...parseTaskOptions(written, source, family.options) });
+  return name === 'mixture' ? taskMixture({ ...options.task, ...parseTaskOptions(written, source, taskMixtureOptions) } as TaskMixtureOptions, options.families) : null;
 }
 
 async function hubFiles(source: string, { config, split: part, ...options }: NonNullable<DatasetByRefOptions['hub']> = {}): Promise<{ name: string; files: string[] }> {
@@ -84,19 +130,20 @@ export function isHubDatasetRef(source: string): boolean {
  * Whether a reference can be opened, without opening it: its options are read, a file is there, a task known, a hub dataset written as one.
  * @throws EspalierError `not_found`, `bad_config`
  */
-export function checkDatasetRef(ref: string): void {
+export function checkDatasetRef(ref: string, { families }: Pick<DatasetByRefOptions, 'families'> = {}): void {
   const { source } = parseDatasetRef(ref);
-  if (existsSync(source) || Object.hasOwn(tasks, source.split(':')[0]) || isHubDatasetRef(source)) return;
-  throw unknownDataset(source);
+  const [name] = source.split(':');
+  if (existsSync(source) || moduleOf(source) !== null || Object.hasOwn(tasks, name) || taskFamily(name, families) || isHubDatasetRef(source)) return;
+  throw unknownDataset(source, families);
 }
 
-function unknownDataset(source: string): EspalierError {
+function unknownDataset(source: string, families: readonly TaskFamily[] = []): EspalierError {
   const looksLikeFile = /[/\\]|\.\w+$/.test(source);
-  return new EspalierError('not_found', looksLikeFile ? `there is no file ${source}` : `"${source}" is neither a file nor a task`, { fix: `a file of rows (.jsonl, .csv, .parquet), a dataset of the hub (hf://datasets/owner/name), or one of the tasks ${taskNames.join(', ')}` });
+  return new EspalierError('not_found', looksLikeFile ? `there is no file ${source}` : `"${source}" is neither a file nor a task`, { fix: `a file of rows (.jsonl, .csv, .parquet), a dataset of the hub (hf://datasets/owner/name), or one of the tasks ${[...taskNames, ...families.map(({ name }) => name)].join(', ')}` });
 }
 
-/** `difficulty=3,operations=+|-,template=…`: numbers and booleans by their looks, lists with `|`. */
-function parseTaskOptions(written: string, ref: string): Record<string, unknown> {
+/** `difficulty=3,operations=+|-,template=…`: numbers and booleans by their looks, lists with `|` where the option takes one. */
+function parseTaskOptions(written: string, ref: string, schema: z.ZodObject): Record<string, unknown> {
   if (written === '') return {};
   return Object.fromEntries(
     written.split(',').map((pair) => {
@@ -104,9 +151,18 @@ function parseTaskOptions(written: string, ref: string): Record<string, unknown>
       if (at < 1) throw new EspalierError('bad_config', `"${pair}" in "${ref}" is no option`, { fix: 'name=value, separated by commas' });
       const name = pair.slice(0, at).trim().replace(/_([a-z])/g, (_, c: string) => c.toUpperCase());
       const value = pair.slice(at + 1).trim();
-      if (name === 'operations') return [name, value.split('|')];
-      if (!(name in arithmeticOptions.shape)) throw new EspalierError('bad_config', `"${ref}": the task has no option \`${name}\``, { fix: `one of ${Object.keys(arithmeticOptions.shape).join(', ')}` });
-      return [name, value === 'true' ? true : value === 'false' ? false : /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value];
+      if (!Object.hasOwn(schema.shape, name)) throw new EspalierError('bad_config', `"${ref}": the task has no option \`${name}\``, { fix: `one of ${Object.keys(schema.shape).join(', ')}` });
+      if (takesList(schema.shape[name] as z.ZodType)) return [name, value.split('|').map(readOption)];
+      return [name, readOption(value)];
     }),
   );
+}
+
+const readOption = (value: string): unknown => (value === 'true' ? true : value === 'false' ? false : /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value);
+
+/** Whether an option is, or may be, a list. */
+function takesList(schema: z.ZodType): boolean {
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional) return takesList(schema.unwrap() as z.ZodType);
+  if (schema instanceof z.ZodUnion) return schema.options.some((option) => takesList(option as z.ZodType));
+  return schema instanceof z.ZodArray;
 }

@@ -21,3 +21,4 @@ export * from './rows';
 export * from './shuffled-cursor';
 export * from './split';
 export * from './stream-files';
+export * from './tasks/index';

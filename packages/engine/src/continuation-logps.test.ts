@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Learner } from '@espalier/spec';
+import { testBackend } from '@espalier/tensor/testing';
 import { continuationLogps } from './continuation-logps';
 import { openEngine, type Engine } from './engine';
 import { fixture } from './test-support';
 
 let engine: Engine;
 beforeAll(async () => {
-  engine = await openEngine({ model: fixture('smollm2'), backend: 'cpu', inline: true });
+  engine = await openEngine({ model: fixture('smollm2'), backend: testBackend(), inline: true });
 });
 afterAll(() => engine.close());
 

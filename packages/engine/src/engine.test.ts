@@ -6,12 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { TokenBatch } from '@espalier/spec';
 import { probeBackends } from '@espalier/tensor';
+import { testBackend } from '@espalier/tensor/testing';
 import { openEngine, type Engine, type EngineOptions } from './engine';
 import { fixture, generateAll, groupBatch, weightedNll } from './test-support';
 
 const opened: Engine[] = [];
 async function open(options: Partial<EngineOptions> = {}): Promise<Engine> {
-  const engine = await openEngine({ model: fixture('smollm2'), backend: 'cpu', inline: true, ...options });
+  const engine = await openEngine({ model: fixture('smollm2'), backend: testBackend(), inline: true, ...options });
   opened.push(engine);
   return engine;
 }
@@ -51,10 +52,10 @@ const allWeights = async (engine: Engine) => {
 describe('openEngine', () => {
   it('loads a folder and says what it is', async () => {
     const engine = await open();
-    expect(engine.info).toMatchObject({ backend: 'cpu', maxPositions: 96, eosTokenIds: [2] });
+    expect(engine.info).toMatchObject({ backend: testBackend(), maxPositions: 96, eosTokenIds: [2] });
     expect(engine.info.parameterCount).toBeGreaterThan(1000);
     expect(engine.info.trainableCount).toBe(engine.info.parameterCount);
-    expect(engine.learner.capabilities).toMatchObject({ outputs: ['logps', 'entropy', 'sumSquares'], sharedPrefixes: true, backend: 'cpu' });
+    expect(engine.learner.capabilities).toMatchObject({ outputs: ['logps', 'entropy', 'sumSquares'], sharedPrefixes: true, backend: testBackend() });
   });
 
   it('scores as transformers does', async () => {
@@ -81,7 +82,7 @@ describe('openEngine', () => {
   });
 
   it('names a model that is not there', async () => {
-    await expect(openEngine({ model: join(fixture('smollm2'), 'nowhere'), backend: 'cpu', inline: true })).rejects.toMatchObject({ code: 'not_found' });
+    await expect(openEngine({ model: join(fixture('smollm2'), 'nowhere'), backend: testBackend(), inline: true })).rejects.toMatchObject({ code: 'not_found' });
   });
 
   it('names an option that makes no sense', async () => {

@@ -3,16 +3,18 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { defineObjective, type Coupling, type Objective, type TokenBatch } from '@espalier/spec';
 import { createDecoder, parseConfig, randomWeights, type Decoder } from '@espalier/models';
 import { memory, selectBackend } from '@espalier/tensor';
+import { testBackend } from '@espalier/tensor/testing';
 import type { Connection } from './connection';
 import { EngineLearner } from './learner';
 import type { EngineInfo } from './protocol';
+import { assign } from './reference-file';
 import { fixture, groupBatch, weightedNll } from './test-support';
 import { Training } from './training';
 
 let decoder: Decoder;
 
 beforeAll(async () => {
-  await selectBackend('cpu');
+  await selectBackend(testBackend());
   const config = parseConfig(JSON.parse(readFileSync(`${fixture('smollm2')}/config.json`, 'utf8')));
   decoder = createDecoder({ ...config, initializerRange: 0.2 }, randomWeights({ ...config, initializerRange: 0.2 }, 1));
 });
@@ -33,7 +35,7 @@ function direct(maxTokensPerMicroBatch: number) {
     throw new Error(`no ${method} here`);
   };
   const connection = { call: async (method: string, params: never) => serve(method, params) } as unknown as Connection;
-  const info = { backend: 'cpu', precision: 'fp32', config: decoder.config, maxPositions: decoder.config.maxPositions } as unknown as EngineInfo;
+  const info = { backend: testBackend(), precision: 'fp32', config: decoder.config, maxPositions: decoder.config.maxPositions } as unknown as EngineInfo;
   return { training, calls, learner: new EngineLearner(connection, { info, maxTokensPerMicroBatch, close: async () => {} }) };
 }
 
@@ -146,10 +148,7 @@ describe('gradients', () => {
     // Along the gradient itself the loss rises by its squared length.
     const length = Math.sqrt(gradient.reduce((s, g) => s + g * g, 0));
     const start = Float32Array.from(parameter.dataSync());
-    const moveTo = (t: number) => {
-      const moved = parameter.dataSync() as Float32Array; // the CPU backend's own array
-      for (let i = 0; i < moved.length; i++) moved[i] = start[i] + (t * gradient[i]) / length;
-    };
+    const moveTo = (t: number) => assign(decoder, name, start.map((value, i) => value + (t * gradient[i]) / length));
     const h = 0.02;
     moveTo(h);
     const up = await lossAt();

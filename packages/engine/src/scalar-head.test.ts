@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { defineObjective, type Objective, type OutputName, type TokenBatch } from '@espalier/spec';
 import { createDecoder, openCheckpoint, openSafetensors, parameterSpecs, toHf, withScalarHead, type WeightSource } from '@espalier/models';
 import { memory, selectBackend } from '@espalier/tensor';
+import { testBackend } from '@espalier/tensor/testing';
 import { openEngine, type EngineOptions } from './engine';
 import { fixture } from './test-support';
 import { Training } from './training';
@@ -18,7 +19,7 @@ const names = ['llama', 'smollm2', 'mistral', 'qwen2', 'qwen3', 'gpt2'];
 
 let folder: string;
 beforeAll(async () => {
-  await selectBackend('cpu');
+  await selectBackend(testBackend());
   folder = mkdtempSync(join(tmpdir(), 'espalier-scalar-head-'));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -28,7 +29,7 @@ const made = (name: string) => {
   mkdirSync(path, { recursive: true });
   return path;
 };
-const open = (model: string, options: Partial<EngineOptions> = {}) => openEngine({ model, inline: true, backend: 'cpu', ...options });
+const open = (model: string, options: Partial<EngineOptions> = {}) => openEngine({ model, inline: true, backend: testBackend(), ...options });
 
 /** Whole sequences, every token asked for, the first included; or from the second on. */
 function packed(sequences: readonly (readonly number[])[], first = 0): TokenBatch {

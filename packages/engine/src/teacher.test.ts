@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { defineObjective, type Coupling, type Objective, type OutputOptions, type TokenBatch } from '@espalier/spec';
 import { characterTokenizer, createModel } from '@espalier/models';
+import { testBackend } from '@espalier/tensor/testing';
 import { openEngine, type Engine, type EngineOptions } from './engine';
 import { fixture, generateAll, groupBatch } from './test-support';
 
@@ -28,7 +29,7 @@ afterEach(async () => {
 afterAll(async () => rm(dir, { recursive: true, force: true }));
 
 async function open(options: Partial<EngineOptions> = {}): Promise<Engine> {
-  const engine = await openEngine({ model: model('student'), teacher: model('teacher'), backend: 'cpu', inline: true, ...options });
+  const engine = await openEngine({ model: model('student'), teacher: model('teacher'), backend: testBackend(), inline: true, ...options });
   open_.push(engine);
   return engine;
 }

@@ -5,10 +5,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { OptimOptions, TokenBatch } from '@espalier/spec';
 import { createDecoder, freezeLayers, openCheckpoint, openSafetensors, parseConfig, randomWeights } from '@espalier/models';
 import { memory, selectBackend } from '@espalier/tensor';
+import { testBackend } from '@espalier/tensor/testing';
 import { drawNoise, noiseOf } from './embedding-noise';
 import { openEngine, type Engine, type EngineOptions } from './engine';
 import { microBatches } from './micro-batch';
 import { stepSettings } from './parameter-groups';
+import { assign } from './reference-file';
 import { fixture, groupBatch, weightedNll } from './test-support';
 import { Training } from './training';
 
@@ -23,7 +25,7 @@ const made = (name: string) => {
   mkdirSync(path, { recursive: true });
   return path;
 };
-const open = (options: Partial<EngineOptions> = {}) => openEngine({ model: fixture('llama'), inline: true, backend: 'cpu', ...options });
+const open = (options: Partial<EngineOptions> = {}) => openEngine({ model: fixture('llama'), inline: true, backend: testBackend(), ...options });
 const batch = groupBatch({ prompts: 2, samples: 2 });
 
 async function step(engine: Engine, options: Partial<OptimOptions> = {}, noise: { neftuneNoiseAlpha?: number; seed?: number } = {}): Promise<number> {
@@ -109,7 +111,7 @@ describe('freeze', () => {
   });
 
   it('costs neither tensors nor bytes for a second trunk, and leaks nothing', async () => {
-    await selectBackend('cpu');
+    await selectBackend(testBackend());
     const empty = memory().numTensors;
     const sizes: number[] = [];
     for (const freeze of [undefined, { layers: 2 }]) {
@@ -127,7 +129,7 @@ describe('freeze', () => {
   });
 
   it('keeps nothing of the frozen layers for the backward pass', async () => {
-    await selectBackend('cpu');
+    await selectBackend(testBackend());
     const config = parseConfig(JSON.parse(readFileSync(`${fixture('llama')}/config.json`, 'utf8')));
     const part = { ...batch, prefixOf: batch.prefixOf! };
     const held = (layers: number | null): number => {
@@ -244,7 +246,7 @@ describe('the average of the weights', () => {
     await engine.close();
   });
 
-  it.each([['cpu', 'fp32'], ['native', 'fp32'], ['native', 'bf16']] as const)('goes on to the same bytes from a checkpoint, in use or not, and leaks nothing: %s, %s', async (backend, precision) => { // prettier-ignore
+  it.each([[testBackend(), 'fp32'], ['native', 'fp32'], ['native', 'bf16']] as const)('goes on to the same bytes from a checkpoint, in use or not, and leaks nothing: %s, %s', async (backend, precision) => { // prettier-ignore
     try {
       await selectBackend(backend);
     } catch {
@@ -348,7 +350,7 @@ describe('the noise on embeddings', () => {
   });
 
   it.each(['llama', 'gpt2'])('has the gradient of the noisy loss: %s', async (model) => {
-    await selectBackend('cpu');
+    await selectBackend(testBackend());
     const config = parseConfig(JSON.parse(readFileSync(`${fixture(model)}/config.json`, 'utf8')));
     const decoder = createDecoder({ ...config, initializerRange: 0.2 }, randomWeights({ ...config, initializerRange: 0.2 }, 1));
     const training = new Training(decoder, null, () => undefined);
@@ -362,10 +364,10 @@ describe('the noise on embeddings', () => {
     const [name] = [...decoder.parameters.keys()].filter((parameter) => /embed_tokens|wte/.test(parameter));
     const gradient = Float32Array.from(training.gradients.get(name)!.dataSync());
     const length = Math.sqrt(gradient.reduce((s, g) => s + g * g, 0));
-    const parameter = decoder.parameters.get(name)!.dataSync() as Float32Array; // the CPU backend's own array
-    const start = parameter.slice();
+    const parameter = decoder.parameters.get(name)!;
+    const start = Float32Array.from(parameter.dataSync());
     const at = (t: number) => {
-      for (let i = 0; i < parameter.length; i++) parameter[i] = start[i] + (t * gradient[i]) / length;
+      assign(decoder, name, start.map((value, i) => value + (t * gradient[i]) / length));
       return lossAt();
     };
     expect((at(0.01) - at(-0.01)) / 0.02 / length).toBeCloseTo(1, 2);

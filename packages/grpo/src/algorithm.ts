@@ -1,11 +1,12 @@
 import { groupAdvantages } from '@espalier/objectives';
 import { EspalierError, type Algorithm } from '@espalier/spec';
-import type { StatefulAlgorithm } from '@espalier/trainer';
+import type { Json, StatefulAlgorithm } from '@espalier/trainer';
 import type { AdvantageFunction } from './advantage-function';
 import { parseGRPOConfig, type GRPOConfig, type GRPOConfigInput } from './config';
 import { EntropyController, type EntropyControlState } from './entropy-control';
 import { policyObjective } from './objective';
 import { policyAlgorithm } from './policy-algorithm';
+import { withRaisableBeta } from './raise-beta';
 
 /**
  * Group-relative policy optimisation as an {@link Algorithm}: the advantage of a completion is its reward relative to the others of its prompt.
@@ -41,9 +42,9 @@ export function grpo(config: GRPOConfigInput = {}, options: { advantages?: Advan
     },
   });
   if (controller) {
-    return { ...withVespoCheck(algorithm, parsed), state: () => ({ ...controller.state() }), restore: (state) => controller.restore(state as unknown as EntropyControlState) };
+    return withRaisableBeta({ ...withVespoCheck(algorithm, parsed), state: () => ({ ...controller.state() }), restore: (state: Json) => controller.restore(state as unknown as EntropyControlState) }, parsed);
   }
-  return withVespoCheck(algorithm, parsed);
+  return withRaisableBeta(withVespoCheck(algorithm, parsed), parsed);
 }
 
 /** VESPO's weights are of sequences already: a correction that only the sampler asks for is found out here. */

@@ -3,6 +3,7 @@ import type { Algorithm, Metrics, ScoredTrajectory } from '@espalier/spec';
 import { zeroStdShare } from './experience';
 import { policyObjective } from './objective';
 import { policyAlgorithm } from './policy-algorithm';
+import { withRaisableBeta } from './raise-beta';
 import { parseReinforcePlusPlusConfig, type ReinforcePlusPlusConfigInput } from './reinforce-config';
 
 /**
@@ -18,9 +19,9 @@ import { parseReinforcePlusPlusConfig, type ReinforcePlusPlusConfigInput } from 
  */
 export function reinforcePlusPlus(config: ReinforcePlusPlusConfigInput = {}): Algorithm {
   const parsed = parseReinforcePlusPlusConfig(config);
-  const { beta, gamma, baseline, epsilon, epsilonHigh, delta, entropyCoef } = parsed;
+  const { gamma, baseline, epsilon, epsilonHigh, delta, entropyCoef } = parsed;
   const name = baseline ? 'reinforce_plus_plus_baseline' : 'reinforce_plus_plus';
-  return policyAlgorithm({
+  const algorithm = policyAlgorithm({
     name,
     config: parsed,
     objective: { ...policyObjective({ lossType: 'dapo', epsilon, epsilonHigh, delta, entropyCoef }), name },
@@ -28,10 +29,11 @@ export function reinforcePlusPlus(config: ReinforcePlusPlusConfigInput = {}): Al
     estimate({ groups, rewards: { groupSizes }, totals, actions, kl }) {
       const rows = new Map<ScoredTrajectory, number[]>(groups.flat().map((trajectory) => [trajectory, []]));
       actions.forEach(({ trajectory }, a) => rows.get(trajectory)!.push(kl?.[a] ?? 0));
-      const advantages = reinforcePlusPlusAdvantages({ rewards: totals, kl: [...rows.values()] }, { beta, gamma, baseline, groupSizes });
+      const advantages = reinforcePlusPlusAdvantages({ rewards: totals, kl: [...rows.values()] }, { beta: parsed.beta, gamma, baseline, groupSizes });
       const metrics: Metrics = {};
       if (parsed.numGenerations > 1) metrics.frac_reward_zero_std = zeroStdShare(totals, groupSizes);
       return { advantages: new Map([...rows.keys()].map((trajectory, i) => [trajectory, advantages[i]])), metrics };
     },
   });
+  return withRaisableBeta(algorithm, parsed);
 }

@@ -3,6 +3,7 @@ import type { Algorithm, ScoredTrajectory } from '@espalier/spec';
 import { zeroStdShare } from './experience';
 import { policyObjective } from './objective';
 import { policyAlgorithm } from './policy-algorithm';
+import { withRaisableBeta } from './raise-beta';
 import { parseRLOOConfig, type RLOOConfigInput } from './rloo-config';
 
 /**
@@ -18,8 +19,8 @@ import { parseRLOOConfig, type RLOOConfigInput } from './rloo-config';
  */
 export function rloo(config: RLOOConfigInput = {}): Algorithm {
   const parsed = parseRLOOConfig(config);
-  const { beta, normalizeAdvantages, rewardClipRange } = parsed;
-  return policyAlgorithm({
+  const { normalizeAdvantages, rewardClipRange } = parsed;
+  const algorithm = policyAlgorithm({
     name: 'rloo',
     config: parsed,
     objective: { ...policyObjective({ lossType: 'rloo', epsilon: parsed.epsilon, epsilonHigh: parsed.epsilonHigh }), name: 'rloo' },
@@ -28,9 +29,11 @@ export function rloo(config: RLOOConfigInput = {}): Algorithm {
       const perTrajectory = new Map<ScoredTrajectory, number>();
       actions.forEach(({ trajectory }, a) => perTrajectory.set(trajectory, (perTrajectory.get(trajectory) ?? 0) + (kl?.[a] ?? 0)));
       const penalty = groups.flat().map((trajectory) => perTrajectory.get(trajectory) ?? 0);
+      const { beta } = parsed; // an alarm may have raised it
       const advantages = leaveOneOutAdvantages({ rewards: totals, kl: penalty }, { groupSizes, beta, normalizeAdvantages, rewardClipRange });
       const shaped = totals.map((total, i) => (total === null ? null : (rewardClipRange ? Math.min(Math.max(total, rewardClipRange[0]), rewardClipRange[1]) : total) - beta * penalty[i]));
       return { advantages: new Map(groups.flat().map((trajectory, i) => [trajectory, advantages[i]])), metrics: { frac_reward_zero_std: zeroStdShare(shaped, groupSizes) } };
     },
   });
+  return withRaisableBeta(algorithm, parsed);
 }

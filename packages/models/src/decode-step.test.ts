@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { addInPlace, cacheWrite, hasDecodeBlocks, keep, matmulPrecision, memory, ones, record, selectBackend, setMatmulPrecision, tidy, zeros } from '@espalier/tensor';
+import { addInPlace, cacheWrite, hasDecodeBlocks, keep, matmulPrecision, memory, record, selectBackend, setMatmulPrecision, tensor, tidy, zeros } from '@espalier/tensor';
 import type { Tensor } from '@espalier/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { attendCached } from './attend';
@@ -122,27 +122,42 @@ describe.skipIf(!native)('a step of decoding on native', () => {
     decoder.dispose();
   });
 
-  it('leaves adapters, and what is recorded, to the separate kernels', () => {
-    const decoder = randomDecoder('llama');
-    addLora(decoder, { targets: 'all-linear' });
+  /** Numbers into every B, which starts at zero. */
+  function train(decoder: Decoder): void {
     for (const { b } of decoder.adapters.values()) {
-      const more = ones(b.shape);
+      const more = tensor(Float32Array.from({ length: b.size }, (_, i) => Math.sin(i + b.size)), b.shape);
       const changed = addInPlace(b, more, 0.3);
       b.assign(changed);
       for (const used of [more, changed]) used.dispose();
     }
-    const adapted = inOneCall(decoder, 2);
-    expect(adapted).toEqual(separately(decoder, 2));
-    decoder.useAdapters = false;
-    const plain = inOneCall(decoder, 2);
-    expect(plain[0]).not.toEqual(adapted[0]);
-    expect(plain).toEqual(separately(decoder, 2));
+  }
+
+  it.each((['llama', 'qwen2', 'qwen3'] as const).flatMap((fixture) => (['fp32', 'bf16'] as const).map((precision) => [fixture, precision] as const)))('takes adapters along, to the bit: %s, %s', (fixture, precision) => {
+    setMatmulPrecision(precision);
+    for (const options of [{ targets: 'all-linear', rank: 5, alpha: 7 }, { rank: 16, alpha: 16 }, { targets: ['k_proj', 'up_proj', 'down_proj'], rslora: true }] as const) {
+      const decoder = randomDecoder(fixture);
+      addLora(decoder, options);
+      train(decoder);
+      const adapted = inOneCall(decoder, 3);
+      expect(adapted).toEqual(separately(decoder, 3));
+      train(decoder);
+      const later = inOneCall(decoder, 3);
+      expect(later[5]).not.toEqual(adapted[5]); // the packed matrices do not go stale
+      expect(later).toEqual(separately(decoder, 3));
+      decoder.useAdapters = false;
+      const plain = inOneCall(decoder, 3);
+      expect(plain[5]).not.toEqual(later[5]);
+      expect(plain).toEqual(separately(decoder, 3));
+      decoder.dispose();
+    }
+  });
+
+  it('leaves what is recorded to the separate kernels', () => {
     expect(hasDecodeBlocks()).toBe(true);
     record(() => {
       expect(hasDecodeBlocks()).toBe(false);
       return [];
     }).dispose();
-    decoder.dispose();
   });
 });
 

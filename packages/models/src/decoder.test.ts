@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cachedAttention, cacheWrite, gather, keep, linear, memory, record, selectBackend, slice, tensor1d, tidy, tokenOutputs, zeros } from '@espalier/tensor';
 import type { SequenceLayout, Tensor } from '@espalier/tensor';
+import { testBackend, testBackends } from '@espalier/tensor/testing';
 import { describe, expect, it } from 'vitest';
 import { attendCausally, attentionOptions } from './attend';
 import type { Attend } from './attend';
@@ -11,15 +12,7 @@ import type { Decoder } from './decoder';
 import { parameterSpecs, toHf } from './decoder-weights';
 import { openSafetensors } from './safetensors';
 
-const backends: string[] = [];
-for (const name of ['native', 'cpu']) {
-  try {
-    await selectBackend(name);
-    backends.push(name);
-  } catch {
-    console.warn(`the backend ${name} is not here: its decoder tests are left out`);
-  }
-}
+const backends = await testBackends('native', 'cpu');
 
 /** What transformers computed: tools/fixtures/make-tiny-checkpoints.py. */
 interface Expected {
@@ -158,7 +151,7 @@ describe.each(backends)('a decoder on %s', (backend) => {
 
 describe('a decoder', () => {
   it.each(fixtures)('gives back the checkpoint that it was made of, to the bit: %s', async (fixture) => {
-    await selectBackend('cpu');
+    await selectBackend(testBackend());
     const { config, source } = load(fixture);
     const decoder = createDecoder(config, source);
     const weights = decoder.weights();
@@ -171,7 +164,7 @@ describe('a decoder', () => {
   });
 
   it('names what does not fit', async () => {
-    await selectBackend('cpu');
+    await selectBackend(testBackend());
     const { config, source } = load('llama');
     expect(() => createDecoder({ ...config, numLayers: 3 }, source)).toThrow(/no tensor model\.layers\.2\./);
     expect(() => createDecoder({ ...config, vocabSize: 281 }, source)).toThrow(/embed_tokens\.weight has the shape \[280, 24\]/);

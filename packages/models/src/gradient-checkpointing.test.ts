@@ -1,4 +1,5 @@
 import { memory, record, selectBackend, square, sum, scalar, type Tensor } from '@espalier/tensor';
+import { testBackend } from '@espalier/tensor/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openCheckpoint } from './open-checkpoint';
 import { addLora, attendCausally, createDecoder, type Decoder } from './index';
@@ -26,7 +27,7 @@ function gradientsOf(decoder: Decoder) {
 }
 
 describe.each(['llama', 'gpt2', 'qwen3', 'mistral'])('gradient checkpointing of %s', (family) => {
-  beforeAll(async () => void (await selectBackend('cpu')));
+  beforeAll(async () => void (await selectBackend(testBackend())));
 
   it.each([['all weights', false], ['an adapter', true]])('the gradients of %s are the same bits, and the tape holds less', async (_name, lora) => {
     const stored = await openCheckpoint(fixture(family));

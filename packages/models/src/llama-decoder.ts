@@ -4,6 +4,7 @@ import { attentionOptions } from './attend';
 import type { Attend, StepCache } from './attend';
 import { BaseDecoder } from './base-decoder';
 import type { Projection } from './base-decoder';
+import type { Adapter } from './decoder';
 import { rotaryFrequencies } from './rotary-frequencies';
 
 /** Llama, Mistral, Qwen2, Qwen3: RMSNorm, rotary positions, grouped queries, SwiGLU. They differ in biases, windows and the norm of heads. */
@@ -49,20 +50,36 @@ export class LlamaDecoder extends BaseDecoder {
     });
   }
 
-  /** In one call where the backend has one for it and no adapter joins in; to the bit the same as {@link hidden}. */
+  /** In one call where the backend has one for it, adapters included; to the bit the same as {@link hidden}. */
   override step(tokens: Int32Array, positions: Int32Array, cache: StepCache): Tensor {
-    if (!hasDecodeBlocks() || (this.useAdapters && this.adapters.size > 0)) return super.step(tokens, positions, cache);
+    if (!hasDecodeBlocks()) return super.step(tokens, positions, cache);
     this.checkPositions(tokens, positions);
     const { numHeads, numKvHeads, normEps } = this.config;
     const { invFreq, scaling } = this.rope;
     return tidy(() => {
       const blocks = this.layers.map((parameters, layer) => {
         const { k, v } = cache.layer(layer);
-        return { ...parameters, cacheK: k, cacheV: v, ...attentionOptions(this.config, layer) };
+        return { ...parameters, ...this.adapted(parameters), cacheK: k, cacheV: v, ...attentionOptions(this.config, layer) };
       });
       const options = { heads: numHeads, kvHeads: numKvHeads, eps: normEps, positions, invFreq, rotaryScaling: scaling, rows: cache.rows, ranges: cache.ranges };
       const x = decodeBlocks(embedding(this.parameter(this.embeddingName), tokens), blocks, options);
       return rmsNorm(x, this.parameter('model.norm.weight'), normEps);
     });
   }
+
+  /** The linear layers that have an adapter, with it. */
+  private adapted(block: LlamaBlock): Partial<Record<LinearName, AdaptedProjection>> {
+    if (!this.useAdapters || this.adapters.size === 0) return {};
+    return Object.fromEntries(linearNames.flatMap((name) => {
+      const adapter = this.adapters.get(block[name].name);
+      return adapter ? [[name, { ...block[name], adapter }]] : [];
+    }));
+  }
+}
+
+const linearNames = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'] as const;
+type LinearName = (typeof linearNames)[number];
+type LlamaBlock = Readonly<Record<LinearName, Projection>>;
+interface AdaptedProjection extends Projection {
+  adapter: Adapter;
 }

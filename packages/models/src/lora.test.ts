@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gather, linear, memory, record, selectBackend, tensor, tensor1d, tidy, tokenOutputs } from '@espalier/tensor';
+import { testBackend } from '@espalier/tensor/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { attendCausally } from './attend';
 import { parseConfig } from './config';
@@ -31,7 +32,7 @@ function logits(decoder: Decoder, ids: readonly number[]): Float32Array {
 const worst = (a: ArrayLike<number>, b: ArrayLike<number>) => Array.from(a).reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), a.length === b.length ? 0 : Infinity);
 
 describe('LoRA', () => {
-  beforeAll(async () => void (await selectBackend('cpu')));
+  beforeAll(async () => void (await selectBackend(testBackend())));
 
   // What PEFT computed: tools/fixtures/make-adapters-and-rotary.py.
   it.each(['llama', 'gpt2'])('gives the logits, gradients and merged weights of PEFT: %s', (name) => {

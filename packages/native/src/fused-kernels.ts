@@ -296,10 +296,11 @@ export interface CachedAttentionAttrs {
   window: number;
 }
 
-/** A linear layer `[N, K]`, `[N]`. */
+/** A linear layer `[N, K]`, `[N]`; its low-rank adapter, where it has one, adds `scale (x Aᵀ) Bᵀ`. */
 export interface LinearLayer {
   weight: TensorInfo;
   bias?: TensorInfo;
+  adapter?: { a: TensorInfo; b: TensorInfo; scale: number }; // a [r, K], b [N, r]
 }
 
 /** The parameters of a block of a Llama-like decoder, and its keys and values `[C, Hkv * Dh]`. */
@@ -325,7 +326,7 @@ export interface DecodeBlock {
  * All blocks of a decoder for one new token a row: `x [B, D]` → `[B, D]`. It gives what the separate kernels give one after another, to the bit:
  * `EspalierRmsNorm`, `EspalierLinear` (q, k, v), `EspalierRmsNorm` of heads where there is one, `EspalierRotary` (q, k), `EspalierCacheWrite` (k, v),
  * `EspalierCachedAttention`, `EspalierLinear` (o), the sum with the residual, `EspalierRmsNorm`, `EspalierLinear` (gate, up), `EspalierSwiglu`, `EspalierLinear`
- * (down), the sum. Keys and values are written into the caches in place. There is no portable version and no gradient: whoever calls it has the separate
+ * (down), the sum; a layer with an adapter: two more `EspalierLinear` and `EspalierScaledAdd`. Keys and values are written into the caches in place. There is no portable version and no gradient: whoever calls it has the separate
  * kernels for where it is not registered, and on a tape.
  */
 export const EspalierDecodeBlocks = 'EspalierDecodeBlocks';

@@ -13,6 +13,12 @@ export interface DecodeBlockShape {
   rotaryScaling: number;
 }
 
+/** A low-rank adapter of a decoder block's layer: which of q, k, v, o, gate, up, down (0 to 6), and the factor of its update. */
+export interface DecodeBlockAdapter {
+  layer: number;
+  scale: number;
+}
+
 /**
  * The Rust functions of the kernels that are not matrix products (those stand in `binding.ts`). Sizes are in elements; every length and overlap is checked
  * in Rust before anything is written.
@@ -67,10 +73,12 @@ export interface KernelFunctions {
   /**
    * A block of a Llama-like decoder for one new token a row, `x [B, D]`, in place: what `EspalierDecodeBlocks` does in a layer. Norms: before attention, before the
    * MLP, of query heads, of key heads. Weights and biases: q, k, v, o, gate, up, down, all packed in one precision. The new keys and values go to `cacheRows [B]`.
+   * `pairs` has A `[r, K]` and B `[N, r]` of each of `adapted`, packed in that precision too.
    */
   decodeBlock(
     x: Float32Array, norms: readonly (Float32Array | null)[], weights: readonly PackedWeight[], biases: readonly (Float32Array | null)[], positions: Int32Array, invFreq: Float32Array,
     cacheK: Float32Array, cacheV: Float32Array, cacheRows: Int32Array, ranges: Int32Array, shape: DecodeBlockShape,
+    adapted: readonly DecodeBlockAdapter[], pairs: readonly PackedWeight[],
   ): void;
   /** `logits [rows, vocab]` → `tokens [rows]`, `logps [rows]`; the algorithm stands in `crate/src/sampling.rs`. */
   sampleTokens(

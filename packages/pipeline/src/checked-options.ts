@@ -1,12 +1,12 @@
 import type { Registry } from './registry';
 import type { CheckedRewards, NameIn, PluginParts, RewardsWith } from './reward-types';
 
-/** Algorithms that can be named: `grpo`, and those of the plugins of a registry. */
-type Algorithms<R> = 'grpo' | (R extends Registry<infer Plugins> ? NameIn<PluginParts<Plugins, 'algorithms'>> : never);
+/** Algorithms that can be named: those that are built in, and those of the plugins of a registry. */
+type Algorithms<R> = 'grpo' | 'rloo' | 'reinforce' | 'ppo' | 'online-dpo' | (R extends Registry<infer Plugins> ? NameIn<PluginParts<Plugins, 'algorithms'>> : never);
 type CheckedAlgorithm<A, R> = A extends string ? (string extends A ? A : A extends Algorithms<R> ? A : Algorithms<R>) : A;
 
 /** `Options` with what would do in the place of what does not. */
-type Corrected<Options, R> = { [K in keyof Options]: K extends 'reward' ? CheckedRewards<Options[K], RewardsWith<R>> : K extends 'algorithm' ? CheckedAlgorithm<Options[K], R> : Options[K] };
+type Corrected<Options, R> = { [K in keyof Options]: K extends 'reward' | 'goldReward' ? CheckedRewards<Options[K], RewardsWith<R>> : K extends 'algorithm' ? CheckedAlgorithm<Options[K], R> : Options[K] };
 
 type RegistryOf<Options> = Options extends { registry: infer R } ? R : null;
 

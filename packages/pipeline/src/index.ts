@@ -11,6 +11,7 @@ export * from './plan-pipeline';
 export * from './registry';
 export * from './report';
 export * from './run-pipeline';
+export * from './environments';
 export * from './evaluate-policy';
 export * from './load-config';
 export type * from './reward-types';

@@ -1,8 +1,14 @@
 import type { RewardModelOptions } from '@espalier/reward-models';
-import type { AnswerOptions, CosineOptions, ExactOptions, FormatOptions, LengthOptions, RepetitionOptions } from '@espalier/rewards';
+import type { AnswerOptions, CosineOptions, DepthOptions, DiversityOptions, ExactOptions, FactualityOptions, FormatOptions, LanguageOptions, LengthOptions, RefusalOptions, RemoteRewardOptions, RepetitionOptions, StepsOptions, ThoughtOptions, WordsOptions } from '@espalier/rewards';
 import type { Plugin, RewardFunction } from '@espalier/spec';
 import type { WeightedReward } from '@espalier/trainer';
 import type { Registry } from './registry';
+
+/** What says whether an answer is right: another reward by its name, and the column that it compares with. */
+interface Judged {
+  correct?: string;
+  column?: string;
+}
 
 /** The reward functions that come with Espalier, and what each takes. */
 export interface BuiltInRewards {
@@ -13,6 +19,15 @@ export interface BuiltInRewards {
   length: LengthOptions;
   repetition: RepetitionOptions;
   cosine: CosineOptions;
+  thought: ThoughtOptions;
+  steps: Omit<StepsOptions, 'correct'> & Judged;
+  depth: Omit<DepthOptions, 'correct'> & Judged;
+  factuality: Pick<FactualityOptions, 'column' | 'threshold' | 'name'>;
+  diversity: Omit<DiversityOptions, 'correct' | 'embed'> & Judged;
+  language: LanguageOptions;
+  words: WordsOptions;
+  refusal: RefusalOptions;
+  remote: Omit<RemoteRewardOptions, 'random' | 'columns' | 'baseDelayMs' | 'maxDelayMs'>;
   reward_model: { /** The folder of a reward model. */ path: string } & Pick<RewardModelOptions, 'normalization' | 'clip' | 'maxLength'>;
 }
 

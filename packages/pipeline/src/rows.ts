@@ -3,6 +3,8 @@ import { datasetByRef, datasetOf, fetchHubDataset, isHubDatasetRef, parseDataset
 import { EspalierError } from '@espalier/spec';
 import { datasetDigest, type DatasetInput } from '@espalier/trainer';
 import { digestPath } from './digest';
+import { pluginDataset } from './plugin-datasets';
+import type { Registry } from './registry';
 
 export interface OpenRowsOptions {
   /** Types of which every row of a file must be one. */
@@ -15,23 +17,26 @@ export interface OpenRowsOptions {
   endlessSize?: number;
   /** Of a dataset on the hub: its configuration and split (default `train`). */
   hub?: DatasetByRefOptions['hub'];
+  /** Plugins whose datasets are opened by name. */
+  registry?: Registry | undefined;
   /** Told of a format of conversations that was found out. Default: a warning of the process. */
   onNotice?: (message: string) => void;
 }
 
 /**
- * Opens rows: a file (`.jsonl`, `.csv`, `.parquet` …), a task with options (`arithmetic:difficulty=2,size=512`), a dataset of the hub, one of these with options
+ * Opens rows: a file (`.jsonl`, `.csv`, `.parquet` …), a task with options (`arithmetic:difficulty=2,size=512`), a dataset of a plugin or of the hub, one of these with options
  * (`rows.jsonl#split=sft:0.4,rpt:0.6;take=rpt`), a dataset, or rows in memory.
  * @throws EspalierError `not_found`, `bad_data` with file and line, `bad_config` for a task's options or a task without an end
  */
 export async function openRows(source: DatasetInput, options: OpenRowsOptions = {}): Promise<Dataset> {
-  const { accepted, limit, task, hub, onNotice } = options;
+  const { accepted, limit, task, hub, onNotice, registry } = options;
+  const given = typeof source === 'string' ? await pluginDataset(source, registry, task) : null;
   const dataset =
-    typeof source === 'string'
+    given ?? (typeof source === 'string'
       ? await datasetByRef(source, { rows: { ...(accepted ? { accepted } : {}), ...(onNotice ? { onNotice } : {}) }, ...(task ? { task: { ...task } } : {}), ...(hub ? { hub } : {}) })
       : 'row' in source
         ? source
-        : datasetOf(source as readonly Row[]);
+        : datasetOf(source as readonly Row[]));
   const endless = !Number.isFinite(dataset.size);
   const size = Math.min(dataset.size, limit ?? (endless ? (options.endlessSize ?? Infinity) : Infinity));
   if (!Number.isFinite(size) && options.endlessSize !== Infinity) throw new EspalierError('bad_config', `${dataset.name} has no end`, { fix: 'give it a size' });

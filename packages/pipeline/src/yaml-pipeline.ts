@@ -5,6 +5,7 @@ import { branch } from './branch';
 import type { PipelineConfig } from './load-config';
 import { nearest } from './nearest';
 import { checkedPipeline } from './pipeline';
+import { pluginDataset } from './plugin-datasets';
 import { createRegistry, type Registry } from './registry';
 import { aiPreferences, cpo, critiqueRevise, distill, dpo, evaluate, grpo, kto, onlineDpo, orpo, ppo, pretrain, reinforce, rewardModel, rloo, rpt, sft, startFrom } from './stages';
 
@@ -104,7 +105,12 @@ async function makeStage(entry: unknown, registry: Registry): Promise<Stage> {
   if (kind === 'branch') return makeBranch(raw, registry);
   if (typeof raw !== 'object' || Array.isArray(raw)) throw new EspalierError('bad_config', `\`${kind}\` holds ${JSON.stringify(raw)}`, { fix: 'its options, such as dataset: rows.jsonl' });
   const options = camelKeys(raw ?? {}) as Options;
-  for (const key of ['dataset', 'evalDataset', 'lmDataset', 'ptxDataset']) checkSource(key, options[key]);
+  for (const key of ['dataset', 'evalDataset', 'lmDataset', 'ptxDataset']) {
+    const source = options[key];
+    const given = typeof source === 'string' ? await pluginDataset(source, registry) : null;
+    if (given) options[key] = given;
+    else checkSource(key, source);
+  }
   const factory = Object.hasOwn(builtIn, kind) ? builtIn[kind] : undefined;
   if (factory) return factory(options, registry);
   if (registry.has('stages', kind)) return registry.lookup('stages', kind)(options);

@@ -121,6 +121,7 @@ export function ppo(config: PPOConfigInput = {}, options: PPOOptions = {}): PPOA
       return { learners: [{ name: criticName, learner: second.learner, learningRateScale }], config: { [criticName]: second.config }, close: () => second.close() };
     },
     step: (batch, context) => minibatchSteps(batch, value, parsed, context),
+    raiseBeta: (factor) => (state.klCoef === 0 ? null : (state = { ...state, klCoef: state.klCoef * factor }).klCoef),
     state: () => ({ ...state, moments: { ...state.moments } }) satisfies Json,
     restore(saved) {
       state = structuredClone(saved) as unknown as State;

@@ -62,7 +62,7 @@ export interface CurvesData {
 
 export interface NoticeData {
   name: string;
-  level: 'note' | 'warning';
+  level: 'note' | 'warning' | 'alarm';
   message: string;
   step: number;
 }

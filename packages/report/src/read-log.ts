@@ -33,9 +33,13 @@ export async function readLog(path: string): Promise<{ log: RunLog; problem: str
     log.totalSteps = numberOf(record['totalSteps']) ?? log.totalSteps;
     log.backend = textOf(record['backend']) ?? log.backend;
     log.precision = textOf(record['precision']) ?? log.precision;
-    if (event === 'warning' || event === 'note') {
+    if (event === 'warning' || event === 'note' || event === 'alarm') {
       const name = textOf(record['name']) ?? event;
       notices.set(name, { name, level: event, message: textOf(record['message']) ?? '', step: numberOf(record['step']) ?? 0 });
+    }
+    if (event === 'rollback') {
+      const [from, to] = [numberOf(record['from']) ?? 0, numberOf(record['to']) ?? 0];
+      notices.set(event, { name: event, level: 'alarm', message: `the weights of step ${to} were taken back, because of ${textOf(record['alarm']) ?? 'an alarm'}`, step: from });
     }
   });
   return { log: { ...log, notices: [...notices.values()].sort((a, b) => a.step - b.step) }, problem };

@@ -35,6 +35,21 @@ describe("a trainer's run", () => {
     expect(tokenLengths[0]!.reduce((a, b) => a + b, 0)).toBe(completion[0].length);
   });
 
+  it('stands beside its control, each with what was measured at the end', async () => {
+    await writeFakeRun(dir);
+    await mkdir(join(dir, 'control'));
+    await writeFakeRun(join(dir, 'control'));
+    const both = (run: object, control: object) => ({ run, control });
+    await writeFile(join(dir, 'control.json'), JSON.stringify({ kind: 'ce', folder: 'control', compute: both({ forward: 10 }, { forward: 12 }), steps: both(300, 40), held: both({ accuracy: 0.5 }, { accuracy: 0.25, reward: null }) }));
+    const { kind, stages } = await readReport(dir);
+    expect([kind, stages.map(({ name, folder, metrics }) => [name, folder, metrics])]).toEqual([
+      'pipeline',
+      [['run', '', { eval_accuracy: 0.5, 'tokens/forward': 10, steps: 300 }], ['control', 'control', { eval_accuracy: 0.25, 'tokens/forward': 12, steps: 40 }]],
+    ]);
+    await writeFile(join(dir, 'control.json'), '{"folder":"../elsewhere"}');
+    expect((await readReport(dir)).kind).toBe('run');
+  });
+
   it('of which a line was torn off, or damaged, is read as far as it goes', async () => {
     await writeFile(join(dir, 'metrics.jsonl'), '{"step":1,"loss":2}\n{"step":2,"loss":null,"kl":0.5}\n{"step":3,"loss":1}\n{"step":4,"lo');
     expect(await readRun(dir)).toMatchObject({ step: 3, problems: [] });

@@ -25,7 +25,23 @@ export async function readReport(dir: string): Promise<PageData> {
     throw new EspalierError('not_found', `${dir} holds no run`, { fix: pipeline.problem ?? 'name the folder of one, such as runs/sums: it has config.json and metrics.jsonl, or pipeline.json' });
   }
   const run = await readRun(path);
+  const control = await readControl(path);
+  if (control) {
+    const stage = (name: string, folder: string, of: RunData, metrics: StageData['metrics']): StageData => ({ name, folder, status: of.status, seconds: null, metrics, run: of });
+    return { ...page, kind: 'pipeline', stages: [stage('run', '', run, control.metrics.run), stage('control', control.folder, control.run, control.metrics.control)] };
+  }
   return { ...page, kind: 'run', stages: [{ name: '', folder: '', status: run.status, seconds: null, metrics: {}, run }] };
+}
+
+/** The control that was trained beside a run (`control.json`): the two stand on the page side by side, with what was measured of both at the end. */
+async function readControl(path: string): Promise<{ folder: string; run: RunData; metrics: { run: StageData['metrics']; control: StageData['metrics'] } } | null> {
+  const report = recordOf((await readJson(join(path, 'control.json'), 'control.json')).value);
+  const folder = textOf(report['folder']);
+  if (folder === null || basename(folder) !== folder || folder === '.' || folder === '..' || !(await holdsRun(join(path, folder)))) return null;
+  const compute = recordOf(report['compute']);
+  const numbers = (values: unknown, prefix: string) => Object.entries(recordOf(values)).flatMap(([name, value]) => (typeof value === 'number' ? [[`${prefix}${name}`, value] as const] : []));
+  const of = (which: 'run' | 'control') => Object.fromEntries([...numbers(recordOf(report['held'])[which], 'eval_'), ...numbers(compute[which], 'tokens/'), ...numbers({ steps: recordOf(report['steps'])[which] }, '')]);
+  return { folder, run: await readRun(join(path, folder)), metrics: { run: of('run'), control: of('control') } };
 }
 
 async function holdsRun(path: string): Promise<boolean> {

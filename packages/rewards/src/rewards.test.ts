@@ -115,10 +115,13 @@ describe('composeRewards', () => {
 
 describe('rewardByName', () => {
   it('makes every one of them', () => {
-    for (const name of rewardNames) expect(rewardByName(name, ['length', 'cosine'].includes(name) ? { maxLength: 10 } : {}).name).toBe(name);
+    const needed: Record<string, object> = { length: { maxLength: 10 }, cosine: { maxLength: 10 }, words: { forbid: 'a|b' }, remote: { url: 'http://127.0.0.1:1/score' } };
+    for (const name of rewardNames) expect(rewardByName(name, { ...needed[name] }).name).toBe(name);
   });
   it('reads options from text and snake_case', async () => {
     expect(await scoreOne(rewardByName('length', { max_length: '100', cache: '20' }), sample('', {}, 90))).toBe(-0.5);
+    expect(await scoreOne(rewardByName('depth', { target: '1', correct: 'exact', column: 'solution' }), sample('it is so', { solution: 'it is so' }))).toEqual({ total: 1, components: { steps: 1 } });
+    expect(await scoreOne(rewardByName('words', { require: '5|6' }), sample('5'))).toBe(0.5);
     expect(await scoreOne(rewardByName('exact', { normalize: 'false' }), sample('A', { answer: 'a' }))).toBe(0);
   });
   it('says what would do', () => {

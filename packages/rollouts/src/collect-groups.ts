@@ -1,5 +1,5 @@
-import { toTrajectory } from '@espalier/engine/local';
-import { EspalierError, throwIfAborted, type Completion, type Message, type RewardSample, type RolloutEngine, type SamplingOptions, type Trajectory } from '@espalier/spec';
+import type { Completion, Message, RewardSample, RolloutEngine, SamplingOptions, Trajectory } from '@espalier/spec';
+import { collectEpisodes } from './episodes/collect-episodes';
 
 /** A row whose prompt is to be sampled from. */
 export interface RolloutPrompt<Row = Record<string, unknown>> {
@@ -35,30 +35,9 @@ export interface CollectOptions {
  * const groups = await collectGroups(rollouts, prompts, { n: 8, sampling: { maxNewTokens: 24 } });
  */
 export async function collectGroups<Row>(engine: RolloutEngine, prompts: readonly RolloutPrompt<Row>[], options: CollectOptions = {}): Promise<RolloutGroup<Row>[]> {
-  const { n = 1, sampling, signal, onCompletion } = options;
-  throwIfAborted(signal);
-  const completions = new Map<string, (Completion | undefined)[]>();
-  for (const { id } of prompts) {
-    if (completions.has(id)) throw new EspalierError('bad_data', `two prompts have the id "${id}"`, { fix: 'number them' });
-    completions.set(id, new Array<Completion | undefined>(n).fill(undefined));
-  }
-  const total = prompts.length * n;
-  let done = 0;
-  const requests = prompts.map(({ id, tokens, seed }) => ({ id, prompt: tokens, n, seed, sampling }));
-  for await (const completion of engine.generate(requests, { signal })) {
-    const group = completions.get(completion.requestId);
-    if (!group || completion.index < 0 || completion.index >= n) throw new EspalierError('internal', `rollout engine "${engine.name}" gave sample ${completion.index} of "${completion.requestId}", which nobody asked for`);
-    group[completion.index] = completion;
-    onCompletion?.(completion, ++done, total);
-  }
-  throwIfAborted(signal);
-  return prompts.map((prompt) => {
-    const group = completions.get(prompt.id)!.map((completion, k) => {
-      if (!completion) throw new EspalierError('internal', `rollout engine "${engine.name}" gave no sample ${k} of "${prompt.id}"`);
-      return completion;
-    });
-    return { prompt, completions: group, trajectories: group.map((completion) => toTrajectory(prompt, completion)) };
-  });
+  const { n, sampling, signal, onCompletion } = options;
+  const groups = await collectEpisodes(engine, prompts, { ...(n === undefined ? {} : { n }), sampling, signal, onEpisode: ({ completion }, done, total) => onCompletion?.(completion, done, total) });
+  return groups.map(({ episodes }, i) => ({ prompt: prompts[i], completions: episodes.map(({ completion }) => completion), trajectories: episodes.map(({ trajectory }) => trajectory) }));
 }
 
 /** The samples of the groups as reward functions take them: group after group, sample after sample. */

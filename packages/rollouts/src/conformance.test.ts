@@ -1,8 +1,9 @@
 import { fileURLToPath } from 'node:url';
 import { openEngine, type Engine } from '@espalier/engine';
-import { describeRolloutEngine } from '@espalier/testkit';
+import { describeEnvironment, describeRolloutEngine } from '@espalier/testkit';
 import { afterAll, afterEach, beforeAll, describe } from 'vitest';
 import { faultyServer, type FaultyServer, type FaultyServerOptions } from './http/faulty-server';
+import { builtinEnvironments } from './environments/builtin';
 import { httpRolloutEngine } from './http/http-rollout-engine';
 import { localRolloutEngine } from './index';
 
@@ -36,4 +37,11 @@ describe('the HTTP engine', () => {
     title: 'httpRolloutEngine on a server of text alone', prompts, longest: 32,
     except: { ...except, 'does not change the requests': 'the server refuses stop tokens', 'gives what is under way back as aborted when the signal fires': 'the server refuses ignore_eos' },
   });
+});
+
+const reply = (content: string) => ({ role: 'assistant', content });
+describeEnvironment(() => builtinEnvironments.guess(), { title: 'the guessing game', rows: [{}, { max: 5 }], seeds: [1, 2, 3], reply: (_, step) => reply(step === 2 ? 'no idea' : `I say ${step + 1}.`), maxSteps: 8 });
+describeEnvironment(() => builtinEnvironments.calculator(), {
+  title: 'the calculator', rows: [{ prompt: 'What is 12 * 12?' }, { prompt: [{ role: 'user', content: 'And 3 + 4?' }] }],
+  reply: (_, step) => reply(['<tool_call>{"name": "calculator", "arguments": {"expression": "12 * 12"}}</tool_call>', '<tool_call>nonsense</tool_call>', '144'][step]), maxSteps: 3,
 });

@@ -1,8 +1,8 @@
 import { datasetOf } from '@espalier/data';
-import type { Learner, TokenBatch } from '@espalier/spec';
 import { describe, expect, it } from 'vitest';
 import { corpusQuestions, type CorpusQuestion } from './corpus-questions';
 import { lmLoss, lmObjective } from './lm-loss';
+import { topEntropy, type EntropyProxy } from './next-token/top-entropy';
 import { lastBoxed, prefixMatchReward } from './prefix-match';
 
 const score = async (completion: string, row: Record<string, unknown>, prediction?: 'boxed' | 'text') =>
@@ -63,11 +63,29 @@ describe('corpusQuestions', () => {
     expect(await collect({ minContext: 3, maxContext: 4, horizon: 2, positionsPerText: 3, format: 'text', template: 'Q: {context}' })).toEqual(questions); // same seed, same questions
   });
 
-  it('asks only where the next token is hard', async () => {
-    const learner = { forward: async ({ tokens, actionIndex }: TokenBatch) => ({ entropy: Float32Array.from(actionIndex, (t) => (table[tokens[t]] === 'mn' ? 2 : 0.5)) }) } as unknown as Learner;
-    const questions = await collect({ minContext: 2, horizon: 1, positionsPerText: 5, minEntropy: 1, learner });
+  /** After 'kl' two tokens are likely, else one: an entropy of ln 2, or of almost nothing. */
+  const proxy: EntropyProxy = {
+    async *generate(requests) {
+      for (const { id, prompt, topLogps: k = 0 } of requests) {
+        const logps = table[prompt.at(-1)!] === 'kl' ? [Math.log(0.5), Math.log(0.5)] : [Math.log(0.999), Math.log(0.001)];
+        yield { requestId: id, index: 0, tokens: Int32Array.of(0), logps: Float32Array.of(0), text: '', finishReason: 'length', version: 0, topLogps: { tokens: new Int32Array(k), logps: Float32Array.from({ length: k }, (_, i) => logps[i] ?? -Infinity) } };
+      }
+    },
+  };
+
+  it('asks only where the next token is hard, by the entropy of the likeliest tokens', async () => {
+    const questions = await collect({ minContext: 2, horizon: 1, positionsPerText: 5, minEntropy: 0.5, proxy });
     expect(questions.map(({ continuation }) => continuation)).toEqual(['mn']);
-    await expect(collect({ minEntropy: 1 })).rejects.toThrow(/needs a learner/);
+    expect(questions[0].entropy).toBeCloseTo(Math.LN2, 6);
+    expect(await collect({ minContext: 2, horizon: 1, positionsPerText: 5, proxy })).toHaveLength(6);
+    await expect(collect({ minEntropy: 1 })).rejects.toThrow(/needs a `proxy`/);
+  });
+
+  it('takes the entropy over the tokens that it is given, made to sum to 1', () => {
+    expect(topEntropy([Math.log(0.2), Math.log(0.2)])).toBeCloseTo(Math.LN2, 12);
+    expect(topEntropy(Array.from({ length: 16 }, () => -5))).toBeCloseTo(Math.log(16), 12);
+    const p = [0.7, 0.2, 0.1];
+    expect(topEntropy(p.map((x) => Math.log(x / 3)))).toBeCloseTo(-p.reduce((sum, x) => sum + x * Math.log(x), 0), 12);
   });
 });
 

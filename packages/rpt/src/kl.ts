@@ -28,7 +28,7 @@ const penaltyName = 'kl_penalty';
  *
  * @throws EspalierError `bad_config`
  */
-export function withKl(algorithm: Algorithm, options: KlOptions): StatefulAlgorithm {
+export function withKl(algorithm: Algorithm, options: KlOptions): StatefulAlgorithm & { raiseBeta(factor: number): number } {
   const placement = options.placement ?? 'loss';
   const estimator = options.estimator ?? (placement === 'loss' ? 'k3' : 'k1');
   if (placement === 'loss' && estimator === 'k1') throw new EspalierError('bad_config', '`kl_estimator` k1 in the loss has a derivative whose expectation is zero: it would not hold the policy back', { fix: 'k2 or k3, or `kl_placement` reward' });
@@ -64,6 +64,7 @@ export function withKl(algorithm: Algorithm, options: KlOptions): StatefulAlgori
       coefficient = saved.coefficient;
       if (inner && saved.inner !== undefined) inner.restore(saved.inner);
     },
+    raiseBeta: (factor: number) => (coefficient *= factor),
     async experience(groups, context) {
       const used = coefficient;
       if (placement === 'loss') {

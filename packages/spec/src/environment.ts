@@ -16,6 +16,8 @@ export interface EnvironmentStep {
   /** What this reply earned; an episode earns the sum of its steps. `null`, or absent: nothing applied, which is not 0. */
   reward?: Reward | null;
   done: boolean;
+  /** Tool calls that the reply held, and those of them that failed (an unknown tool, arguments that do not fit, an error): for `tools/call_frequency` and `tools/failure_frequency`. */
+  toolCalls?: { made: number; failed: number };
 }
 
 /**

@@ -9,6 +9,11 @@ export interface RewardSample<Row = Record<string, unknown>> {
   /** Samples of one prompt share it. */
   group: string;
   row: Row;
+  /**
+   * What was said after the prompt in an episode of several turns: replies of the policy (`assistant`), and what tools and environment answered. Then `completion` is the
+   * last reply, and `completionTokens` holds those of all replies. Absent where there was no environment.
+   */
+  messages?: readonly Message[];
 }
 
 export interface RewardContext {

@@ -28,6 +28,8 @@ export interface Notice {
   level: 'note' | 'warning';
   message: string;
   step: number;
+  /** An alarm: a sign that the reward is being exploited; and what is done about it. */
+  action?: 'warn' | 'stop' | 'rollback' | 'raise_beta';
 }
 
 /**

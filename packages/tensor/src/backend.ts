@@ -1,11 +1,13 @@
-import { createRequire } from 'node:module';
 import { nativeStatus, registerNativeBackend } from '@espalier/native';
 import type { NativeFeatures } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
 import './ops';
+import './tensorflow/kernels';
+import './wasm-kernels';
 import { checkPrecisionSetting, matmulPrecision } from './precision';
 import type { MatmulPrecision } from './precision';
+import { hasGpu, loadTensorflow, loadedTensorflow, locateTensorflow, type TensorflowPackage } from './tensorflow-package';
 
 export const backendNames = ['native', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu'] as const;
 /** `native`: Rust kernels; `tensorflow-gpu`, `tensorflow`: TensorFlow's C library through `@tensorflow/tfjs-node(-gpu)`; `wasm`, `cpu`: tfjs's own. */
@@ -23,6 +25,8 @@ export interface BackendReport {
   name: BackendName;
   attempts: readonly BackendAttempt[];
   precision: MatmulPrecision;
+  /** One line for the user, where another backend than the one that was asked for serves. */
+  notice?: string;
 }
 
 /** The name of tfjs's registry: both TensorFlow packages register as `tensorflow`. */
@@ -30,6 +34,7 @@ const registered: Record<BackendName, string> = { native: 'native', 'tensorflow-
 
 /**
  * Selects the backend that every tensor of this thread lives on: the asked-for one, or the best that is here (native, tensorflow-gpu, tensorflow, wasm, cpu).
+ * `tensorflow-gpu` on a machine without a GPU falls back to `tensorflow`, and the report's `notice` says so.
  * @param preference default: the environment's `ESPALIER_BACKEND`, else none
  * @throws EspalierError `backend_unavailable` when the one that was asked for is not here; `usage` for an unknown name
  * @example
@@ -41,14 +46,31 @@ export async function selectBackend(preference: string | undefined = process.env
   }
   checkPrecisionSetting();
   const attempts: BackendAttempt[] = [];
-  for (const name of preference ? [preference as BackendName] : backendNames) {
+  for (const name of candidates(preference as BackendName | undefined)) {
     const attempt = await probe(name);
     attempts.push(attempt);
     if (!attempt.available) continue;
-    if (await setBackend(registered[name])) return { name, attempts, precision: matmulPrecision() };
+    if (await setBackend(registered[name])) {
+      const notice = preference === 'tensorflow-gpu' && name !== preference ? `espalier: the backend is ${name} on the processor, not tensorflow-gpu: ${attempts[0].reason}` : undefined;
+      return { name, attempts, precision: matmulPrecision(), ...(notice && { notice }) };
+    }
     attempts[attempts.length - 1] = { name, available: false, reason: 'it was found but did not start' };
   }
   throw new EspalierError('backend_unavailable', `the backend "${preference}" is not available: ${attempts[0].reason}`, { fix: 'leave the choice open, or run `espalier doctor`' });
+}
+
+/** What is tried, in this order. The package for GPUs, where it is installed, has the processor to fall back to. */
+function candidates(preference: BackendName | undefined): readonly BackendName[] {
+  if (preference === undefined) return backendNames;
+  return preference === 'tensorflow-gpu' && isInstalled('@tensorflow/tfjs-node-gpu') ? ['tensorflow-gpu', 'tensorflow'] : [preference];
+}
+
+function isInstalled(name: TensorflowPackage): boolean {
+  try {
+    return locateTensorflow(name) !== '';
+  } catch {
+    return false;
+  }
 }
 
 /** What every backend would do on this machine, without selecting one. */
@@ -69,9 +91,9 @@ async function probe(name: BackendName): Promise<BackendAttempt> {
         return registerNativeBackend() ? { name, available: true, reason: describe(status.features) } : { name, available: false, reason: status.reason };
       }
       case 'tensorflow-gpu':
-        return { name, ...loadTensorflow('@tensorflow/tfjs-node-gpu') };
+        return { name, ...probeGpu() };
       case 'tensorflow':
-        return { name, ...loadTensorflow('@tensorflow/tfjs-node') };
+        return { name, ...probeTensorflow() };
       case 'wasm': {
         const wasm = '@tensorflow/tfjs-backend-wasm'; // an optional peer: no static import
         await import(wasm);
@@ -91,18 +113,26 @@ function describe(features: NativeFeatures | null): string {
   return `Rust kernels on ${features.threads} threads; ${features.arch}${extensions.length > 0 ? ` with ${extensions.join(', ')}` : ''}`;
 }
 
-/** The package's own console chatter aside, a missing package or library throws; the message says which. */
-function loadTensorflow(packageName: string): { available: boolean; reason: string } {
-  const require = createRequire(import.meta.url);
-  shimNodeUtil(require('node:util') as Record<string, unknown>);
-  require(packageName);
-  return { available: true, reason: `${packageName} loaded` };
+type Found = Omit<BackendAttempt, 'name'>;
+
+function probeGpu(): Found {
+  locateTensorflow('@tensorflow/tfjs-node-gpu');
+  if (!hasGpu()) return { available: false, reason: 'there is no NVIDIA GPU here that programs may use' };
+  const { gpu, version } = loadTensorflow('@tensorflow/tfjs-node-gpu');
+  return gpu ? { available: true, reason: `TensorFlow ${version} on a GPU` } : { available: false, reason: `TensorFlow ${version} can use no GPU here: is its driver there, and new enough for CUDA 12?` };
 }
 
-/** tfjs-node 4.22 calls helpers that Node 23 removed from `util`. */
-function shimNodeUtil(util: Record<string, unknown>): void {
-  util.isNullOrUndefined ??= (x: unknown) => x === null || x === undefined;
-  util.isArray ??= Array.isArray;
+/** On the processor: by the package for it, else by the one for GPUs, which computes there too where it finds none. */
+function probeTensorflow(): Found {
+  const name = '@tensorflow/tfjs-node';
+  const other = loadedTensorflow();
+  if (other && other.name !== name) return other.gpu ? { available: false, reason: `${other.name} has its place in this process` } : { available: true, reason: `TensorFlow ${other.version} on the processor, by ${other.name}` };
+  try {
+    return { available: true, reason: `TensorFlow ${loadTensorflow(name).version} on the processor` };
+  } catch (error) {
+    if (hasGpu() || !isInstalled('@tensorflow/tfjs-node-gpu')) throw error; // neither is here: the message names the smaller one
+    return { available: true, reason: `TensorFlow ${loadTensorflow('@tensorflow/tfjs-node-gpu').version} on the processor, by @tensorflow/tfjs-node-gpu` };
+  }
 }
 
 function firstLine(error: unknown): string {

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { checkpoint, linear, memory, record, residualAdd, rmsNorm, scalar, selectBackend, square, sum, swiglu, tensor, tidy, variable, zerosLike } from './index';
 import type { Tensor, Variable } from './index';
-import { availableBackends, testNumbers } from './testing';
+import { testBackends, testNumbers } from './testing';
 
 function parameter(shape: number[], seed: number, trainable = true): Variable {
   const count = shape.reduce((a, b) => a * b, 1);
@@ -45,7 +45,7 @@ function run(x: Tensor, block: (i: number) => (x: Tensor) => Tensor, checkpoints
   return { gradients, afterForward, peak };
 }
 
-describe.each(await availableBackends('cpu', 'wasm', 'native'))('gradient checkpointing on %s', (backend) => {
+describe.each(await testBackends('cpu', 'wasm', 'native'))('gradient checkpointing on %s', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
 
   it('gives the very gradients of keeping everything, from less memory, and leaves nothing behind', () => {

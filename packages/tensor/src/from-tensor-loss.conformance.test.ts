@@ -1,9 +1,10 @@
 import { describeObjective } from '@espalier/testkit';
 import { fromTensorLoss } from './from-tensor-loss';
 import { selectBackend } from './backend';
+import { testBackend } from './testing';
 import { add, div, mul, neg, square, sub, sum } from './tfjs';
 
-await selectBackend('cpu');
+await selectBackend(testBackend());
 
 describeObjective(
   fromTensorLoss('weighted', { needs: ['logps', 'entropy'] }, ({ logps, entropy }, { weights, refLogps }, { normalizer }) =>

@@ -1,6 +1,7 @@
 import type { TokenBatch } from '@espalier/spec';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { div, exp, fromTensorLoss, memory, minimum, mul, neg, selectBackend, sub, sum } from './index';
+import { testBackend } from './testing';
 
 const batch: TokenBatch = {
   tokens: Int32Array.of(1, 2, 3, 4),
@@ -11,7 +12,7 @@ const batch: TokenBatch = {
 };
 
 describe('an objective made of a tfjs loss', () => {
-  beforeAll(async () => void (await selectBackend('cpu')));
+  beforeAll(async () => void (await selectBackend(testBackend())));
 
   const ratio = fromTensorLoss('ratio', { needs: ['logps'] }, ({ logps }, { oldLogps, advantages }, { normalizer }) => div(neg(sum(mul(exp(sub(logps, oldLogps)), advantages))), normalizer.tokens));
 

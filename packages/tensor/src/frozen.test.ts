@@ -1,9 +1,9 @@
 import { expect, it, describe, beforeAll } from 'vitest';
 import { selectBackend } from './backend';
-import { availableBackends } from './testing';
+import { testBackends } from './testing';
 import { dispose, linear, memory, mul, ones, record, tensor2d, tokenOutputs, variable } from './index';
 
-describe.each(await availableBackends('cpu', 'native'))('frozen weights on %s', (backend) => {
+describe.each(await testBackends('cpu', 'native'))('frozen weights on %s', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
 
   /** The gradients of what is trained, by size; the head or the projection before it is frozen. */

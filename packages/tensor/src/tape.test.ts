@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { add, addN, concat, embedding, exp, grads, linear, log, matMul, mean, memory, mul, offTape, record, residualAdd, scalar, selectBackend, softmax, square, sub, sum, tensor1d, tensor2d, tidy, variable } from './index';
 import type { Tensor, Variable } from './index';
-import { availableBackends, testNumbers } from './testing';
+import { testBackends, testNumbers } from './testing';
 
 function parameter(shape: [number, number], seed: number, trainable = true): Variable {
   const initial = tensor2d(Float32Array.from(testNumbers(shape[0] * shape[1], seed)), shape);
@@ -23,7 +23,7 @@ function gradientsOf(forward: () => Tensor): Map<Variable, number[]> {
   return found;
 }
 
-describe.each(await availableBackends('cpu', 'wasm', 'native'))('the tape on %s', (backend) => {
+describe.each(await testBackends('cpu', 'wasm', 'native'))('the tape on %s', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
 
   it('takes what was computed off it as a constant', () => {

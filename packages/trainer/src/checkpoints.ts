@@ -29,8 +29,10 @@ export interface Checkpoints {
   /** The step that a link (`latest`, `best`) names. */
   linked(link: 'latest' | 'best'): Promise<number | undefined>;
   link(link: 'latest' | 'best', step: number): Promise<void>;
-  /** Removes the oldest checkpoints until `limit` are left; the one that `best` names stays besides. */
-  prune(limit: number): Promise<void>;
+  /** Removes the oldest checkpoints until `limit` are left; the one that `best` names, and those of `keep`, stay besides. */
+  prune(limit: number, keep?: readonly number[]): Promise<void>;
+  /** Removes one checkpoint, unless a link names it. */
+  remove(step: number): Promise<void>;
 }
 
 /**
@@ -51,6 +53,11 @@ export async function openCheckpoints(dir: string): Promise<Checkpoints> {
     const target = await readlink(join(dir, link)).catch(() => undefined);
     const step = target === undefined ? null : complete.exec(basename(target));
     return step ? Number(step[1]) : undefined;
+  };
+  const remove = async (step: number) => {
+    const gone = join(dir, doomed + checkpointName(step));
+    await rename(path(step), gone); // no longer a checkpoint from here on, whatever is left of it
+    await rm(gone, { recursive: true, force: true });
   };
 
   return {
@@ -86,15 +93,14 @@ export async function openCheckpoints(dir: string): Promise<Checkpoints> {
       await rename(fresh, join(dir, link));
       await syncFolder(dir);
     },
-    async prune(limit) {
+    async prune(limit, keep = []) {
       const best = await linked('best');
       const all = await steps();
-      const removable = all.slice(0, Math.max(0, all.length - limit)).filter((step) => step !== best);
-      for (const step of removable) {
-        const gone = join(dir, doomed + checkpointName(step));
-        await rename(path(step), gone); // no longer a checkpoint from here on, whatever is left of it
-        await rm(gone, { recursive: true, force: true });
-      }
+      for (const step of all.slice(0, Math.max(0, all.length - limit)).filter((step) => step !== best && !keep.includes(step))) await remove(step);
+    },
+    async remove(step) {
+      if ([await linked('latest'), await linked('best')].includes(step) || !(await steps()).includes(step)) return;
+      await remove(step);
     },
   };
 }

@@ -1,13 +1,19 @@
+import { collectEpisodes, transcript, type EpisodeTask, type PromptText } from '@espalier/rollouts';
 import { EspalierError, throwIfAborted, type RewardFunction, type RolloutEngine, type SamplingOptions } from '@espalier/spec';
-import type { EncodedPrompt } from './prompts';
+import { rewardsBeside, type OnlineEnvironment } from './environment/open-environment';
+import { scoreEpisodes } from './environment/score-episodes';
+import type { Row, TaskPrompt } from './prompts';
 import { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
-import { collectCompletions, toRewardSample } from './rollout';
 import { deriveSeed } from './seeds';
 
 export interface EvaluateRewardOptions {
   rollouts: RolloutEngine;
-  prompts: readonly EncodedPrompt[];
+  prompts: readonly TaskPrompt[];
+  /** What episodes run in; its own reward stands by its name beside those of the functions, of which there may be none. */
+  environment?: OnlineEnvironment | null;
   rewards: readonly (RewardFunction | WeightedReward)[];
+  /** Scored besides, and no part of any other number. */
+  gold?: RewardFunction;
   /** Default: greedy. */
   sampling?: SamplingOptions;
   /** Completions a prompt. Default 1. */
@@ -26,7 +32,7 @@ export interface EvaluateRewardOptions {
 }
 
 export interface EvaluatedSample {
-  prompt: EncodedPrompt['prompt'];
+  prompt: PromptText;
   completion: string;
   /** Weighted sum; null when no function applied. */
   reward: number | null;
@@ -37,6 +43,8 @@ export interface EvaluatedSample {
 export interface RewardEvaluation {
   /** Mean of the weighted sums, over the completions that have one. */
   reward: number;
+  /** The gold reward: its mean over the completions that it applied to, and the standard error of that. */
+  gold?: { mean: number; error: number };
   /** Mean of each function, over the completions that it applied to; NaN when to none. */
   rewards: Record<string, number>;
   /** Share of right completions among those that could be judged. */
@@ -50,6 +58,8 @@ export interface RewardEvaluation {
   meanLength: number;
   /** Share of completions cut off at the limit of length. */
   clippedRatio: number;
+  /** Replies an episode, in an environment. */
+  meanTurns?: number;
   /** The first completion of each of the first prompts. */
   examples: EvaluatedSample[];
 }
@@ -76,40 +86,45 @@ export function passAtK(n: number, c: number, k: number): number {
 export async function evaluateReward(options: EvaluateRewardOptions): Promise<RewardEvaluation> {
   const { rollouts, prompts, samples: n = 1, seed = 0, step = 0, batchSize = 256, signal } = options;
   if (prompts.length === 0) throw new EspalierError('bad_data', 'there are no rows to evaluate on');
-  const rewards = weightedRewards(options.rewards);
+  const environment = options.environment ?? null;
+  const rewards = rewardsBeside(environment, options.rewards);
   const weights = Object.fromEntries(rewards.map(({ reward, weight }) => [reward.name, weight]));
   const sampling = { temperature: 0, ...options.sampling };
   const isCorrect = options.isCorrect ?? firstAtLeastOne;
   const passAt = [...new Set(options.passAt ?? [1, n])].filter((k) => k >= 1 && k <= n);
 
   const mean = (values: readonly number[]) => (values.length > 0 ? values.reduce((a, b) => a + b, 0) / values.length : NaN);
+  const gold = options.gold && weightedRewards([options.gold]);
+  const golds: number[] = [];
   const totals: number[] = [];
-  const byName: Record<string, number[]> = Object.fromEntries(rewards.map(({ reward }) => [reward.name, []]));
+  const byName: Record<string, number[]> = Object.fromEntries([...rewards.map(({ reward }) => reward.name), ...(environment ? [environment.name] : [])].map((name) => [name, []]));
   const right: number[] = [];
   const lengths: number[] = [];
+  const turns: number[] = [];
   const passes: Record<number, number[]> = Object.fromEntries(passAt.map((k) => [k, []]));
   const examples: EvaluatedSample[] = [];
   let unscorable = 0;
   let clipped = 0;
   for (let start = 0; start < prompts.length; start += batchSize) {
     throwIfAborted(signal);
-    const groups = await collectCompletions(rollouts, prompts.slice(start, start + batchSize), {
+    const tasks = prompts.slice(start, start + batchSize).map((prompt, i): EpisodeTask<Row> => ({ ...prompt, id: `eval-${step}-${start + i}`, seed: deriveSeed(seed, start + i) }));
+    const groups = await collectEpisodes(rollouts, tasks, {
       n,
       sampling,
       signal,
-      seed: (i) => deriveSeed(seed, start + i),
-      id: (i) => `eval-${step}-${start + i}`,
-      onCompletion: (done) => options.onProgress?.(start * n + done, prompts.length * n),
+      ...(environment ? { environment } : {}),
+      onEpisode: (_, done) => options.onProgress?.(start * n + done, prompts.length * n),
     });
-    const flat = groups.flatMap((group) => group.completions.map((completion) => ({ group, completion })));
-    const scored = await scoreSamples(rewards, flat.map(({ group, completion }) => toRewardSample(group, completion)), { step, signal, evaluation: true });
+    const flat = await scoreEpisodes(groups, rewards, environment, { step, signal, evaluation: true });
+    const whole = flat.filter(({ episode }) => episode.failure === null);
+    if (gold) for (const scores of await scoreSamples(gold, whole.map(({ sample }) => sample), { step, signal, evaluation: true })) for (const score of Object.values(scores)) if (score !== null) golds.push(rewardTotal(score));
     for (let g = 0; g < groups.length; g++) {
       let judged = 0;
       let correct = 0;
       for (let k = 0; k < n; k++) {
-        const { completion } = flat[g * n + k];
-        const values = Object.fromEntries(Object.entries(scored[g * n + k]).map(([name, reward]) => [name, reward === null ? null : rewardTotal(reward)]));
-        const total = weightedTotal(scored[g * n + k], weights);
+        const { episode, rewards: scored } = flat[g * n + k];
+        const values = Object.fromEntries(Object.entries(scored).map(([name, reward]) => [name, reward === null ? null : rewardTotal(reward)]));
+        const total = weightedTotal(scored, weights);
         const verdict = isCorrect(values);
         if (total === null) unscorable++;
         else totals.push(total);
@@ -119,15 +134,17 @@ export async function evaluateReward(options: EvaluateRewardOptions): Promise<Re
           correct += verdict ? 1 : 0;
           right.push(verdict ? 1 : 0);
         }
-        lengths.push(completion.tokens.length);
-        clipped += completion.finishReason === 'length' ? 1 : 0;
-        if (k === 0 && examples.length < 8) examples.push({ prompt: groups[g].prompt.prompt, completion: completion.text, reward: total, rewards: values, finishReason: completion.finishReason });
+        lengths.push(episode.completion.tokens.length);
+        turns.push(episode.replies.length);
+        clipped += episode.finishReason === 'length' ? 1 : 0;
+        if (k === 0 && examples.length < 8) examples.push({ prompt: episode.prompt, completion: environment ? transcript(episode) : episode.completion.text, reward: total, rewards: values, finishReason: episode.finishReason });
       }
       for (const k of passAt) if (judged >= k) passes[k].push(passAtK(judged, correct, k));
     }
   }
   return {
     reward: mean(totals),
+    ...(gold ? { gold: { mean: mean(golds), error: Math.sqrt(mean(golds.map((value) => (value - mean(golds)) ** 2)) / Math.max(golds.length, 1)) } } : {}),
     rewards: Object.fromEntries(Object.entries(byName).map(([name, values]) => [name, mean(values)])),
     accuracy: mean(right),
     passAt: Object.fromEntries(passAt.map((k) => [k, mean(passes[k])])),
@@ -136,6 +153,7 @@ export async function evaluateReward(options: EvaluateRewardOptions): Promise<Re
     unscorable,
     meanLength: mean(lengths),
     clippedRatio: clipped / lengths.length,
+    ...(environment ? { meanTurns: mean(turns) } : {}),
     examples,
   };
 }

@@ -1,3 +1,5 @@
+import { mean } from './monitor-series';
+
 /** What a rule sees of one metric. */
 export interface Series {
   metric: string;
@@ -18,11 +20,12 @@ export interface MonitorRule {
   window: number;
   /** Watch only where the step has this metric too. */
   beside?: string;
+  /** Nothing to say where the reward has risen well above its beginning: what has been learnt looks like this too. */
+  unlessLearnt?: true;
   /** What to say, or null. Called when `recent` holds `window` values. */
   test(series: Series): string | null;
 }
 
-export const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** The middle one: one wild step does not move it. */
 const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1];
@@ -60,6 +63,7 @@ export const monitorRules: readonly MonitorRule[] = [
   {
     name: 'groups_without_variance',
     level: 'warning',
+    unlessLearnt: true,
     metrics: ['frac_reward_zero_std'],
     window: 10,
     test: ({ recent }) =>
@@ -91,6 +95,7 @@ export const monitorRules: readonly MonitorRule[] = [
   {
     name: 'reward_flat',
     level: 'warning',
+    unlessLearnt: true,
     metrics: ['reward', 'objective/scores'],
     window: 60,
     test({ metric, recent }) {
@@ -135,6 +140,7 @@ export const monitorRules: readonly MonitorRule[] = [
   {
     name: 'entropy_collapse',
     level: 'warning',
+    unlessLearnt: true,
     metrics: ['entropy'],
     beside: 'reward',
     window: 10,

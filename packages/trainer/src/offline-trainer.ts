@@ -5,6 +5,7 @@ import type { ModelArgumentsInput, TrainingArguments } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { datasetDigest, openDataset, type DatasetInput } from './datasets';
 import { streamedExamples, type ExampleSource } from './example-source';
+import type { AuxiliaryLoss } from './online';
 import { evaluateLoss, trainOffline, type CompleteBatch, type GenerateBatch } from './offline';
 import type { PlannedModel, RunPlan } from './plan';
 import { planOffline } from './plan-offline';
@@ -43,6 +44,10 @@ export interface OfflineTrainerParts<Example> {
   arrange?: (examples: Example[], context: { set: 'train' | 'eval'; policy: Policy }) => Example[];
   /** Noise on the embeddings in training. */
   neftuneNoiseAlpha?: number;
+  /** Divides the logits, in training and in evaluation. Default 1. */
+  temperature?: number;
+  /** Losses on other data in every optimiser step, made when the tokenizer is known. */
+  auxiliary?: (policy: Policy) => Promise<readonly AuxiliaryLoss[]>;
   /** What has come up since it was asked last. */
   roundNotices?: () => readonly Omit<Notice, 'step'>[];
   collate: (examples: readonly Example[]) => TokenBatch;
@@ -90,7 +95,7 @@ export class OfflineTrainer<Example> {
    */
   async train(call: { resume?: boolean | string; signal?: AbortSignal } = {}): Promise<TrainResult> {
     const { policy, train, examples, evalExamples } = await this.open(call.signal);
-    const { name, objective, collate, complete, generate, shuffle, derived } = this.parts;
+    const { name, objective, collate, complete, generate, shuffle, derived, temperature, auxiliary } = this.parts;
     const { computeMetrics } = this.options;
     const resume = call.resume ?? this.parts.args.resumeFromCheckpoint;
     await this.parts.ready?.({ policy, examples, evalExamples, resume, signal: call.signal ?? this.options.signal });
@@ -104,6 +109,8 @@ export class OfflineTrainer<Example> {
       generate: generate?.(policy),
       shuffle: shuffle ?? this.parts.args.trainSamplingStrategy === 'random',
       neftuneNoiseAlpha: this.parts.neftuneNoiseAlpha,
+      temperature,
+      auxiliary: await auxiliary?.(policy),
       roundNotices: this.parts.roundNotices,
       evalExamples,
       derived,
@@ -123,10 +130,10 @@ export class OfflineTrainer<Example> {
    */
   async evaluate(call: { signal?: AbortSignal } = {}): Promise<Metrics> {
     const { policy, examples, evalExamples } = await this.open(call.signal);
-    const { objective, collate, complete, generate, args, derived } = this.parts;
+    const { objective, collate, complete, generate, args, derived, temperature } = this.parts;
     if (evalExamples.length === 0) throw new EspalierError('bad_config', 'there is no `evalDataset`', { fix: 'give one to the trainer' });
     await this.parts.ready?.({ policy, examples, evalExamples, resume: false, signal: call.signal ?? this.options.signal });
-    const metrics = await evaluateLoss({ learner: policy.learner, objective, examples: evalExamples, collate, complete, generate: generate?.(policy), batchSize: args.perDeviceEvalBatchSize, signal: call.signal ?? this.options.signal });
+    const metrics = await evaluateLoss({ learner: policy.learner, objective, examples: evalExamples, collate, complete, generate: generate?.(policy), temperature, batchSize: args.perDeviceEvalBatchSize, signal: call.signal ?? this.options.signal });
     return { ...metrics, ...derived?.(metrics) };
   }
 

@@ -3,6 +3,7 @@ import type { TrainingArguments } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { examplesInMemory, type ExampleSource } from './example-source';
 import { MetricsWindow } from './metrics-window';
+import type { AuxiliaryLoss } from './online';
 import { deriveSeed } from './seeds';
 import { asOneStep } from './split-batch';
 import type { Json } from './trainer-state';
@@ -49,6 +50,10 @@ export interface TrainOfflineOptions<Example> {
   shuffle?: boolean;
   /** Noise on the embeddings in training (NEFTune, 2310.05914). */
   neftuneNoiseAlpha?: number;
+  /** Divides the logits, in training and in evaluation. Default 1. */
+  temperature?: number;
+  /** Losses on other data in every optimiser step. */
+  auxiliary?: readonly AuxiliaryLoss[];
   /** Asked before every step for what has come up: see `Round.notices`. */
   roundNotices?: () => readonly Omit<Notice, 'step'>[];
   callbacks?: readonly TrainerCallback[];
@@ -84,7 +89,7 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
 
   function evaluation() {
     return async (context: { step: number; signal?: AbortSignal }): Promise<Metrics> => {
-      const onRows = evalExamples?.length ? await evaluateLoss({ learner, objective, examples: evalExamples, collate, generate: options.generate, complete: options.complete, batchSize: args.perDeviceEvalBatchSize, signal: context.signal }) : {};
+      const onRows = evalExamples?.length ? await evaluateLoss({ learner, objective, examples: evalExamples, collate, generate: options.generate, complete: options.complete, temperature: options.temperature, batchSize: args.perDeviceEvalBatchSize, signal: context.signal }) : {};
       return { ...onRows, ...options.derived?.(onRows), ...(await options.evaluate?.(context)) };
     };
   }
@@ -125,7 +130,10 @@ export async function trainOffline<Example>(options: TrainOfflineOptions<Example
         const numTokens = batches.reduce((sum, batch) => sum + batch.tokens.length, 0);
         const logged = (round.step + 1) % args.loggingSteps === 0 || round.step === 0;
         const samples = logged ? generated.flatMap(({ samples = [] }) => samples.map((sample) => ({ step: round.step + 1, ...sample }))) : [];
-        return { updates: [{ parts: asOneStep(batches).map((batch, p) => ({ batch, objective, ...noise(round.index, p) })), numTokens }], metrics: meanMetrics(generated), samples, notices: options.roundNotices?.() };
+        const tempered = options.temperature === undefined ? {} : { temperature: options.temperature };
+        const parts = asOneStep(batches).map((batch, p) => ({ batch, objective, ...tempered, ...noise(round.index, p) }));
+        const others = (options.auxiliary ?? []).map((auxiliary) => ({ batch: auxiliary.batch(round.step), objective: auxiliary.objective, prefix: auxiliary.prefix }));
+        return { updates: [{ parts: [...parts, ...others], numTokens }], metrics: meanMetrics(generated), samples, notices: options.roundNotices?.() };
       },
     },
   });
@@ -139,8 +147,8 @@ function meanMetrics(generated: readonly GeneratedBatch[]): Metrics {
 }
 
 /** The objective on rows that are not trained on, as one step over all of them: `loss`, and the objective's own metrics. */
-export async function evaluateLoss<Example>(options: { learner: Learner; objective: Objective; examples: readonly Example[]; collate: (examples: readonly Example[]) => TokenBatch; generate?: GenerateBatch<Example>; complete?: CompleteBatch<Example>; batchSize: number; signal?: AbortSignal }): Promise<Metrics> {
-  const { learner, objective, examples, collate, complete, batchSize, signal } = options;
+export async function evaluateLoss<Example>(options: { learner: Learner; objective: Objective; examples: readonly Example[]; collate: (examples: readonly Example[]) => TokenBatch; generate?: GenerateBatch<Example>; complete?: CompleteBatch<Example>; temperature?: number; batchSize: number; signal?: AbortSignal }): Promise<Metrics> {
+  const { learner, objective, examples, collate, complete, temperature, batchSize, signal } = options;
   const chunks = Array.from({ length: Math.ceil(examples.length / batchSize) }, (_, i) => examples.slice(i * batchSize, (i + 1) * batchSize));
   const normalizer = { tokens: 0, sequences: 0 };
   const batches: TokenBatch[] = [];
@@ -159,7 +167,7 @@ export async function evaluateLoss<Example>(options: { learner: Learner; objecti
     let batch = { ...batches[i], normalizer };
     if (batch.actionIndex.length === 0) continue;
     if (complete) batch = await complete(batch, chunk, { learner, signal });
-    const evaluated = objective.evaluate(await learner.forward(batch, objective.needs, { signal, outputOptions: objective.outputOptions }), batch);
+    const evaluated = objective.evaluate(await learner.forward(batch, objective.needs, { signal, temperature, outputOptions: objective.outputOptions }), batch);
     loss += evaluated.loss;
     window.addSums(evaluated.metrics);
   }

@@ -1,6 +1,8 @@
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import { trainingArguments } from './arguments';
+import { environmentFields } from './environment/environment-arguments';
+import { monitorFields } from './monitor-options';
 
 const count = z.int().positive();
 const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
@@ -32,10 +34,11 @@ export const generationFields = {
   logCompletions: z.boolean().default(false),
   /** One a reward function, in their order. Default: all 1. */
   rewardWeights: optional(z.array(z.number())),
+  ...monitorFields,
 } as const;
 
 /** Arguments of on-policy training whatever the algorithm: the training arguments, {@link generationFields}, and TRL's learning rate for it. */
-export const onlineArguments = trainingArguments.extend({ ...generationFields, learningRate: z.number().min(0).default(1e-6) });
+export const onlineArguments = trainingArguments.extend({ ...generationFields, ...environmentFields, learningRate: z.number().min(0).default(1e-6) });
 export type OnlineArguments = z.output<typeof onlineArguments>;
 export type OnlineArgumentsInput = z.input<typeof onlineArguments>;
 

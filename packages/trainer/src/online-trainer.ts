@@ -4,6 +4,7 @@ import { EspalierError, type Algorithm, type RewardFunction, type RolloutEngine,
 import type { ModelArgumentsInput } from './arguments';
 import type { TrainerCallback } from './callbacks';
 import { datasetDigest, openDataset, type DatasetInput } from './datasets';
+import { environmentConfig, environmentOf, openEnvironment, rewardsBeside, type EnvironmentOptions, type OnlineEnvironment } from './environment/open-environment';
 import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
 import { trainOnline, type AuxiliaryLoss, type StatefulAlgorithm } from './online';
 import { roundGeometry, type OnlineArguments } from './online-arguments';
@@ -11,17 +12,23 @@ import type { OwnedLearners, OwningAlgorithm } from './owned-learners';
 import type { PlannedModel, RunPlan } from './plan';
 import { planOnline } from './plan-online';
 import { openPolicy, type Policy } from './policy';
-import { allPrompts, promptSource } from './prompts';
+import { allPrompts, promptSource, taskSource, type PromptSource, type TaskPrompt } from './prompts';
 import { weightedRewards, type WeightedReward } from './rewards';
 import type { Json } from './trainer-state';
 import type { TrainResult } from './training-loop';
 
 /** What every on-policy trainer takes, whatever its algorithm. */
-export interface OnlineTrainerOptions {
+export interface OnlineTrainerOptions extends EnvironmentOptions {
   /** A folder, a `.gguf` or `.safetensors` file, a hub id; or an engine, which stays open on `close()`. */
   model: string | Engine;
-  rewardFuncs: RewardFunction | readonly (RewardFunction | WeightedReward)[];
-  /** Prompt-only rows: a `.jsonl` file, a task's name, a dataset, or rows. Further columns reach the reward functions. */
+  /** With an environment there may be none: its own reward counts beside theirs. */
+  rewardFuncs?: RewardFunction | readonly (RewardFunction | WeightedReward)[];
+  /**
+   * What the rewards stand for: scored on the same completions, logged as `gold`, never trained on. Alarms tell when a reward parts from it, and `rollback` goes back to
+   * the best weights by it.
+   */
+  goldReward?: RewardFunction;
+  /** Prompt-only rows: a `.jsonl` file, a task's name, a dataset, or rows. Further columns reach the reward functions. With an environment: what that begins with. */
   trainDataset: DatasetInput;
   evalDataset?: DatasetInput;
   /** Completions a prompt in evaluation: 1 is greedy, more are sampled and give pass@k. */
@@ -55,6 +62,7 @@ interface Opened {
   owned: OwnedLearners | null;
   train: Dataset;
   evaluation: Dataset | null;
+  environment: OnlineEnvironment | null;
 }
 
 /**
@@ -71,8 +79,10 @@ export class OnlineTrainer {
     private readonly options: OnlineTrainerOptions,
     private readonly parts: OnlineTrainerParts,
   ) {
-    const { rewardFuncs } = options;
-    this.rewards = weightedRewards(Array.isArray(rewardFuncs) ? (rewardFuncs as readonly (RewardFunction | WeightedReward)[]) : [rewardFuncs as RewardFunction], parts.args.rewardWeights);
+    const { rewardFuncs = [] } = options;
+    const list = Array.isArray(rewardFuncs) ? (rewardFuncs as readonly (RewardFunction | WeightedReward)[]) : [rewardFuncs as RewardFunction];
+    const environment = environmentOf(options, parts.args);
+    this.rewards = environment ? rewardsBeside({ name: '' }, list, parts.args.rewardWeights) : weightedRewards(list, parts.args.rewardWeights);
     roundGeometry(parts.args, parts.algorithm.numIterations);
   }
 
@@ -81,11 +91,10 @@ export class OnlineTrainer {
    * @throws EspalierError as {@link trainOnline}
    */
   async train(call: { resume?: boolean | string; signal?: AbortSignal } = {}): Promise<TrainResult> {
-    const { policy, owned, train, evaluation } = await this.open(call.signal);
+    const { policy, owned, train, evaluation, environment } = await this.open(call.signal);
     const { name, algorithm, auxiliary, config } = this.parts;
     const args = { ...this.parts.args, rewardWeights: undefined, resumeFromCheckpoint: call.resume ?? this.parts.args.resumeFromCheckpoint };
-    const maxTokens = policy.engine.info.maxPositions - args.maxCompletionLength;
-    const encode = (dataset: Dataset) => promptSource(dataset, policy.engine.tokenizer, { maxTokens });
+    const encode = (dataset: Dataset) => this.tasks(dataset, policy, environment);
     return trainOnline({
       name,
       learner: policy.learner,
@@ -93,14 +102,16 @@ export class OnlineTrainer {
       rollouts: policy.rollouts,
       algorithm,
       rewards: this.rewards,
+      goldReward: this.options.goldReward,
       prompts: encode(train),
+      environment,
       evalPrompts: evaluation ? allPrompts(encode(evaluation)) : undefined,
       evalSamples: this.options.evalSamples,
       auxiliary: await auxiliary?.(policy),
       args,
       stop: this.options.stop,
       decode: (tokens) => policy.engine.tokenizer.decode(tokens, { skipSpecialTokens: true }),
-      config: { name, model: policy.config, dataset: await datasetDigest(train), ...(owned?.config === undefined ? {} : { learners: owned.config }), ...(await config?.()) },
+      config: { name, model: policy.config, dataset: await datasetDigest(train), ...(owned?.config === undefined ? {} : { learners: owned.config }), ...(environment ? { environment: await environmentConfig(environment) } : {}), ...(await config?.()) },
       callbacks: [...(this.parts.callbacks?.(policy) ?? []), ...(this.options.callbacks ?? [])],
       trackers: this.options.trackers,
       signal: call.signal ?? this.options.signal,
@@ -112,7 +123,7 @@ export class OnlineTrainer {
    * @throws EspalierError `bad_config` without rows to evaluate on
    */
   async evaluate(call: { dataset?: DatasetInput; samples?: number; signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {}): Promise<RewardEvaluation> {
-    const { policy, evaluation } = await this.open(call.signal);
+    const { policy, evaluation, environment } = await this.open(call.signal);
     const dataset = call.dataset === undefined ? evaluation : await openDataset(call.dataset);
     if (!dataset) throw new EspalierError('bad_config', 'there is no `evalDataset`', { fix: 'give one to the trainer, or to evaluate()' });
     const { args } = this.parts;
@@ -120,8 +131,10 @@ export class OnlineTrainer {
     await policy.rollouts.sync?.(await policy.learner.publish());
     return evaluateReward({
       rollouts: policy.rollouts,
-      prompts: allPrompts(promptSource(dataset, policy.engine.tokenizer, { maxTokens: policy.engine.info.maxPositions - args.maxCompletionLength })),
+      prompts: allPrompts(this.tasks(dataset, policy, environment)),
+      environment,
       rewards: this.rewards,
+      gold: this.options.goldReward,
       samples,
       sampling: { maxNewTokens: args.maxCompletionLength, temperature: samples > 1 ? args.temperature : 0, stop: this.options.stop },
       seed: args.seed,
@@ -156,8 +169,14 @@ export class OnlineTrainer {
   async close(): Promise<void> {
     this.closed = true;
     const opened = await this.opened?.catch(() => null);
+    await opened?.environment?.pool.close();
     await opened?.owned?.close();
     await opened?.policy.close();
+  }
+
+  /** What is asked: the prompts of rows, or rows for an environment. */
+  private tasks(dataset: Dataset, { engine }: Policy, environment: OnlineEnvironment | null): PromptSource<TaskPrompt> {
+    return environment ? taskSource(dataset) : promptSource(dataset, engine.tokenizer, { maxTokens: engine.info.maxPositions - this.parts.args.maxCompletionLength });
   }
 
   private open(signal?: AbortSignal): Promise<Opened> {
@@ -178,10 +197,15 @@ export class OnlineTrainer {
         rolloutEngine: options.rolloutEngine,
         signal: signal ?? options.signal,
       });
+      let environment: OnlineEnvironment | null = null;
       try {
+        const factory = environmentOf(options, parts.args);
+        if (factory) environment = await openEnvironment(factory, parts.args, policy.engine.tokenizer, policy.engine.info.maxPositions - parts.args.maxCompletionLength);
+        rewardsBeside(environment, this.rewards);
         const owned = (await algorithm.openLearners?.({ policy, model: options.model, modelArgs, seed, inline, signal: signal ?? options.signal })) ?? null;
-        return { policy, owned, train, evaluation };
+        return { policy, owned, train, evaluation, environment };
       } catch (error) {
+        await environment?.pool.close();
         await policy.close();
         throw error;
       }

@@ -1,13 +1,16 @@
 import { Random, ShuffledCursor, type CursorState } from '@espalier/data';
+import { collectEpisodes, transcript, type EpisodeGroup, type EpisodeTask } from '@espalier/rollouts';
 import { EspalierError, type Algorithm, type Learner, type Metrics, type Objective, type RewardFunction, type RolloutEngine, type SamplingOptions, type ScoredTrajectory, type TokenBatch, type Tracker } from '@espalier/spec';
 import type { TrainerCallback } from './callbacks';
+import { rewardsBeside, type OnlineEnvironment } from './environment/open-environment';
+import { episodeMetrics, scoreEpisodes } from './environment/score-episodes';
 import { evaluateReward, type RewardEvaluation } from './evaluate-reward';
-import { repetition } from './monitor';
+import { chooseAlarms } from './monitor-options';
+import { hackingSignals } from './monitor-signals';
 import { roundGeometry, type OnlineArguments, type RoundGeometry } from './online-arguments';
 import type { OwnedLearner, OwningAlgorithm } from './owned-learners';
-import type { EncodedPrompt, PromptSource } from './prompts';
+import type { PromptSource, Row, TaskPrompt } from './prompts';
 import { rewardTotal, scoreSamples, weightedRewards, weightedTotal, type WeightedReward } from './rewards';
-import { collectCompletions, completionTrajectory, toRewardSample, type PromptCompletions } from './rollout';
 import { tokenAdvantages, tokenFields } from './sample-tokens';
 import { deriveSeed } from './seeds';
 import { asOneStep, ownSequences, selectSequences } from './split-batch';
@@ -37,11 +40,16 @@ export interface TrainOnlineOptions {
   rollouts: RolloutEngine;
   algorithm: Algorithm | StatefulAlgorithm;
   rewards: readonly (RewardFunction | WeightedReward)[];
-  prompts: PromptSource;
+  /** What the rewards stand for: scored on the same completions and never trained on, so that alarms can tell when they part. */
+  goldReward?: RewardFunction;
+  /** What is asked; with an environment its rows alone are looked at. */
+  prompts: PromptSource<TaskPrompt>;
+  /** What episodes run in, which belongs to the caller. Default: none, every prompt is answered once. */
+  environment?: OnlineEnvironment | null;
   args: OnlineArguments;
   auxiliary?: readonly AuxiliaryLoss[];
   /** Held-out prompts: greedy mean reward and accuracy at every evaluation. */
-  evalPrompts?: readonly EncodedPrompt[];
+  evalPrompts?: readonly TaskPrompt[];
   /** Completions a prompt in evaluation. Default 1. */
   evalSamples?: number;
   stop?: readonly string[];
@@ -62,8 +70,10 @@ export function onlineSteps(prompts: number, args: Pick<OnlineArguments, 'maxSte
 /** Metrics of an evaluation, as they are logged (without the prefix `eval_`). */
 export function evaluationMetrics(evaluation: RewardEvaluation): Metrics {
   const metrics: Metrics = { reward: evaluation.reward, accuracy: evaluation.accuracy };
+  if (evaluation.gold !== undefined) Object.assign(metrics, { gold: evaluation.gold.mean, gold_error: evaluation.gold.error });
   for (const [name, value] of Object.entries(evaluation.rewards)) metrics[`rewards/${name}/mean`] = value;
   for (const [k, value] of Object.entries(evaluation.passAt)) if (Number(k) > 1) metrics[`pass@${k}`] = value;
+  if (evaluation.meanTurns !== undefined) metrics['turns/mean'] = evaluation.meanTurns;
   return { ...metrics, 'completions/mean_length': evaluation.meanLength, 'completions/clipped_ratio': evaluation.clippedRatio };
 }
 
@@ -78,8 +88,11 @@ export function evaluationMetrics(evaluation: RewardEvaluation): Metrics {
 export async function trainOnline(options: TrainOnlineOptions): Promise<TrainResult> {
   const { args, learner, rollouts, prompts, signal } = options;
   const algorithm: OwningAlgorithm = options.algorithm;
-  const rewards = weightedRewards(options.rewards, args.rewardWeights);
-  const rewardWeights = Object.fromEntries(rewards.map(({ reward, weight }) => [reward.name, weight]));
+  const environment = options.environment ?? null;
+  const rewards = rewardsBeside(environment, options.rewards, args.rewardWeights);
+  const rewardWeights = { ...Object.fromEntries(rewards.map(({ reward, weight }) => [reward.name, weight])), ...(environment ? { [environment.name]: 1 } : {}) };
+  const gold = options.goldReward === undefined ? [] : weightedRewards([options.goldReward]);
+  chooseAlarms(args);
   const geometry = roundGeometry(args, algorithm.numIterations);
   if (args.dynamicSampling && args.numGenerations < 2) throw new EspalierError('bad_config', '`dynamic_sampling` looks for groups whose completions differ, and `num_generations` is 1', { fix: 'a `num_generations` of at least 2' });
   if (algorithm.step && (geometry.updates > 1 || geometry.generations > 1)) {
@@ -91,6 +104,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
   let cursor = new ShuffledCursor(prompts.size, cursorOptions);
   const sampling = samplingOf(args, options.stop);
   const { evalPrompts } = options;
+  const goldOf = new WeakMap<Int32Array, number | null>(); // by the tokens of a completion, for `samples.jsonl`
 
   async function sync(): Promise<number> {
     const weights = await learner.publish();
@@ -101,18 +115,17 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
   /** Completions of the next `count` prompts with their rewards; `attempt` tells the draws of a round apart. */
   async function sample(count: number, index: number, step: number, attempt: number) {
     const rows = cursor.take(count);
-    const groups = await collectCompletions(rollouts, rows.map((row) => prompts.at(row)), {
-      n: args.numGenerations,
-      sampling,
-      signal,
-      seed: (i) => (attempt === 0 ? deriveSeed(args.seed, index, i) : deriveSeed(args.seed, index, i, attempt)),
-      id: (i) => (attempt === 0 ? `${index}-${i}` : `${index}-${i}-${attempt}`),
-    });
+    const tasks = rows.map((row, i): EpisodeTask<Row> => ({
+      ...prompts.at(row),
+      id: attempt === 0 ? `${index}-${i}` : `${index}-${i}-${attempt}`,
+      seed: attempt === 0 ? deriveSeed(args.seed, index, i) : deriveSeed(args.seed, index, i, attempt),
+    }));
+    const groups = await collectEpisodes(rollouts, tasks, { n: args.numGenerations, sampling, signal, ...(environment ? { environment } : {}) });
     return { groups, ...(await score(groups, step)) };
   }
 
   /** Puts groups of other prompts in the place of those without variance. The metrics of the first draw stand: they are those of all prompts. */
-  async function resample(groups: PromptCompletions[], scored: ScoredTrajectory[][], index: number, step: number): Promise<Metrics> {
+  async function resample(groups: EpisodeGroup<Row>[], scored: ScoredTrajectory[][], index: number, step: number): Promise<Metrics> {
     const isFlat = (group: readonly ScoredTrajectory[]) => new Set(group.map((trajectory) => weightedTotal(trajectory.rewards, rewardWeights)).filter((total) => total !== null)).size < 2;
     const first = scored.flat().map((trajectory) => weightedTotal(trajectory.rewards, rewardWeights)).filter((total) => total !== null);
     let drawn = 0;
@@ -161,19 +174,24 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     return { updates, metrics: { ...metrics, ...meanOf(experienceMetrics) }, samples: logged ? samplesOf(groups, scored, advantages, byToken, step) : [] };
   }
 
-  async function score(groups: readonly PromptCompletions[], step: number): Promise<{ scored: ScoredTrajectory[][]; metrics: Metrics }> {
+  async function score(groups: readonly EpisodeGroup<Row>[], step: number): Promise<{ scored: ScoredTrajectory[][]; metrics: Metrics }> {
     const logged: Record<string, number[]> = {};
-    const samples = groups.flatMap((group) => group.completions.map((completion) => toRewardSample(group, completion)));
     const log = (metric: string, value: number) => (logged[metric] ??= []).push(value);
-    const results = await scoreSamples(rewards, samples, { step, signal, log });
+    const all = await scoreEpisodes(groups, rewards, environment, { step, signal, log });
+    const whole = all.filter(({ episode }) => episode.failure === null); // the others say nothing of the policy
+    const samples = whole.map(({ sample }) => sample);
+    const results = whole.map((scored) => scored.rewards);
     const metrics: Metrics = Object.fromEntries(Object.entries(logged).map(([name, values]) => [name, values.reduce((a, b) => a + b, 0) / values.length]));
     for (const { reward } of rewards) {
       const nulls = results.filter((result) => result[reward.name] === null).length;
       if (nulls > 0) metrics[`rewards/${reward.name}/unscorable`] = nulls;
     }
-    metrics['completions/repetition'] = samples.reduce((sum, { completionTokens }) => sum + repetition(completionTokens), 0) / samples.length;
+    if (environment) Object.assign(metrics, episodeMetrics(all.map(({ episode }) => episode), environment));
+    const golds = gold.length > 0 ? (await scoreSamples(gold, samples, { step, signal, evaluation: true })).map((scores) => Object.values(scores)[0]) : null;
+    Object.assign(metrics, hackingSignals(samples.map((sample, i) => ({ ...sample, reward: weightedTotal(results[i], rewardWeights), ...(golds ? { gold: golds[i] === null ? null : rewardTotal(golds[i]) } : {}) }))), componentMeans(results));
+    if (golds) samples.forEach((sample, i) => goldOf.set(sample.completionTokens, golds[i] === null ? null : rewardTotal(golds[i])));
     let next = 0;
-    const scored = groups.map((group) => group.completions.map((completion): ScoredTrajectory => ({ ...completionTrajectory(group, completion), rewards: results[next++], row: group.prompt.row })));
+    const scored = groups.map(({ task, episodes }) => episodes.map(({ trajectory }): ScoredTrajectory => ({ ...trajectory, rewards: all[next++].rewards, row: task.row })));
     return { scored, metrics };
   }
 
@@ -198,20 +216,26 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     return { ...update, parts: all[0], further: all.slice(1), numTokens: 0 };
   }
 
-  function samplesOf(groups: readonly PromptCompletions[], scored: readonly (readonly ScoredTrajectory[])[], advantages: readonly (readonly (number | null | undefined)[])[], byToken: readonly (readonly (readonly number[] | undefined)[])[], step: number): Json[] {
-    return groups.flatMap((group, g) =>
-      group.completions.map((completion, k) => ({
-        step: step + 1,
-        prompt: group.prompt.prompt as Json,
-        completion: completion.text,
-        reward: weightedTotal(scored[g][k].rewards, rewardWeights),
-        rewards: Object.fromEntries(Object.entries(scored[g][k].rewards).map(([name, reward]) => [name, reward === null ? null : rewardTotal(reward)])),
-        components: componentsOf(scored[g][k]),
-        advantage: advantages[g]?.[k],
-        tokens: completion.tokens.length,
-        finish_reason: completion.finishReason,
-        ...(args.logCompletions ? tokenFields(completion, { decode: options.decode, advantages: byToken[g]?.[k] }) : {}),
-      })),
+  function samplesOf(groups: readonly EpisodeGroup<Row>[], scored: readonly (readonly ScoredTrajectory[])[], advantages: readonly (readonly (number | null | undefined)[])[], byToken: readonly (readonly (readonly number[] | undefined)[])[], step: number): Json[] {
+    return groups.flatMap(({ episodes }, g) =>
+      episodes.map((episode, k) => {
+        const { completion, failure } = episode;
+        return {
+          step: step + 1,
+          prompt: episode.prompt as Json,
+          completion: environment ? transcript(episode) : completion.text,
+          reward: weightedTotal(scored[g][k].rewards, rewardWeights),
+          rewards: Object.fromEntries(Object.entries(scored[g][k].rewards).map(([name, reward]) => [name, reward === null ? null : rewardTotal(reward)])),
+          components: componentsOf(scored[g][k]),
+          ...(goldOf.has(completion.tokens) ? { gold: goldOf.get(completion.tokens) } : {}),
+          advantage: advantages[g]?.[k],
+          tokens: completion.tokens.length,
+          finish_reason: episode.finishReason,
+          ...(environment ? { turns: episode.replies.length, ...(failure ? { failure: failure.message } : {}) } : {}),
+          // Between the replies of an episode stands what others said: lengths of its tokens in the text are those of single replies alone.
+          ...(args.logCompletions ? tokenFields(completion, { ...(environment ? {} : { decode: options.decode }), advantages: byToken[g]?.[k] }) : {}),
+        };
+      }),
     );
   }
 
@@ -226,10 +250,12 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     evaluate: evalPrompts?.length
       ? async (context) => {
           await sync();
-          return evaluationMetrics(await evaluateReward({ rollouts, prompts: evalPrompts, rewards, samples: options.evalSamples, sampling: { maxNewTokens: args.maxCompletionLength, stop: options.stop, temperature: options.evalSamples && options.evalSamples > 1 ? args.temperature : 0 }, seed: args.seed, ...context }));
+          return evaluationMetrics(await evaluateReward({ rollouts, prompts: evalPrompts, rewards, environment, gold: options.goldReward, samples: options.evalSamples, sampling: { maxNewTokens: args.maxCompletionLength, stop: options.stop, temperature: options.evalSamples && options.evalSamples > 1 ? args.temperature : 0 }, seed: args.seed, ...context }));
         }
       : undefined,
     bestMetric: 'eval_reward',
+    monitors: args,
+    raiseBeta: () => algorithm.raiseBeta?.(2) ?? null,
     callbacks: options.callbacks,
     trackers: options.trackers,
     signal,
@@ -263,6 +289,18 @@ function restoreStates(state: Json, algorithm: StatefulAlgorithm | null, rewards
 function componentsOf({ rewards }: ScoredTrajectory): Json | undefined {
   const parts = Object.entries(rewards).flatMap(([name, reward]) => (typeof reward === 'object' && reward?.components ? [[name, reward.components] as const] : []));
   return parts.length > 0 ? Object.fromEntries(parts) : undefined;
+}
+
+/** Means of the parts of composed rewards: `rewards/<function>/<part>/mean`. */
+function componentMeans(results: readonly ScoredTrajectory['rewards'][]): Metrics {
+  const found: Record<string, number[]> = {};
+  for (const rewards of results) {
+    for (const [name, reward] of Object.entries(rewards)) {
+      if (typeof reward !== 'object' || !reward?.components) continue;
+      for (const [part, value] of Object.entries(reward.components)) if (Number.isFinite(value)) (found[`rewards/${name}/${part}/mean`] ??= []).push(value);
+    }
+  }
+  return Object.fromEntries(Object.entries(found).map(([name, values]) => [name, values.reduce((a, b) => a + b, 0) / values.length]));
 }
 
 function samplingOf(args: OnlineArguments, stop: readonly string[] | undefined): SamplingOptions {

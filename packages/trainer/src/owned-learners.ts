@@ -56,6 +56,8 @@ export interface OwningAlgorithm extends Algorithm {
   openLearners?(context: OpenLearnersContext): Promise<OwnedLearners>;
   /** The optimiser steps on one experience, which together count as one step of the run. Must change nothing; randomness derives from `context.seed`. */
   step?(batch: TokenBatch, context: StepContext): Omit<Update, 'numTokens'>;
+  /** Makes its KL term weigh `factor` times as much from the next round on, and says the weight then; null where it has none. */
+  raiseBeta?(factor: number): number | null;
 }
 
 /** Writes the policy into `dir`, every owned learner into a folder of its own below it. */

@@ -1,7 +1,10 @@
+import type { Dataset } from '@espalier/data';
+import type { EnvironmentFactory } from '@espalier/rollouts';
 import { EspalierError } from '@espalier/spec';
 import { openDataset } from './datasets';
+import { environmentOf, openEnvironment } from './environment/open-environment';
 import { onlineSteps } from './online';
-import { roundGeometry } from './online-arguments';
+import { roundGeometry, type OnlineArguments } from './online-arguments';
 import type { OnlineTrainerOptions, OnlineTrainerParts } from './online-trainer';
 import type { OwningAlgorithm } from './owned-learners';
 import { adaptersOf, plannedModelOf, sampledRows, type PlannedModel, type RunPlan } from './plan';
@@ -17,8 +20,10 @@ export async function planOnline(options: OnlineTrainerOptions, parts: OnlineTra
   const geometry = roundGeometry(args, algorithm.numIterations);
   const steps = onlineSteps(train.size, args, geometry);
   const maxNewTokens = args.maxCompletionLength;
-  const prompts = promptSource(train, planned.tokenizer, { maxTokens: planned.config.maxPositions - maxNewTokens });
-  const lengths = sampledRows(train.size).map((row) => prompts.at(row).tokens.length);
+  const room = planned.config.maxPositions - maxNewTokens;
+  const factory = environmentOf(options, args);
+  const prompts = promptSource(train, planned.tokenizer, { maxTokens: room });
+  const lengths = factory ? await beginnings(factory, args, train, planned, room) : sampledRows(train.size).map((row) => prompts.at(row).tokens.length);
   if (lengths.length === 0) throw new EspalierError('bad_data', `${train.name} has no rows`);
   const promptTokens = lengths.reduce((a, b) => a + b, 0) / lengths.length;
   const longestPrompt = lengths.reduce((most, length) => Math.max(most, length), 0);
@@ -56,4 +61,20 @@ export async function planOnline(options: OnlineTrainerOptions, parts: OnlineTra
     engine: owning.policyEngine ?? {},
     teacher: null,
   };
+}
+
+/** Tokens with which episodes begin, of a few rows: an environment may be slow to begin. */
+async function beginnings(factory: EnvironmentFactory, args: OnlineArguments, rows: Dataset, { tokenizer }: PlannedModel, room: number): Promise<number[]> {
+  const { pool, conversation } = await openEnvironment(factory, args, tokenizer, room);
+  try {
+    const lengths: number[] = [];
+    for (const row of sampledRows(rows.size).slice(0, 8)) {
+      const environment = await pool.take();
+      lengths.push(conversation.begin(await pool.reset(environment, rows.row(row), args.seed)).length);
+      pool.give(environment);
+    }
+    return lengths;
+  } finally {
+    await pool.close();
+  }
 }

@@ -9,11 +9,19 @@ export interface EncodedPrompt {
   tokens: Int32Array;
 }
 
+/** A row to act on: with its prompt, or in an environment that makes one of it. */
+export type TaskPrompt = Pick<EncodedPrompt, 'row'> & Partial<EncodedPrompt>;
+
 /** Prompts by row number. A procedural task may have no end. */
-export interface PromptSource {
+export interface PromptSource<Prompt extends TaskPrompt = EncodedPrompt> {
   size: number;
   /** @throws EspalierError `bad_data` naming the row's file and line */
-  at(index: number): EncodedPrompt;
+  at(index: number): Prompt;
+}
+
+/** The rows of a dataset for an environment, which asks of them what it will. */
+export function taskSource(dataset: Dataset): PromptSource<TaskPrompt> {
+  return { size: dataset.size, at: (index) => ({ row: dataset.row(index) }) };
 }
 
 /**
@@ -43,7 +51,7 @@ export function describeRow(dataset: Dataset, index: number): string {
 }
 
 /** All prompts of a source that has an end. */
-export function allPrompts(source: PromptSource): EncodedPrompt[] {
+export function allPrompts<Prompt extends TaskPrompt>(source: PromptSource<Prompt>): Prompt[] {
   if (!Number.isFinite(source.size)) throw new EspalierError('bad_config', 'the evaluation rows have no end', { fix: 'give the task a `size`' });
   return Array.from({ length: source.size }, (_, i) => source.at(i));
 }

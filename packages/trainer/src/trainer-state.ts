@@ -1,6 +1,7 @@
 import { EspalierError, type MetricSums } from '@espalier/spec';
 import { snakeCase } from './arguments';
 import type { PatienceState } from './early-stopping';
+import type { GuardState } from './guard';
 import type { MonitorState } from './monitor';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined };
@@ -27,6 +28,8 @@ export interface TrainerState {
   pendingEvaluation?: boolean;
   /** What the warnings have been told from. */
   monitor?: MonitorState;
+  /** Checkpoints that a rollback may go back to. */
+  guard?: GuardState;
   /** Evaluations without an improvement, when the run may stop early. */
   patience?: PatienceState;
   /** State of an algorithm that has one (an adaptive KL coefficient). */
@@ -39,7 +42,7 @@ export interface TrainerState {
 const changeable = new Set([
   'outputDir', 'overwriteOutputDir', 'runName', 'resumeFromCheckpoint', 'maxSteps', 'numTrainEpochs', 'loggingStrategy', 'loggingSteps', 'loggingFirstStep', 'evalStrategy', 'evalSteps',
   'evalOnStart', 'saveStrategy', 'saveSteps', 'saveTotalLimit', 'metricForBestModel', 'greaterIsBetter', 'loadBestModelAtEnd', 'perDeviceEvalBatchSize', 'logCompletions', 'numCompletionsToPrint',
-  'earlyStoppingPatience', 'earlyStoppingThreshold', 'reportTo', 'loggingDir', 'gradientCheckpointing',
+  'earlyStoppingPatience', 'earlyStoppingThreshold', 'reportTo', 'loggingDir', 'gradientCheckpointing', 'onAlarm', 'monitors', 'guardSteps',
 ]);
 
 /**

@@ -6,7 +6,10 @@ import { nextPatience, type PatienceState } from './early-stopping';
 import { nextSequenceNumber } from './learner-calls';
 import { loadLearners, saveLearners, type OwnedLearner } from './owned-learners';
 import { MetricsWindow } from './metrics-window';
-import { RunMonitor } from './monitor';
+import { Guard } from './guard';
+import { RunMonitor, type Alarm } from './monitor';
+import { chooseAlarms, type MonitorOptions } from './monitor-options';
+import { readTrainerState } from './checkpoints';
 import { openRun, type RunFolder } from './run-folder';
 import { learningRateSchedule } from './schedules';
 import { chooseTrackers } from './trackers/choose-trackers';
@@ -78,6 +81,10 @@ export interface LoopOptions {
   callbacks?: readonly TrainerCallback[];
   /** Where metrics go besides the run's folder; `reportTo` may name more. */
   trackers?: readonly Tracker[];
+  /** What alarms do. Default: they are told. */
+  monitors?: MonitorOptions;
+  /** Makes the KL term weigh more; says how much it weighs now, or null where there is none. */
+  raiseBeta?: () => number | null;
   /** What is to be said when the run begins: each name once. */
   notices?: readonly Omit<Notice, 'step'>[];
   signal?: AbortSignal;
@@ -94,8 +101,12 @@ export interface TrainResult {
   /** The checkpoint that the run ends with: the newest, or the best with `loadBestModelAtEnd`; null when none was written. */
   checkpoint: string | null;
   best: { metric: string; value: number; step: number } | null;
-  /** A callback ended the run early. */
+  /** A callback, or an alarm, ended the run early. */
   stopped: boolean;
+  /** Signs that the reward was exploited, in this process: see `onAlarm`. */
+  alarms: readonly Alarm[];
+  /** An alarm took the weights back to those of step `to`: `checkpoint` is theirs. */
+  rolledBack: { from: number; to: number; alarm: string } | null;
   trainSeconds: number;
 }
 
@@ -168,7 +179,10 @@ class TrainingLoop {
   private evaluatedAt = -1;
   private pendingEvaluation = false;
   private asked = { stop: false, save: false, evaluate: false };
-  private monitor = new RunMonitor();
+  private monitor: RunMonitor;
+  private guard: Guard | null = null;
+  private readonly raised: Alarm[] = [];
+  private rollback: Alarm | null = null;
   private patience: PatienceState = { best: null, count: 0 };
   /** `report.html`: written at checkpoints, as far as it costs little, and at the end. */
   readonly report: ReportKeeper;
@@ -192,6 +206,9 @@ class TrainingLoop {
     const { args, totalSteps } = options;
     this.schedule = learningRateSchedule(args.lrSchedulerType, { learningRate: args.learningRate, warmupSteps: resolveWarmupSteps(args, totalSteps), totalSteps, kwargs: args.lrSchedulerKwargs });
     const metric = args.metricForBestModel ?? options.bestMetric;
+    const alarms = chooseAlarms(options.monitors);
+    this.monitor = new RunMonitor(undefined, undefined, alarms);
+    if ([...alarms.values()].some(({ action }) => action === 'rollback')) this.guard = new Guard(options.monitors?.guardSteps ?? 10);
     this.bestMetric = metric.startsWith('eval_') ? metric : `eval_${metric}`;
     this.greaterIsBetter = args.greaterIsBetter ?? !this.bestMetric.endsWith('loss');
     this.report = new ReportKeeper(folder.dir, { onFailure: (error) => this.tell({ name: 'report_not_written', level: 'note', message: `report.html could not be written: ${error instanceof Error ? error.message : String(error)}`, step: this.step }) });
@@ -212,6 +229,7 @@ class TrainingLoop {
       this.markBoundary();
       this.savedStep = -1; // written again, now that it may be the best
     }
+    if (this.step < totalSteps) await this.keepForRollback();
     while (this.step < totalSteps && !this.asked.stop) {
       throwIfAborted(signal);
       const epochBefore = source.epoch();
@@ -228,6 +246,7 @@ class TrainingLoop {
       const updates = round.updates.slice(0, totalSteps - this.step);
       for (const [i, update] of updates.entries()) {
         await this.update(update, round.metrics, preparing / updates.length, i === 0 ? signal : undefined);
+        if (i === 0) await this.watch(round.metrics);
         const epochEnded = i === updates.length - 1 && Math.floor(source.epoch() + 1e-9) > Math.floor(epochBefore + 1e-9);
         const due = (strategy: TrainingArguments['saveStrategy'], every: number) => (strategy === 'steps' ? this.step % every === 0 : strategy === 'epoch' && epochEnded);
         const last = this.step === totalSteps || this.asked.stop;
@@ -237,23 +256,25 @@ class TrainingLoop {
       }
       this.round++;
       this.markBoundary();
-      if (saveDue) await this.save();
+      if (saveDue && !this.rollback) await this.save();
+      if (!this.rollback && this.step < totalSteps) await this.keepForRollback();
     }
     if (this.asked.stop && !this.window.empty && args.loggingStrategy !== 'no') {
       await this.log();
       this.markBoundary();
     }
-    if (args.saveStrategy !== 'no') {
+    const rolledBack = this.rollback ? await this.rollBack(this.rollback) : null;
+    if (args.saveStrategy !== 'no' && !rolledBack) {
       await this.save();
-      if (args.saveTotalLimit) await this.folder.checkpoints.prune(args.saveTotalLimit); // a run killed between its last checkpoint and the removal of older ones saves no more
+      if (args.saveTotalLimit) await this.folder.checkpoints.prune(args.saveTotalLimit, this.guard?.needed()); // a run killed between its last checkpoint and the removal of older ones saves no more
     }
-    if (args.loadBestModelAtEnd && this.best && this.best.step !== this.step && (await this.folder.checkpoints.steps()).includes(this.best.step)) {
+    if (args.loadBestModelAtEnd && !rolledBack && this.best && this.best.step !== this.step && (await this.folder.checkpoints.steps()).includes(this.best.step)) {
       this.checkpoint = this.folder.checkpoints.path(this.best.step);
       await loadLearners(this.checkpoint, learner, this.options.learners ?? []);
     }
     await this.folder.log('end', { step: this.step });
     const { metrics, evalMetrics, checkpoint } = this;
-    return { outputDir: this.folder.dir, step: this.step, metrics, evalMetrics, checkpoint, best: this.best ?? null, stopped: this.asked.stop && this.step < totalSteps, trainSeconds: (performance.now() - began) / 1000 };
+    return { outputDir: this.folder.dir, step: this.step, metrics, evalMetrics, checkpoint, best: this.best ?? null, stopped: this.asked.stop && this.step < totalSteps, alarms: this.raised, rolledBack, trainSeconds: (performance.now() - began) / 1000 };
   }
 
   /** Turns what went wrong into what to throw, saving what can be saved. */
@@ -286,7 +307,8 @@ class TrainingLoop {
       this.round = state.round;
       this.numTokens = state.numTokens;
       this.best = state.best;
-      if (state.monitor) this.monitor = new RunMonitor(state.monitor);
+      if (state.monitor) this.monitor = new RunMonitor(state.monitor, undefined, chooseAlarms(this.options.monitors));
+      if (state.guard && this.guard) this.guard = new Guard(this.options.monitors?.guardSteps ?? 10, state.guard);
       if (state.patience) this.patience = state.patience;
       this.window = new MetricsWindow(structuredClone(state.window));
       this.checkpoint = resumed.path;
@@ -373,9 +395,55 @@ class TrainingLoop {
     for (const notice of notices) if (!this.monitor.has(notice.name)) await this.tell(this.monitor.raise({ ...notice, step: this.step }));
   }
 
+  /** Looks for alarms in what a round, or an evaluation, said, and does what is to be done about them. */
+  private async watch(metrics: Metrics): Promise<void> {
+    const alarms = this.monitor.alarm(this.step, metrics);
+    this.guard?.observe(metrics['gold'], this.monitor.severity);
+    for (const alarm of alarms) {
+      this.raised.push(alarm);
+      if (alarm.action === 'raise_beta') {
+        const beta = this.options.raiseBeta?.() ?? null;
+        alarm.message += beta === null ? '. There is no KL term to make weigh more' : `. The KL term weighs ${Number(beta.toPrecision(3))} from here on`;
+      }
+      await this.tell(alarm);
+      if (alarm.action === 'stop' || alarm.action === 'rollback') this.asked.stop = true;
+      if (alarm.action === 'rollback') this.rollback ??= alarm;
+    }
+  }
+
+  /** Saves a checkpoint that a rollback may go back to, when one is due, and removes those that it will not. */
+  private async keepForRollback(): Promise<void> {
+    const { guard } = this;
+    const { step } = this.boundary;
+    if (!guard?.due(step)) return;
+    const own = !(await this.folder.checkpoints.steps()).includes(step);
+    const gone = guard.take(step, own);
+    this.boundary.guard = guard.state();
+    await this.save();
+    for (const old of gone) await this.folder.checkpoints.remove(old);
+  }
+
+  /** Takes the weights back to the checkpoint that the guard holds for the best. */
+  private async rollBack(alarm: Alarm): Promise<TrainResult['rolledBack']> {
+    const { checkpoints } = this.folder;
+    const to = this.guard?.target() ?? null;
+    if (to === null || !(await checkpoints.steps()).includes(to)) {
+      await this.folder.log('warning', { name: 'nothing_to_roll_back_to', message: 'there is no checkpoint from before the alarm: the weights stay as they are', step: this.step });
+      return null;
+    }
+    this.checkpoint = checkpoints.path(to);
+    await loadLearners(this.checkpoint, this.options.learner, this.options.learners ?? []);
+    const state = await readTrainerState(this.checkpoint);
+    if (state.algorithm !== undefined) this.options.source.restoreAlgorithm?.(state.algorithm);
+    await checkpoints.link('best', to);
+    const rolledBack = { from: this.step, to, alarm: alarm.name };
+    await this.folder.log('rollback', { ...rolledBack, checkpoint: this.checkpoint });
+    return rolledBack;
+  }
+
   private async tell(notice: Notice): Promise<void> {
-    const { level, name, message, step } = notice;
-    await this.folder.log(level, { name, message, step });
+    const { level, name, message, step, action } = notice;
+    await this.folder.log(action === undefined ? level : 'alarm', { name, message, step, ...(action === undefined ? {} : { action }) });
     for (const tracker of this.trackers) await tracker.notice?.(notice);
     await this.emit((callback) => callback.onNotice?.(this.progress(), notice, this.control));
   }
@@ -411,6 +479,7 @@ class TrainingLoop {
     this.evalMetrics = Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`eval_${name}`, value]));
     this.evaluatedAt = this.step;
     await this.record({ ...this.evalMetrics, eval_runtime: (performance.now() - start) / 1000 }, 'eval');
+    await this.watch(this.evalMetrics);
     const value = this.evalMetrics[this.bestMetric];
     if (value === undefined && args.metricForBestModel) throw new EspalierError('bad_config', `\`metric_for_best_model\` ${args.metricForBestModel}: the evaluation has no such metric`, { fix: `it has ${Object.keys(this.evalMetrics).join(', ')}` });
     await this.emit((callback) => callback.onEvaluate?.(this.progress(), this.evalMetrics, this.control));
@@ -450,6 +519,7 @@ class TrainingLoop {
       offsets: this.folder.offsets(),
       ...(this.pendingEvaluation ? { pendingEvaluation: true } : {}),
       monitor: this.monitor.state(),
+      ...(this.guard ? { guard: this.guard.state() } : {}),
       ...(this.options.args.earlyStoppingPatience === undefined ? {} : { patience: this.patience }),
       ...(algorithm === undefined ? {} : { algorithm: structuredClone(algorithm) as Json }),
       config,
@@ -472,7 +542,7 @@ class TrainingLoop {
     this.savedStep = step;
     await checkpoints.link('latest', step);
     if (value !== undefined) await checkpoints.link('best', step);
-    if (args.saveTotalLimit) await checkpoints.prune(args.saveTotalLimit);
+    if (args.saveTotalLimit) await checkpoints.prune(args.saveTotalLimit, this.guard?.needed());
     const { checkpoint } = this;
     await this.folder.log('save', { step, checkpoint });
     await this.report.update();

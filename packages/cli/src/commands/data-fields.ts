@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { arithmeticOptions, isHubDatasetRef, parseDatasetRef, taskNames } from '@espalier/data';
 import { configuredPlugins, createRegistry, loadPlugin, openRows, type OpenRowsOptions, type Registry } from '@espalier/pipeline';
 import { EspalierError } from '@espalier/spec';
@@ -6,16 +7,16 @@ import { z } from 'zod';
 import { kebabCase } from '../fields';
 
 const taskHelp: Readonly<Record<string, string>> = {
-  difficulty: '1: sums of digits … 5: three operands with products',
-  min: 'smallest operand',
-  max: 'largest operand',
-  terms: 'operands a problem',
-  operations: 'among + - *',
+  difficulty: '1 (easiest) to 5; what they mean stands in the README of @espalier/data',
+  min: 'smallest operand of arithmetic',
+  max: 'largest operand of arithmetic',
+  terms: 'operands of an arithmetic problem',
+  operations: 'of arithmetic: among + - *',
   seed: 'another seed, other problems',
   size: 'rows, all different; default: no end (eval: 512)',
   split: 'problems of one part are never in the other, whatever the seed',
   heldOutFraction: 'share of the problems that is held out',
-  template: 'the question; {expression} stands for the problem',
+  template: 'the question; {question} stands for the problem, {expression} for that of arithmetic',
   format: 'prompts as messages or as plain text',
   withCompletion: 'add the right answer as completion',
 };
@@ -25,7 +26,7 @@ const taskName = (option: string): string => `task${option[0].toUpperCase()}${op
 /** `--task-difficulty` and so on: the options of the procedural tasks, none of them set unless given. */
 const taskFields: Record<string, z.ZodType> = Object.fromEntries(
   Object.entries(arithmeticOptions.shape).map(([name, schema]) => {
-    let inner: z.ZodType = schema;
+    let inner: z.ZodType = name === 'template' ? z.string() : schema; // its placeholder differs by family
     while (inner instanceof z.ZodDefault || inner instanceof z.ZodOptional) inner = inner.unwrap() as z.ZodType;
     return [taskName(name), inner.optional().describe(`--task: ${taskHelp[name] ?? name}`)];
   }),
@@ -67,7 +68,9 @@ export async function openData(values: DataValues & Record<string, unknown>, opt
   if (values.dataset === undefined && values.task === undefined) throw new EspalierError('usage', '--dataset is missing', { fix: `give a file of rows or a dataset of the hub, or --task ${taskNames.join('|')}` });
   const [stray] = Object.keys(given);
   if (values.task === undefined && stray !== undefined) throw new EspalierError('usage', `--${kebabCase(taskName(stray))} is given without --task`, { fix: 'add --task, or leave it out' });
-  return openRows((values.dataset ?? values.task)!, { ...open, task: { ...more, ...given }, ...hubOptions(values) });
+  const plugins = values['plugin'] as readonly string[] | undefined;
+  const registry = open.registry ?? (values.dataset === undefined || existsSync(values.dataset) ? undefined : await openRegistry(plugins));
+  return openRows((values.dataset ?? values.task)!, { ...open, registry, task: { ...more, ...given }, ...hubOptions(values) });
 }
 
 /** `--dataset-config` and `--dataset-train-split`. @throws EspalierError `usage` when the rows are not the hub's */

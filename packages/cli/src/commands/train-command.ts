@@ -61,6 +61,9 @@ async function openStream(values: Record<string, unknown>, args: Record<string, 
   return streamFiles(files, { ...load, seed: (args['dataSeed'] ?? args['seed']) as number, bufferSize: shuffleBufferSize, shuffle: args['trainSamplingStrategy'] !== 'sequential', textField: args['datasetTextField'] as string });
 }
 
+/** Rows without a column, for ever. */
+const emptyRows = (name: string): Dataset => ({ name, size: Infinity, row: () => ({}), origin: () => ({}) });
+
 /** The fields of the configuration's schema that have another flag here. */
 const ownNames = ['resumeFromCheckpoint'];
 
@@ -143,9 +146,12 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
   if (signal.aborted) throw new EspalierError('aborted', 'stopped before the first step');
   const stream = values['datasetStreaming'] === true ? await openStream(values, args) : undefined;
   const onNotice = (message: string) => output.note(`notice: ${message}`);
-  const rows = stream ? datasetOf([], stream.name) : await openData(values, { ...spec.rows, onNotice });
+  const environment = values['environment'] as string | undefined;
+  const given = values['dataset'] !== undefined || values['task'] !== undefined;
+  // An environment says itself what is asked: its rows may have any columns, or be none at all.
+  const rows = stream ? datasetOf([], stream.name) : environment !== undefined && !given ? emptyRows(environment) : await openData(values, { ...spec.rows, ...(environment === undefined ? {} : { accepted: undefined }), onNotice });
   if (!Number.isFinite(rows.size) && !((args['maxSteps'] as number) > 0)) throw new EspalierError('usage', `${rows.name} has no end and --max-steps is ${String(args['maxSteps'])}`, { fix: 'give --max-steps, or --task-size' });
-  const { accepted } = spec.rows;
+  const accepted = environment === undefined ? spec.rows.accepted : undefined;
   const evaluation =
     values['evalDataset'] === undefined ? undefined : await openRows(values['evalDataset'] as string, { ...(accepted ? { accepted } : {}), ...(values['evalLimit'] === undefined ? {} : { limit: values['evalLimit'] as number }), endlessSize: 512, task: spec.rows.more ?? {}, onNotice });
 
@@ -160,7 +166,7 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
     },
     onStep: ({ step }, metrics) => progress?.update(step, briefly(metrics, spec.shown)),
     onEvaluate: ({ step }, metrics) => progress?.note(`step ${step} · ${briefly(metrics, Object.keys(metrics).filter((name) => !name.includes('completions/')))}`),
-    onNotice: (_, { name, level, message }) => (progress ? progress.note(`${level}: ${name}: ${message}`) : output.note(`${level}: ${name}: ${message}`)),
+    onNotice: (_, { name, level, message, action }) => (progress ?? output).note(`${action === undefined ? level : `alarm (${action})`}: ${name}: ${message}`),
     onEnd: () => progress?.stop(),
   };
   const { trainer, evaluate } = await spec.create({ values, args, model: values['model'] as string, modelArgs, train: rows, stream, evaluation, callbacks: [callback], trackers, signal });
@@ -169,7 +175,7 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
     const resume = values['resume'] as boolean | string;
     const result = await trainer.train({ signal, ...(resume === false ? {} : { resume }) });
     let held: Metrics | null = Object.keys(result.evalMetrics).length > 0 ? withoutPrefix(result.evalMetrics) : null;
-    if (evaluation && evaluate && !result.stopped) {
+    if (evaluation && evaluate && (!result.stopped || result.rolledBack)) {
       const bar = startProgress('eval', { unit: 'completion', total: evaluation.size });
       held = await evaluate((done) => bar.update(done)).finally(() => bar.stop());
     }
@@ -178,8 +184,9 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
       model = join(result.outputDir, 'model');
       await trainer.saveModel(model);
     }
-    await output.result({ output_dir: result.outputDir, model, steps: result.step, seconds: result.trainSeconds, metrics: result.metrics, ...(held ? { eval: held } : {}), ...(result.best ? { best: result.best } : {}), ...(result.stopped ? { stopped: true } : {}) });
+    await output.result({ output_dir: result.outputDir, model, steps: result.step, seconds: result.trainSeconds, metrics: result.metrics, ...(held ? { eval: held } : {}), ...(result.best ? { best: result.best } : {}), ...('control' in result ? { control: result.control } : {}), ...(result.stopped ? { stopped: true } : {}), ...(result.alarms.length > 0 ? { alarms: result.alarms } : {}), ...(result.rolledBack ? { rolled_back: result.rolledBack } : {}) });
     output.line(`${result.step} steps in ${result.trainSeconds.toFixed(1)} s · ${briefly(result.metrics, spec.shown)}`);
+    if (result.rolledBack) output.line(`rolled back from step ${result.rolledBack.from} to step ${result.rolledBack.to} (${result.rolledBack.alarm})`);
     if (held) output.line(`held out: ${briefly(held, Object.keys(held))}`);
     output.line(`model: ${model}`);
   } catch (error) {

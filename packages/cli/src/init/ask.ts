@@ -10,7 +10,7 @@ export interface Terminal {
 }
 
 /** Rewards that need no option of their own. */
-const offered = rewardNames.filter((name) => !['length', 'cosine', 'format', 'accuracy'].includes(name));
+const offered = rewardNames.filter((name) => !['length', 'cosine', 'format', 'accuracy', 'words', 'remote', 'factuality'].includes(name));
 
 /**
  * Asks for what was not given.

@@ -42,7 +42,8 @@ export function readAdapters(fields: Given, context: PartContext): void {
 
 /** TRL's reward functions under the names here, with TRL's lengths. */
 const rewardNames: Readonly<Record<string, string>> = {
-  accuracy_reward: 'numeric:column=solution,name=accuracy_reward',
+  accuracy_reward: 'math:column=solution,latex_only=true,name=accuracy_reward',
+  reasoning_accuracy_reward: 'reasoning_accuracy:column=solution,name=reasoning_accuracy_reward',
   think_format_reward: 'format:name=think_format_reward',
   get_soft_overlong_punishment: 'length:max_length=1280,cache=256,name=soft_overlong_punishment',
 };
@@ -53,8 +54,8 @@ export function readRewards(fields: Given, context: PartContext): void {
   const rewards = model === undefined || model === null ? [] : [`reward_model:path=${String(model)}`];
   for (const name of [functions ?? []].flat()) {
     if (typeof name !== 'string') return context.refuse('reward_funcs', `${JSON.stringify(name)} is no name`, 'names of reward functions');
-    if (name === 'reasoning_accuracy_reward' || (/^[\w]+(\.\w+)+$/.test(name) && !name.includes('='))) context.refuse('reward_funcs', `${name} is a function in Python`, 'a reward of a plugin, by its name: see docs/plugin-guide.md');
-    if (name === 'accuracy_reward') context.note('reward_funcs', 'accuracy_reward compares numbers, not LaTeX: rows without a number in `solution` are left out of it');
+    if (/^[\w]+(\.\w+)+$/.test(name) && !name.includes('=')) context.refuse('reward_funcs', `${name} is a function in Python`, 'a reward of a plugin, by its name: see docs/plugin-guide.md');
+    if (name === 'accuracy_reward' || name === 'reasoning_accuracy_reward') context.note('reward_funcs', `${name} reads LaTeX as TRL’s does, but no matrices or integrals; units count: rows whose \`solution\` it cannot read are left out of it`);
     rewards.push(rewardNames[name] ?? name);
   }
   if (rewards.length > 0) context.set('reward', rewards);

@@ -24,7 +24,7 @@ export const scriptFields: TrlFields = {
 /** What `trl grpo` takes besides. */
 export const rewardScriptFields: TrlFields = {
   reward_funcs: honoured(
-    '`accuracy_reward` is `numeric` on the column `solution` (numbers, not LaTeX), `think_format_reward` is `format`, `get_soft_overlong_punishment` is `length` with TRL’s lengths; also every name that `--reward` takes. Import paths of Python functions are refused',
+    '`accuracy_reward` and `reasoning_accuracy_reward` are `math` and `reasoning_accuracy` on the column `solution` (units count; no matrices), `think_format_reward` is `format`, `get_soft_overlong_punishment` is `length` with TRL’s lengths; also every name that `--reward` takes. Import paths of Python functions are refused',
     { part: 'rewards' },
   ),
   reward_model_name_or_path: honoured('as the first reward, `reward_model:path=…`', { part: 'rewards' }),

@@ -75,7 +75,7 @@ describe('models and rewards', () => {
   it('rewards of TRL have names here; functions of Python do not', () => {
     expect(of('grpo', { reward_funcs: ['get_soft_overlong_punishment', 'numeric=0.5', 'repetition'], reward_model_name_or_path: 'rm' })).toEqual({ reward: ['reward_model:path=rm', 'length:max_length=1280,cache=256,name=soft_overlong_punishment', 'numeric=0.5', 'repetition'] });
     expect(() => of('grpo', { reward_funcs: ['my_lib.rewards.good'] })).toThrow('a function in Python');
-    expect(() => of('grpo', { reward_funcs: ['reasoning_accuracy_reward'] })).toThrow('a function in Python');
+    expect(of('grpo', { reward_funcs: ['accuracy_reward', 'reasoning_accuracy_reward'] })).toEqual({ reward: ['math:column=solution,latex_only=true,name=accuracy_reward', 'reasoning_accuracy:column=solution,name=reasoning_accuracy_reward'] });
   });
 });
 

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Completion, GenerateRequest } from '@espalier/spec';
 import { createDecoder, parseConfig, randomWeights, type Decoder, type Tokenizer } from '@espalier/models';
 import { memory, selectBackend } from '@espalier/tensor';
+import { testBackend } from '@espalier/tensor/testing';
 import { fixture } from '../test-support';
 import { Training } from '../training';
 import { Decoding, type DecodingOptions } from './decoding';
@@ -18,7 +19,7 @@ function randomDecoder(name: string): Decoder {
 let decoder: Decoder;
 
 beforeAll(async () => {
-  await selectBackend('cpu');
+  await selectBackend(testBackend());
   decoder = randomDecoder('smollm2');
 });
 

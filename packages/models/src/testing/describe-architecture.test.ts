@@ -1,15 +1,18 @@
 import { causalAttention, tensor, variable } from '@espalier/tensor';
+import { testBackend } from '@espalier/tensor/testing';
 import { describe, expect, it } from 'vitest';
 import { architectures } from '../config';
 import { createDecoder, type Attend, type Decoder } from '../decoder';
 import type { WeightSource } from '../weight-source';
 import { architectureChecks, architectureSubject, describeArchitecture, tinyConfig } from '../testing';
 
-for (const architecture of architectures) describeArchitecture(architecture, { config: tinyConfig(architecture) });
+const backend = testBackend();
+for (const architecture of architectures) describeArchitecture(architecture, { config: tinyConfig(architecture), backend });
 describeArchitecture('llama with rope scaling, biases and a tied head', {
+  backend,
   config: tinyConfig('llama', { ropeScaling: { type: 'llama3', factor: 4, originalMaxPositions: 16, lowFreqFactor: 1, highFreqFactor: 4 }, attentionBias: true, attentionOutputBias: true, mlpBias: true, tieWordEmbeddings: true }),
 });
-describeArchitecture('mistral with a window', { config: tinyConfig('mistral', { slidingWindow: 3 }) });
+describeArchitecture('mistral with a window', { config: tinyConfig('mistral', { slidingWindow: 3 }), backend });
 
 /** A decoder that is wrong in one place. */
 function broken(change: (decoder: Decoder) => Partial<Decoder>) {

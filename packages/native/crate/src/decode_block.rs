@@ -12,18 +12,23 @@ use crate::gemm::PackedB;
 use crate::linear::PackedWeight;
 use crate::memory::Floats;
 use crate::norms::{rms_norm_forward, rms_rows};
-use crate::pool::SharedMut;
+use crate::pool::{parallel_for, SharedMut};
 use crate::rotary::rotary_forward;
 use crate::swiglu::swiglu_in_place;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use std::cell::RefCell;
 
+mod adapter;
+
+pub use adapter::{Adapter, AdapterScratch};
+
 /// A linear layer.
 #[derive(Clone, Copy)]
 pub struct Linear<'a> {
     pub weight: &'a PackedB,
     pub bias: Option<&'a [f32]>,
+    pub adapter: Option<Adapter<'a>>,
 }
 
 impl<'a> Linear<'a> {
@@ -59,6 +64,7 @@ pub struct DecodeBlock<'a> {
 pub struct Scratch {
     rows: PackedRows,
     floats: [Option<Floats>; 6],
+    adapters: AdapterScratch,
 }
 
 /// The first `len` floats of a buffer that grows; their contents are arbitrary.
@@ -75,7 +81,7 @@ impl DecodeBlock<'_> {
         let (m, d) = (self.positions.len(), self.attention_norm.len());
         let Heads { heads, kv_heads, dim, .. } = self.shape;
         let (width, kv_width, inner) = (heads * dim, kv_heads * dim, self.gate.weight.n());
-        let Scratch { rows, floats: [one, two, three, four, five, six] } = scratch;
+        let Scratch { rows, floats: [one, two, three, four, five, six], adapters } = scratch;
         let normed = room(one, m * d);
         let y = room(two, m * d);
         let (q, k, v) = (room(three, m * width), room(four, m * kv_width), room(five, m * kv_width));
@@ -83,9 +89,14 @@ impl DecodeBlock<'_> {
 
         normalise(rows, self.q.weight, x, self.attention_norm, self.eps, normed);
         {
-            let targets = [SharedMut::new(q), SharedMut::new(k), SharedMut::new(v)];
-            let [q, k, v] = [[self.q.to(targets[0])], [self.k.to(targets[1])], [self.v.to(targets[2])]];
-            multiply_rows(rows, &[&q, &k, &v], |_, _| ());
+            let layers =
+                [(self.q, SharedMut::new(q)), (self.k, SharedMut::new(k)), (self.v, SharedMut::new(v))];
+            if layers.iter().any(|(layer, _)| layer.adapter.is_some()) {
+                adapters.multiply(rows, m, &layers);
+            } else {
+                let [q, k, v] = layers.map(|(layer, y)| [layer.to(y)]);
+                multiply_rows(rows, &[&q, &k, &v], |_, _| ());
+            }
         }
         self.turn(q, self.q_norm, heads, wide);
         self.turn(k, self.k_norm, kv_heads, wide);
@@ -97,23 +108,28 @@ impl DecodeBlock<'_> {
         let mixed = &mut wide[..m * width];
         attend_cached(q, cache_k, cache_v, self.ranges, &self.shape, mixed);
         rows.pack(self.o.weight, m, width, |range| &mixed[range.start * width..range.end * width]);
-        add_product(rows, self.o, m, d, y, x);
+        add_product(rows, self.o, m, d, y, x, adapters);
 
         normalise(rows, self.gate.weight, x, self.mlp_norm, self.eps, normed);
         let (gate, up) = wide[..2 * m * inner].split_at_mut(m * inner);
         {
             let (gate, up) = (SharedMut::new(gate), SharedMut::new(up));
-            multiply_rows(rows, &[&[self.gate.to(gate), self.up.to(up)]], |_, columns| {
-                for row in 0..m {
-                    let at = row * inner + columns.start;
-                    // SAFETY: these columns are this call's alone.
-                    let (gate, up) = unsafe { (gate.slice(at, columns.len()), up.slice(at, columns.len())) };
-                    swiglu_in_place(gate, up);
-                }
-            });
+            let join = |at: usize, len: usize| {
+                // SAFETY: this part is the caller's alone.
+                let (gate, up) = unsafe { (gate.slice(at, len), up.slice(at, len)) };
+                swiglu_in_place(gate, up);
+            };
+            if self.gate.adapter.is_some() || self.up.adapter.is_some() {
+                adapters.multiply(rows, m, &[(self.gate, gate), (self.up, up)]);
+                parallel_for(m, |row| join(row * inner, inner));
+            } else {
+                multiply_rows(rows, &[&[self.gate.to(gate), self.up.to(up)]], |_, columns| {
+                    (0..m).for_each(|row| join(row * inner + columns.start, columns.len()));
+                });
+            }
         }
         rows.pack(self.down.weight, m, inner, |range| &gate[range.start * inner..range.end * inner]);
-        add_product(rows, self.down, m, d, y, x);
+        add_product(rows, self.down, m, d, y, x, adapters);
     }
 
     /// Norm (where there is one) and rotation of heads, in place; `other` is room for as much.
@@ -139,8 +155,21 @@ fn normalise(rows: &mut PackedRows, weight: &PackedB, x: &[f32], norm: &[f32], e
     });
 }
 
-/// `x += rows · weight + bias`, the sum of the product complete before it is added.
-fn add_product(rows: &PackedRows, layer: Linear, m: usize, d: usize, y: &mut [f32], x: &mut [f32]) {
+/// `x += rows · weight + bias`, and the adapter's update, the sum complete before it is added.
+fn add_product(
+    rows: &PackedRows,
+    layer: Linear,
+    m: usize,
+    d: usize,
+    y: &mut [f32],
+    x: &mut [f32],
+    adapters: &mut AdapterScratch,
+) {
+    if layer.adapter.is_some() {
+        adapters.multiply(rows, m, &[(layer, SharedMut::new(y))]);
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += *y);
+        return;
+    }
     let (x, y) = (SharedMut::new(x), SharedMut::new(y));
     multiply_rows(rows, &[&[layer.to(y)]], |_, columns| {
         for row in 0..m {
@@ -162,6 +191,13 @@ pub struct DecodeBlockShape {
     pub scale: f64,
     pub window: u32,
     pub rotary_scaling: f64,
+}
+
+/// See `DecodeBlockAdapter` in `kernel-functions.ts`.
+#[napi(object)]
+pub struct DecodeBlockAdapter {
+    pub layer: u32,
+    pub scale: f64,
 }
 
 const KERNEL: &str = "decodeBlock";
@@ -188,7 +224,43 @@ fn linear<'a>(
         )));
     }
     let bias = biases[index].as_ref().map(|bias| part(bias.as_ref(), "bias", n)).transpose()?;
-    Ok(Linear { weight, bias })
+    Ok(Linear { weight, bias, adapter: None })
+}
+
+/// The adapters of the layers: `pairs` has A and B of each of `adapted`, packed for the kernel of the block's weights.
+fn adapters<'a>(
+    adapted: &[DecodeBlockAdapter],
+    pairs: &'a [ClassInstance<'_, PackedWeight>],
+    weights: &'a [ClassInstance<'_, PackedWeight>],
+) -> Result<[Option<Adapter<'a>>; LAYERS.len()]> {
+    if pairs.len() != 2 * adapted.len() {
+        return Err(fail(format!("{KERNEL}: {} adapters came with {} matrices", adapted.len(), pairs.len())));
+    }
+    let mut found = [None; LAYERS.len()];
+    for (&DecodeBlockAdapter { layer, scale }, pair) in adapted.iter().zip(pairs.chunks_exact(2)) {
+        let index = layer as usize;
+        let Some(place) = found.get_mut(index) else {
+            return Err(fail(format!("{KERNEL}: there is no layer {layer} to adapt")));
+        };
+        let (weight, a, b) = (weights[index].get()?, pair[0].get()?, pair[1].get()?);
+        if a.k() != weight.k() || b.n() != weight.n() || a.n() != b.k() || a.n() == 0 {
+            return Err(fail(format!(
+                "{KERNEL}: an adapter of {} x {} and {} x {} for {}, which is {} x {}",
+                a.n(),
+                a.k(),
+                b.n(),
+                b.k(),
+                LAYERS[index],
+                weight.n(),
+                weight.k()
+            )));
+        }
+        if !a.alike(weight) || !b.alike(weight) {
+            return Err(fail(format!("{KERNEL}: the adapter of {} has another precision", LAYERS[index])));
+        }
+        *place = Some(Adapter { a, b, scale: scale as f32 });
+    }
+    Ok(found)
 }
 
 /// One block on `x [B, D]`, in place. See `decodeBlock` in `kernel-functions.ts`.
@@ -206,6 +278,8 @@ pub fn decode_block(
     cache_rows: Int32ArraySlice,
     ranges: Int32ArraySlice,
     shape: DecodeBlockShape,
+    adapted: Vec<DecodeBlockAdapter>,
+    pairs: Vec<ClassInstance<PackedWeight>>,
 ) -> Result<()> {
     guard(|| {
         if norms.len() != 4 || weights.len() != LAYERS.len() || biases.len() != LAYERS.len() {
@@ -240,7 +314,13 @@ pub fn decode_block(
             norms[index].as_ref().map(|norm| part(norm.as_ref(), "norm", len)).transpose()
         };
         let missing = || fail(format!("{KERNEL}: the norms before attention and MLP are missing"));
-        let layer = |index: usize, n: usize, k: usize| linear(index, &weights, &biases, n, k);
+        let adapters = adapters(&adapted, &pairs, &weights)?;
+        for adapter in adapters.iter().flatten() {
+            product(KERNEL, &[m, LAYERS.len(), adapter.a.n().max(adapter.b.n())])?;
+        }
+        let layer = |index: usize, n: usize, k: usize| {
+            linear(index, &weights, &biases, n, k).map(|layer| Linear { adapter: adapters[index], ..layer })
+        };
         let block = DecodeBlock {
             shape,
             eps: eps as f32,

@@ -98,7 +98,8 @@ vectorised! {
 }
 
 vectorised! {
-    fn axpy_part<V>(value: &[f32], scale: f32, target: &mut [f32]) {
+    /// `target += scale * value`, on this thread.
+    pub fn axpy_part<V>(value: &[f32], scale: f32, target: &mut [f32]) {
         let n = target.len();
         assert_eq!(value.len(), n);
         let s = V::splat(scale);

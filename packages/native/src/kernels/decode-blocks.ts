@@ -11,6 +11,7 @@ export const decodeBlocksKernels = [
     y.values.set(backend.floats(x));
     for (const block of blocks) {
       const layers = [block.q, block.k, block.v, block.o, block.gate, block.up, block.down];
+      const adapted = layers.flatMap(({ adapter }, layer) => (adapter ? [{ layer, ...adapter }] : []));
       backend.binding.decodeBlock(
         y.values,
         [block.attentionNorm, block.mlpNorm, block.qNorm, block.kNorm].map(floats),
@@ -18,6 +19,8 @@ export const decodeBlocksKernels = [
         layers.map(({ bias }) => floats(bias)),
         positions, invFreq, backend.floats(block.cacheK), backend.floats(block.cacheV), rows, ranges,
         { heads, kvHeads, dim: block.cacheK.shape[1] / kvHeads, eps, scale: block.scale, window: block.window, rotaryScaling },
+        adapted.map(({ layer, scale }) => ({ layer, scale })),
+        adapted.flatMap(({ a, b }) => [backend.packedNow(a), backend.packedNow(b)]),
       );
     }
     return y.info;

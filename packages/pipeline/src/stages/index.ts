@@ -8,6 +8,7 @@ export { type OnlineStage, type OnlineStageOptions } from './online-stage';
 export { cpo, dpo, kto, orpo, type CpoStageOptions, type DpoStageOptions, type KtoStageOptions, type OrpoStageOptions } from './preferences';
 export { pretrain, type PretrainStageOptions } from './pretrain';
 export { rewardModel, type RewardModelStageOptions } from './reward-model';
-export { checkRptConfig, createRptTrainer, rpt, rptFlatConfig, type RptFlatConfigInput, type RptStageOptions, type RptTrainerParts } from './rpt';
+export { checkRptConfig, createRptTrainer, rpt, type RptStageOptions, type RptTrainerParts } from './rpt';
+export { rptAlgorithmNames, rptFlatConfig, type RptFlatConfigInput } from './rpt-algorithms';
 export { sft, type SftStageOptions } from './sft';
 export { startFrom } from './start-from';

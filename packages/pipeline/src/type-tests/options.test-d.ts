@@ -9,6 +9,7 @@ rpt({ dataset, reward: ['numeric', 'exact=0.5', 'length:max_length=8,weight=0.2'
 grpo({ dataset, reward: text, loraRank: 8, loraTargetModules: ['q_proj'], parameterGroups: [{ match: 'norm', weightDecay: 0 }] });
 evaluate({ dataset, reward: [text, 'accuracy'], stop: ['\n'] });
 rpt({ dataset, reward: 'numeric', algorithm: 'grpo' });
+rpt({ dataset, objective: 'next-token', algorithm: 'online-dpo', minEntropy: 1, beta: 0.1 });
 
 // @ts-expect-error Type '"numerc"' is not assignable to type '"numeric" | "accuracy" | "exact" | "format" | "length" | "repetition" | "cosine" | "reward_model"'. Did you mean '"numeric"'?
 rpt({ dataset, reward: 'numerc' });
@@ -25,7 +26,7 @@ ppo({ dataset, reward: [{ name: 'length', options: { maxLength: 'long' } }] });
 // @ts-expect-error 'maxLenght' does not exist in type 'LengthOptions'. Did you mean to write 'maxLength'?
 ppo({ dataset, reward: [{ name: 'length', options: { maxLenght: 8 } }] });
 
-// @ts-expect-error Type '"gropo"' is not assignable to type '"grpo"'.
+// @ts-expect-error Type '"gropo"' is not assignable to type '"grpo" | "rloo" | "reinforce" | "ppo" | "online-dpo"'. Did you mean '"grpo"'?
 rpt({ dataset, reward: 'numeric', algorithm: 'gropo' });
 
 // @ts-expect-error Type 'string' is not assignable to type 'number'.

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { adamW, addInPlace, globalNorm, memory, selectBackend, tensor1d, variable, zeros } from '../index';
-import { availableBackends, testNumbers } from '../testing';
+import { testBackends, testNumbers } from '../testing';
 
-describe.each(await availableBackends('cpu', 'wasm', 'native'))('the optimiser on %s', (backend) => {
+describe.each(await testBackends('cpu', 'wasm', 'native'))('the optimiser on %s', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
 
   it("takes torch.optim.AdamW's steps, as computed in float64", () => {

@@ -78,9 +78,11 @@ portableKernel<AdamWInputs, AdamWAttrs>(EspalierAdamW, ({ param, grad, m, v }, a
     }
     return [sameData(param), sameData(m), sameData(v)];
   }
-  const scaled = mul(grad, a.gradScale);
-  const newM = add(mul(m, a.beta1), mul(scaled, 1 - a.beta1));
-  const newV = add(mul(v, a.beta2), mul(square(scaled), 1 - a.beta2));
-  const update = div(mul(newM, a.learningRate / correction1), add(div(sqrt(newV), correction2), a.eps));
-  return [sub(mul(param, 1 - a.learningRate * a.weightDecay), update), newM, newV];
+  // Each intermediate goes as soon as it is used: they are as large as the parameter.
+  const newM = tidy(() => add(mul(m, a.beta1), mul(grad, (1 - a.beta1) * a.gradScale)));
+  const newV = tidy(() => add(mul(v, a.beta2), tidy(() => mul(square(tidy(() => mul(grad, a.gradScale))), 1 - a.beta2))));
+  const denominator = tidy(() => add(tidy(() => div(sqrt(newV), correction2)), a.eps));
+  const update = tidy(() => div(mul(newM, a.learningRate / correction1), denominator));
+  denominator.dispose();
+  return [tidy(() => sub(mul(param, 1 - a.learningRate * a.weightDecay), update)), newM, newV];
 });

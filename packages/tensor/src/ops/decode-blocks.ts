@@ -4,10 +4,11 @@ import { engine, getKernel } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { check, dims, run } from './kernel';
 
-/** A linear layer: weight `[N, K]`, bias `[N]`. */
+/** A linear layer: weight `[N, K]`, bias `[N]`; with a low-rank adapter, a `[r, K]`, b `[N, r]`, `scale (x aᵀ) bᵀ` is added. */
 export interface LinearParameters {
   weight: Tensor;
   bias?: Tensor;
+  adapter?: { a: Tensor; b: Tensor; scale: number };
 }
 
 /** The parameters of a block of a Llama-like decoder, and its keys and values. */

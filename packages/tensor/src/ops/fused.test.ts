@@ -1,11 +1,11 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '../backend';
-import { availableBackends, checkFusedCase, fusedCases } from '../testing';
+import { checkFusedCase, fusedCases, testBackend, testBackends } from '../testing';
 
 import { grads, linear, matMul, memory, mul, sigmoid, swiglu, sum, tensor2d, tidy } from '../index';
 import type { Tensor } from '../index';
 
-describe.each(await availableBackends('cpu', 'wasm', 'tensorflow', 'native'))('fused operations on %s, against float64', (backend) => {
+describe.each(await testBackends('cpu', 'wasm', 'tensorflow', 'native'))('fused operations on %s, against float64', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
 
   it.each(fusedCases.map((fused) => [fused.name, fused] as const))('%s', (_name, fused) => checkFusedCase(fused));
@@ -13,7 +13,7 @@ describe.each(await availableBackends('cpu', 'wasm', 'tensorflow', 'native'))('f
 
 describe('fused operations', () => {
   it("have gradients under tfjs's own walker too, without leaks", async () => {
-    await selectBackend('cpu');
+    await selectBackend(testBackend());
     const [x, w, u] = [tensor2d([[1, -2], [0.5, 3]]), tensor2d([[0.3, -1], [2, 0.7], [1, 1]]), tensor2d([[1, 2], [-1, 0.5], [0.2, -0.4]])];
     const before = memory().numTensors;
     const fused = (...[a, b, c]: Tensor[]) => sum(swiglu(linear(a, b), linear(a, c)));

@@ -3,7 +3,9 @@ import { engine, registerGradient, registerKernel, tidy, unregisterKernel } from
 import type { DataId, KernelFunc, NamedAttrMap, NamedTensorMap, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import '../tfjs';
 
-/** What a portable kernel gets: real tensors, whatever the backend. */
+/** A kernel's inputs as a portable one gets them: real tensors, whatever the backend. */
+export type KernelInputs<Inputs> = { [K in keyof Inputs]: Tensor };
+
 type Portable = (inputs: Record<string, Tensor>, attrs: Record<string, unknown>) => Tensor | Tensor[];
 
 /**
@@ -16,9 +18,27 @@ const portableBackends = ['cpu', 'wasm', 'tensorflow'];
  * Registers the portable version of a fused kernel for tfjs's own backends. It is made of standard tfjs ops, runs off the tape, and what it leaves behind is disposed.
  * The casts are the border between a kernel's own types (see `@espalier/native`) and tfjs's maps of anything.
  */
-export function portableKernel<Inputs, Attrs = object>(name: string, compute: (inputs: { [K in keyof Inputs]: Tensor }, attrs: Attrs) => Tensor | Tensor[]): void {
-  const kernelFunc: KernelFunc = ({ inputs, attrs }) => tidy(() => (compute as unknown as Portable)(inputs as Record<string, Tensor>, attrs ?? {}) as Tensor);
-  for (const backendName of portableBackends) registerKernel({ kernelName: name, backendName, kernelFunc });
+export function portableKernel<Inputs, Attrs = object>(name: string, compute: (inputs: KernelInputs<Inputs>, attrs: Attrs) => Tensor | Tensor[]): void {
+  for (const backendName of portableBackends) registerKernel({ kernelName: name, backendName, kernelFunc: kernelOf(compute) });
+  portableKernels.add(name);
+}
+
+const kernelOf = (compute: unknown): KernelFunc => ({ inputs, attrs }) => tidy(() => (compute as Portable)(inputs as Record<string, Tensor>, attrs ?? {}) as Tensor);
+
+/** The fused kernels that have a portable version. */
+export const portableKernels: Set<string> = new Set();
+
+/** The fused kernels that call TensorFlow's own operations on `tensorflow`, with the names of those. */
+export const tensorflowOperations: Map<string, readonly string[]> = new Map();
+
+/**
+ * Replaces a portable kernel on `tensorflow` by one that calls TensorFlow's own operations.
+ * @param operations which ones, by TensorFlow's names
+ */
+export function tensorflowKernel<Inputs, Attrs = object>(name: string, operations: readonly string[], compute: (inputs: KernelInputs<Inputs>, attrs: Attrs) => Tensor | Tensor[]): void {
+  unregisterKernel(name, 'tensorflow');
+  registerKernel({ kernelName: name, backendName: 'tensorflow', kernelFunc: kernelOf(compute) });
+  tensorflowOperations.set(name, operations);
 }
 
 /** Replaces a portable kernel on `cpu`, and with it on `native`, by one that is called without the detour over tfjs's ops: for what costs nothing itself. */

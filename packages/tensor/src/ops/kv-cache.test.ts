@@ -1,11 +1,11 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { cachedAttention, cacheWrite, memory, selectBackend, tensor, zeros } from '../index';
 import type { Tensor } from '../index';
-import { attentionReference, availableBackends, testNumbers } from '../testing';
+import { attentionReference, testBackends, testNumbers } from '../testing';
 
 const [heads, kvHeads, width, capacity] = [6, 2, 4, 12];
 
-describe.each(await availableBackends('cpu', 'wasm', 'native'))('the KV cache on %s', (backend) => {
+describe.each(await testBackends('cpu', 'wasm', 'native'))('the KV cache on %s', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
 
   const filled = (seed: number) => tensor(Float32Array.from(testNumbers(capacity * kvHeads * width, seed)), [capacity, kvHeads * width]);

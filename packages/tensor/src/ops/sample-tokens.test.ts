@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { memory, sampleTokens, selectBackend, tensor2d } from '../index';
 import type { SampleRow } from '../index';
-import { availableBackends, testNumbers } from '../testing';
+import { testBackends, testNumbers } from '../testing';
 import { philox, uniform } from './sample-row';
 
 /** `B` equal rows. */
@@ -31,7 +31,7 @@ describe('the generator', () => {
   });
 });
 
-describe.each(await availableBackends('cpu', 'native'))('sampling on %s', (backend) => {
+describe.each(await testBackends('cpu', 'native'))('sampling on %s', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
 
   it('draws each token as often as its probability says', () => {

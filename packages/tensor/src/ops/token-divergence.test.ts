@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { memory, record, selectBackend, slice, tensor, tensor2d, tokenDivergence, variable } from '../index';
-import { availableBackends, testNumbers } from '../testing';
+import { testBackends, testNumbers } from '../testing';
 
-describe.each(await availableBackends('cpu', 'native'))('tokenDivergence on %s', (backend) => {
+describe.each(await testBackends('cpu', 'native'))('tokenDivergence on %s', (backend) => {
   beforeAll(async () => void (await selectBackend(backend)));
 
   it('is the same however many rows are computed at once', () => {

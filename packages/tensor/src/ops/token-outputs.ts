@@ -1,9 +1,10 @@
 import { EspalierTokenOutputs, EspalierTokenOutputsGrad } from '@espalier/native';
-import type { TokenOutputsAttrs, TokenOutputsGradInputs, TokenOutputsInputs } from '@espalier/native';
+import type { TokenOutputsAttrs } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
-import { Variable, add, concat, div, exp, gather, logSumExp, matMul, mul, neg, reshape, slice, square, sub, sum, tensor1d, tensor2d, zeros } from '@tensorflow/tfjs-core';
+import { Variable } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { check, dims, fusedGradient, portableKernel, run, sharedGradients } from './kernel';
+import { check, fusedGradient, run, sharedGradients } from './kernel';
+import './token-outputs-kernels';
 
 export type TokenOutputName = 'logps' | 'entropy' | 'sumSquares';
 
@@ -37,76 +38,6 @@ export function tokenOutputs(hidden: Tensor, weight: Tensor, targets: Int32Array
   if (!attrs.sumSquares) sumSquares.dispose();
   return { logps, ...(attrs.entropy && { entropy }), ...(attrs.sumSquares && { sumSquares }) };
 }
-
-/** Rows a chunk: its logits take at most 16 MB. */
-const chunkRows = (vocabSize: number) => Math.max(1, Math.floor(4_194_304 / vocabSize));
-
-/** `[n, V]`. tfjs's own gives other numbers on the WebAssembly backend when float32 is asked for. */
-function oneHot(ids: Int32Array, vocabSize: number): Tensor {
-  const values = new Float32Array(ids.length * vocabSize);
-  ids.forEach((id, i) => (values[i * vocabSize + id] = 1));
-  return tensor2d(values, [ids.length, vocabSize]);
-}
-
-interface Chunk {
-  start: number;
-  n: number;
-  hidden: Tensor; // [n, D]
-  z: Tensor; // [n, V]
-}
-
-function* chunks(hidden: Tensor, weight: Tensor, bias: Tensor | undefined, temperature: number): Generator<Chunk> {
-  const size = chunkRows(weight.shape[0]);
-  for (let start = 0; start < hidden.shape[0]; start += size) {
-    const n = Math.min(size, hidden.shape[0] - start);
-    const h = slice(hidden, [start, 0], [n, -1]);
-    const logits = matMul(h, weight, false, true);
-    yield { start, n, hidden: h, z: div(bias ? add(logits, bias) : logits, temperature) };
-  }
-}
-
-portableKernel<TokenOutputsInputs, TokenOutputsAttrs>(EspalierTokenOutputs, ({ hidden, weight, bias }, attrs) => {
-  const vocabSize = weight.shape[0];
-  const parts: Tensor[][] = [[], [], [], []];
-  for (const { start, n, z } of chunks(hidden, weight, bias, attrs.temperature)) {
-    const lse = logSumExp(z, -1, true); // [n, 1]
-    const places = Int32Array.from({ length: n }, (_, i) => i * vocabSize + attrs.targets[start + i]);
-    const flat = (x: Tensor) => reshape(x, [n]);
-    parts[0].push(sub(gather(reshape(z, [-1]), tensor1d(places, 'int32')), flat(lse)));
-    const logP = attrs.entropy || attrs.sumSquares ? sub(z, lse) : undefined;
-    const p = logP && exp(logP);
-    if (p && attrs.entropy) parts[1].push(neg(sum(mul(p, logP), -1))); // lse - Σ p z would lose the digits that large logits share
-    if (p && attrs.sumSquares) parts[2].push(sum(square(p), -1));
-    parts[3].push(flat(lse));
-    p?.dispose();
-    logP?.dispose();
-    z.dispose();
-  }
-  return parts.map((list) => (list.length > 0 ? concat(list, 0) : zeros([0])));
-});
-
-portableKernel<TokenOutputsGradInputs, TokenOutputsAttrs>(EspalierTokenOutputsGrad, (inputs, attrs) => {
-  const { dLogps, dEntropy, dSumSquares, hidden, weight, bias, entropy, sumSquares, lse } = inputs;
-  const vocabSize = weight.shape[0];
-  const dHiddens: Tensor[] = [];
-  let dWeight: Tensor = attrs.frozenWeight ? zeros([0]) : zeros([vocabSize, dims(hidden)[1]]);
-  let dBias: Tensor = zeros([bias ? vocabSize : 0]);
-  for (const { start, n, hidden: h, z } of chunks(hidden, weight, bias, attrs.temperature)) {
-    const column = (x: Tensor) => reshape(slice(x, [start], [n]), [n, 1]);
-    const logp = sub(z, column(lse));
-    const p = exp(logp);
-    const hot = oneHot(attrs.targets.subarray(start, start + n), vocabSize);
-    let dz: Tensor = mul(column(dLogps), sub(hot, p)); // ∂ log p_t / ∂z = 1_t - p
-    if (attrs.entropy) dz = sub(dz, mul(column(dEntropy), mul(p, add(logp, column(entropy))))); // ∂H/∂z = -p (log p + H)
-    if (attrs.sumSquares) dz = add(dz, mul(column(dSumSquares), mul(2, mul(p, sub(p, column(sumSquares)))))); // ∂Σp²/∂z = 2 p (p - Σp²)
-    const dLogits = div(dz, attrs.temperature);
-    dHiddens.push(matMul(dLogits, weight));
-    if (!attrs.frozenWeight) dWeight = add(dWeight, matMul(dLogits, h, true, false));
-    if (bias) dBias = add(dBias, sum(dLogits, 0));
-  }
-  const dHidden = dHiddens.length > 0 ? concat(dHiddens, 0) : tensor2d([], [0, dims(hidden)[1]]);
-  return bias ? [dHidden, dWeight, dBias] : [dHidden, dWeight];
-});
 
 fusedGradient<TokenOutputsAttrs>(EspalierTokenOutputs, { inputsToSave: ['hidden', 'weight'], outputsToSave: [false, true, true, true] }, (dys, saved, attrs) => {
   const [dLogps, dEntropy, dSumSquares] = dys;

@@ -1,9 +1,9 @@
 import { copyRegisteredKernels, getKernel, registerBackend, registerKernel, unregisterKernel, type KernelFunc } from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { mul, type Tensor } from '../index';
-import { availableBackends, backendChecks, describeBackend, useBackend } from '../testing';
+import { availableBackends, backendChecks, describeBackend, testBackends, useBackend } from '../testing';
 
-for (const name of await availableBackends('cpu', 'native', 'wasm')) describeBackend(name);
+for (const name of await testBackends('cpu', 'native', 'wasm', 'tensorflow')) describeBackend(name);
 for (const name of await availableBackends('native')) describeBackend(name, { title: `${name} in bf16`, precision: 'bf16' });
 
 describe('a backend that is wrong', () => {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::dtype::Precision;
+use crate::elementwise::accumulate;
 use crate::gemm::choice::noise;
 use crate::gemm::{multiply, Output, Right, View};
 use crate::swiglu::swiglu_forward;
@@ -16,6 +17,8 @@ struct Case {
     biases: bool,
     head_norms: bool,
     half: usize,
+    /// Layers with an adapter, a bit each.
+    adapted: u32,
 }
 
 /// Its numbers.
@@ -23,6 +26,7 @@ struct Numbers {
     weights: Vec<Vec<f32>>,
     packed: Vec<PackedB>,
     biases: Vec<Option<Vec<f32>>>,
+    adapters: Vec<Option<LowRank>>,
     norms: [Vec<f32>; 4],
     inv_freq: Vec<f32>,
     positions: Vec<i32>,
@@ -31,6 +35,16 @@ struct Numbers {
     x: Vec<f32>,
     cache: [Vec<f32>; 2],
 }
+
+/// An adapter of a layer: A `[r, K]`, B `[N, r]`.
+struct LowRank {
+    a: Vec<f32>,
+    b: Vec<f32>,
+    packed: [PackedB; 2],
+    rank: usize,
+}
+
+const SCALE: f32 = 1.7;
 
 const CAPACITY: usize = 300;
 
@@ -54,17 +68,24 @@ impl Case {
                 noise(i as u32 + 1, n * k).iter().map(|w| w / (k as f32).sqrt()).collect()
             })
             .collect();
-        let pack = |i: usize| match PackedB::new(
-            View::row_major(&weights[i], layers[i].0, layers[i].1),
-            precision,
-        ) {
+        let packed = |w: &[f32], n: usize, k: usize| match PackedB::new(View::row_major(w, n, k), precision) {
             Some(packed) => packed,
             None => panic!("memory"),
+        };
+        let pack = |i: usize| packed(&weights[i], layers[i].0, layers[i].1);
+        let adapter = |i: usize| {
+            let ((n, k), rank) = (layers[i], [1, 3, 17, 8, 33, 16, 4][i]);
+            let a: Vec<f32> = noise(i as u32 + 70, rank * k).iter().map(|a| a / (k as f32).sqrt()).collect();
+            let b: Vec<f32> =
+                noise(i as u32 + 80, n * rank).iter().map(|b| b / (rank as f32).sqrt()).collect();
+            let pair = [packed(&a, rank, k), packed(&b, n, rank)];
+            (self.adapted >> i & 1 == 1).then_some(LowRank { a, b, packed: pair, rank })
         };
         let kv = self.kv_heads * self.dim;
         Numbers {
             packed: (0..7).map(pack).collect(),
             biases: (0..7).map(|i| self.biases.then(|| noise(i as u32 + 20, layers[i].0))).collect(),
+            adapters: (0..7).map(adapter).collect(),
             norms: [self.d, self.d, self.dim, self.dim].map(|n| noise(n as u32 + 40, n)),
             inv_freq: (0..self.half).map(|i| 10f32.powf(-(i as f32) / 4.0)).collect(),
             positions: (0..self.m).map(|b| 17 + b as i32 % 3).collect(),
@@ -80,7 +101,9 @@ impl Case {
 
 impl Numbers {
     fn layer(&self, i: usize) -> Linear<'_> {
-        Linear { weight: &self.packed[i], bias: self.biases[i].as_deref() }
+        let adapter = self.adapters[i].as_ref();
+        let adapter = adapter.map(|it| Adapter { a: &it.packed[0], b: &it.packed[1], scale: SCALE });
+        Linear { weight: &self.packed[i], bias: self.biases[i].as_deref(), adapter }
     }
 
     fn bias(&self, i: usize, column: usize) -> f64 {
@@ -91,17 +114,19 @@ impl Numbers {
 /// The block by the functions of the separate kernels.
 fn separately(case: &Case, numbers: &Numbers, ranges: &[Ranges], precision: Precision) -> [Vec<f32>; 3] {
     let shape = case.shape();
+    let times = |x: &[f32], packed: &PackedB, bias: Option<&[f32]>| -> Vec<f32> {
+        let mut y = vec![0f32; case.m * packed.n()];
+        let output = Output { data: &mut y, stride: packed.n(), accumulate: false, bias };
+        let x = View::row_major(x, case.m, packed.k());
+        multiply(output, x, Right::Packed(packed.columns()), precision);
+        y
+    };
     let project = |x: &[f32], i: usize| -> Vec<f32> {
-        let (n, k) = case.layers()[i];
-        let mut y = vec![0f32; case.m * n];
-        let output =
-            Output { data: &mut y, stride: n, accumulate: false, bias: numbers.biases[i].as_deref() };
-        multiply(
-            output,
-            View::row_major(x, case.m, k),
-            Right::Packed(numbers.packed[i].columns()),
-            precision,
-        );
+        let mut y = times(x, &numbers.packed[i], numbers.biases[i].as_deref());
+        if let Some(LowRank { packed: [a, b], .. }) = &numbers.adapters[i] {
+            let update = times(&times(x, a, None), b, None);
+            accumulate(&update, SCALE, &mut y);
+        }
         y
     };
     let norm = |x: &[f32], weight: &[f32]| -> Vec<f32> {
@@ -143,7 +168,15 @@ fn plainly(case: &Case, numbers: &Numbers, b: usize, cache_k: &[f32], cache_v: &
     let project = |x: &[f64], i: usize| -> Vec<f64> {
         let (n, k) = case.layers()[i];
         let dot = |j: usize| (0..k).map(|t| x[t] * f64::from(numbers.weights[i][j * k + t])).sum::<f64>();
-        (0..n).map(|j| dot(j) + numbers.bias(i, j)).collect()
+        let plain = (0..n).map(|j| dot(j) + numbers.bias(i, j));
+        let Some(LowRank { a, b, rank, .. }) = &numbers.adapters[i] else { return plain.collect() };
+        let inside = |r: usize| (0..k).map(|t| x[t] * f64::from(a[r * k + t])).sum::<f64>();
+        let inside: Vec<f64> = (0..*rank).map(inside).collect();
+        let update = |j: usize| {
+            let products = inside.iter().zip(&b[j * rank..]).map(|(x, b)| x * f64::from(*b));
+            f64::from(SCALE) * products.sum::<f64>()
+        };
+        plain.enumerate().map(|(j, y)| y + update(j)).collect()
     };
     let norm = |x: &[f64], weight: &[f32]| -> Vec<f64> {
         let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
@@ -201,12 +234,16 @@ fn a_block_is_its_separate_kernels_to_the_bit_and_plain_loops_nearly() {
         biases: false,
         head_norms: false,
         half: 3,
+        adapted: 0,
     };
     let cases = [
         Case { m: 3, ..base },
         Case { m: 8, d: 37, inner: 101, heads: 3, kv_heads: 1, dim: 5, half: 2, biases: true, ..base },
         Case { m: 13, d: 64, inner: 96, heads: 2, kv_heads: 2, dim: 32, half: 16, head_norms: true, ..base },
         Case { m: 40, d: 33, window: 20, biases: true, head_norms: true, ..base },
+        Case { m: 3, adapted: 0b111_1111, biases: true, ..base },
+        Case { m: 9, d: 65, inner: 97, adapted: 0b000_0101, ..base }, // q and v
+        Case { m: 17, adapted: 0b110_1010, head_norms: true, ..base },
         base,
     ];
     let mut scratch = Scratch::default();

@@ -1,0 +1,1 @@
+export { goldenChecks } from './golden-checks';

@@ -1,0 +1,12 @@
+export { openSandbox, sharedSandbox, type CheckOptions, type CheckResult, type CodeLanguage, type RunOptions, type RunResult, type Sandbox, type SandboxLimits } from './sandbox';
+export type { CallResult, CodeProblem, LimitName, WireValue } from './protocol';
+export { compilesReward, type CompilesOptions } from './compiles-reward';
+export { extractCode, type ExtractedCode } from './extract-code';
+export { printedLines, readTests, runTests, type CallTest, type CodeTest, type ProgramTest, type TestOptions, type TestVerdict } from './code-tests';
+export { programOf, type ProgramOptions } from './program-of';
+export { codeRewardByName, codeRewardNames } from './reward-by-name';
+export { testsReward, type TestsOptions } from './tests-reward';
+export { generateInputs } from './generate-inputs';
+export { nAtK, passAtK } from './pass-at-k';
+export { selectByBehaviour, type Selection, type SelectOptions } from './select-by-behaviour';
+export { codeFamilyNames, codeTasks, type CodeTask, type CodeTaskOptions } from './code-tasks/code-tasks';

@@ -1,0 +1,86 @@
+// Generation beside transformers and the limit of memory; the sampler against the trainer; start-up.
+import { alternate } from '../lib/child.mjs';
+import { espalier, present, torch } from '../lib/contestants.mjs';
+import { check, fastest, median, ratio, secondsOf } from '../lib/stats.mjs';
+
+const batches = [1, 8, 32];
+const turns = batches.map((batch) => ({ batch }));
+
+export const generate = {
+  id: 'generate',
+  title: 'Generation, 64 + 64 tokens, T = 1',
+  async run(context) {
+    const { rounds, log, verbose } = context;
+    const reads = (await alternate([espalier(context, 'memory', 'bandwidth', {}, { gigabytes: 1 })], { rounds: 5, log: () => undefined })).get('memory');
+    const bandwidth = reads.error ? null : Math.max(...reads.answers[0].map(({ bytesPerSecond }) => bytesPerSecond));
+    const results = await alternate(
+      present([espalier(context, 'Espalier', 'generate', {}, { gigabytes: 2, turns }), torch(context, 'float32', { work: 'generate' }, { gigabytes: 2, turns }), torch(context, 'bfloat16', { work: 'generate' }, { gigabytes: 1.5, turns })]),
+      { rounds: Math.max(2, rounds - 2), log, verbose },
+    );
+    const peers = [...results.keys()].filter((name) => name.startsWith('PyTorch'));
+    const own = results.get('Espalier');
+    const weights = own.ready ? 2 * own.ready.parameterCount : null; // bf16, once through memory a step
+    const rate = (result, i, key = 'perSecond') => (result.error || result.answers[i].length === 0 ? null : median(result.answers[i].map((answer) => answer[key])));
+    const limit = (batch) => (bandwidth && weights ? (batch * bandwidth) / weights : null);
+    const share = (i) => { const [speed, most] = [rate(own, i, 'decodePerSecond'), limit(batches[i])]; return speed && most ? (100 * speed) / most : null; };
+    const faster = (i) => { const best = fastest(results, peers, i); return [ratio(best?.seconds, secondsOf(own, i)), best]; };
+    const [ratio8, best8] = faster(1);
+    return {
+      table: {
+        header: ['tokens a second', ...batches.map((batch) => `batch ${batch}`)],
+        rows: [
+          ...[...results].map(([name, result]) => [name.replace('PyTorch', 'transformers'), ...batches.map((_, i) => rate(result, i)?.toFixed(1) ?? 'failed')]),
+          ['Espalier, prompts left out', ...batches.map((_, i) => rate(own, i, 'decodePerSecond')?.toFixed(1) ?? '')],
+          ['limit: bf16 weights once through memory', ...batches.map((batch) => limit(batch)?.toFixed(0) ?? '')],
+        ],
+      },
+      note: bandwidth ? `Memory bandwidth, all threads reading: ${(bandwidth / 1e9).toFixed(1)} GB/s (the best of five passes over 512 MB). The share of the limit is that of the decoding steps; the times against transformers contain the prompts.` : 'The memory bandwidth could not be measured.',
+      versions: Object.assign({}, ...peers.map((name) => results.get(name).ready?.versions ?? {})),
+      checks: [
+        check('batch 8: times faster than transformers.generate', ratio8, 6, { unit: '×', note: best8 ? `against ${best8.name}` : 'no transformers here' }),
+        check('batch 8: of the bandwidth limit', share(1), 60, { unit: ' %', digits: 0 }),
+        check('batch 32: tokens a second', rate(own, 2), 1500, { digits: 0 }),
+        check('batch 1: of the bandwidth limit', share(0), 75, { unit: ' %', digits: 0 }),
+      ],
+    };
+  },
+};
+
+export const mismatch = {
+  id: 'mismatch',
+  title: 'The sampler and the trainer agree: |Δ log-prob| of sampled tokens',
+  async run(context) {
+    const { log, verbose } = context;
+    const lora = { rank: 16, alpha: 32, targets: 'all-linear' };
+    const names = ['bf16', 'fp32', 'bf16, LoRA'];
+    const results = await alternate(
+      [espalier(context, 'bf16', 'mismatch', { precision: 'bf16' }, { gigabytes: 2 }), espalier(context, 'fp32', 'mismatch', { precision: 'fp32' }, { gigabytes: 2 }), espalier(context, 'bf16, LoRA', 'mismatch', { precision: 'bf16', lora }, { gigabytes: 2 })],
+      { rounds: 1, log, verbose },
+    );
+    const of = (name, key) => results.get(name).answers[0]?.[0]?.[key] ?? null;
+    return {
+      table: { header: ['', 'mean', 'greatest', 'tokens'], rows: names.map((name) => [name, of(name, 'mean')?.toExponential(2) ?? 'failed', of(name, 'greatest')?.toExponential(2) ?? '', String(of(name, 'tokens') ?? '')]) },
+      checks: names.map((name) => check(`mean |Δ log-prob|, ${name}`, of(name, 'mean'), 1e-3, { most: true, digits: 6 })),
+    };
+  },
+};
+
+export const startup = {
+  id: 'startup',
+  title: 'Start-up to the first token, with the GGUF',
+  async run(context) {
+    const { log, verbose } = context;
+    const answers = [];
+    let error = null;
+    for (let i = 0; i < Math.min(5, context.rounds); i++) {
+      const result = (await alternate([espalier(context, 'Espalier', 'startup', {}, { gigabytes: 2 })], { rounds: 1, log, verbose })).get('Espalier');
+      error ??= result.error;
+      answers.push(...result.answers[0]);
+    }
+    const least = (key) => (answers.length > 0 ? median(answers.map((answer) => answer[key])) : null);
+    return {
+      table: { header: ['', 'median', 'each'], rows: [['process start to first token', `${least('seconds')?.toFixed(2)} s`, answers.map(({ seconds }) => seconds.toFixed(2)).join(', ')], ['tokenizer alone', `${least('tokenizer')?.toFixed(2)} s`, answers.map(({ tokenizer }) => tokenizer.toFixed(2)).join(', ')]] },
+      checks: [check('process start to first token', least('seconds'), 2.5, { unit: ' s', most: true }), check('of which the tokenizer', least('tokenizer'), 0.5, { unit: ' s', most: true })],
+    };
+  },
+};

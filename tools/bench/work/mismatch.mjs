@@ -1,0 +1,33 @@
+// The sampler's log-probs against those that the learner computes for the same tokens: { model, precision, lora }. Mean and greatest |Δ| over some thousand tokens.
+import { openEngine } from '@espalier/engine';
+import { sftObjective } from '@espalier/sft';
+import { options, serve, textBatch } from '../lib/serve.mjs';
+
+const { model, precision, lora, prompts = 8, samples = 4, newTokens = 64 } = options;
+const engine = await openEngine({ model, ...(precision ? { precision } : {}), ...(lora ? { lora } : {}) });
+if (lora)
+  for (let i = 0; i < 3; i++) {
+    await engine.learner.forwardBackward(textBatch(2, 64, i + 1), sftObjective({ lossType: 'nll' }));
+    await engine.learner.optimStep({ learningRate: 1e-4 });
+  }
+await serve({ backend: engine.info.backend, precision: engine.info.precision }, async () => {
+  const questions = Array.from({ length: prompts }, (_, i) => `What is ${11 + 7 * i} + ${5 + 3 * i}? Explain each step.`);
+  const encoded = questions.map((content) => engine.tokenizer.encode(engine.tokenizer.applyChatTemplate([{ role: 'user', content }], { addGenerationPrompt: true })));
+  const start = performance.now();
+  const sequences = [];
+  for await (const { requestId, tokens, logps } of engine.generate(encoded.map((prompt, i) => ({ id: String(i), prompt, n: samples, seed: 7, sampling: { maxNewTokens: newTokens } })))) {
+    const prompt = encoded[Number(requestId)];
+    sequences.push({ prompt, logps, all: Int32Array.from([...prompt, ...tokens]) });
+  }
+  const scored = await engine.score(sequences.map(({ all }) => all));
+  let [sum, count, greatest] = [0, 0, 0];
+  sequences.forEach(({ prompt, logps }, s) =>
+    logps.forEach((logp, t) => {
+      const difference = Math.abs(logp - scored[s][prompt.length + t]);
+      sum += difference;
+      count++;
+      greatest = Math.max(greatest, difference);
+    }),
+  );
+  return { seconds: (performance.now() - start) / 1000, mean: sum / count, greatest, tokens: count };
+});
