@@ -43,7 +43,7 @@ describe('examineReward', () => {
     const uneven = composeRewards([{ reward: numericReward(), weight: 10 }, { reward: lengthReward({ maxLength: 10 }), weight: 0.1 }]);
     const report = await examineReward(uneven, honest);
     expect(report.components['numeric']).toMatchObject({ mean: 0.5, count: 24 });
-    expect(report.findings.map(({ name, message }) => `${name} ${message}`)).toEqual([expect.stringMatching(/^one_part_decides 100 % of the reward's variance is `numeric`/)]);
+    expect(report.findings.map(({ name, message }) => `${name} ${message}`)).toContainEqual(expect.stringMatching(/^one_part_decides 100 % of the reward's variance is `numeric`/));
   });
   it('refuses what it cannot look at', async () => {
     await expect(examineReward(numericReward(), [])).rejects.toThrow('no samples');
