@@ -49,7 +49,7 @@ export async function openTasks(tasks: readonly EvaluationTask[], options: { reg
   for (const task of tasks) {
     const given = typeof task === 'string' ? { dataset: task as DatasetInput } : task;
     const most = given.limit ?? limit;
-    const rows = await openRows(given.dataset, { endlessSize: 512, ...(most === undefined ? {} : { limit: most }), ...(onNotice ? { onNotice } : {}) });
+    const rows = await openRows(given.dataset, { endlessSize: 512, ...(most === undefined ? {} : { limit: most }), ...(onNotice ? { onNotice } : {}), registry });
     const own = 'reward' in given && given.reward !== undefined ? await resolveRewards(Array.isArray(given.reward) ? (given.reward as readonly RewardInput[]) : [given.reward as RewardInput], registry) : null;
     const ofRows = own === null ? await rewardOfRows(rows, registry) : null;
     const rewards = own ?? (ofRows ? [{ reward: ofRows, weight: 1 }] : options.rewards ?? []);
