@@ -83,6 +83,12 @@ describe('attackReward', () => {
     expect(report.attacks.find(({ name }) => name === 'most_frequent_answer')).toMatchObject({ mean: 0.8, exploits: true, example: 'yes' });
     expect((await attackReward(exactReward(), yes, { threshold: 0.9 })).verdict).toBe('holds');
   });
+  it('where honesty earns nothing, those that earn something count; where all earn the same, all do', async () => {
+    const form = await attackReward(formatReward(), rows);
+    expect(form.attacks.filter((attack) => attack.exploits).map(({ name }) => name).sort()).toEqual(['format_and_guess', 'format_echo', 'safe_steps']);
+    const same = await attackReward(by('same', () => 1), rows);
+    expect(same.attacks.every((attack) => attack.exploits)).toBe(true);
+  });
   it('is measured against samples, where they are given; else says that it does not know', async () => {
     expect(await attackReward(numericReward(), rows, { honest })).toMatchObject({ honest: { mean: 0.5, from: 'samples', scored: 24 } });
     const bare = rows.map(({ prompt }) => ({ prompt, row: {} }));
