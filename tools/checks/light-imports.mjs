@@ -7,7 +7,7 @@ import { build } from 'esbuild';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const heavy = /node_modules\/@tensorflow\/|packages\/(native|tensor|models|engine|trainer)\//;
 let failed = false;
-for (const name of ['sft', 'dpo', 'reward-models', 'ppo', 'grpo', 'distill']) {
+for (const name of ['sft', 'dpo', 'reward-models', 'ppo', 'grpo', 'distill', 'rpt']) {
   const specifier = `@espalier/${name}/loss`;
   const { metafile } = await build({ stdin: { contents: `export * from ${JSON.stringify(specifier)}`, resolveDir: root }, bundle: true, write: false, metafile: true, platform: 'node', format: 'esm', logLevel: 'error' });
   const loaded = Object.keys(metafile.inputs);

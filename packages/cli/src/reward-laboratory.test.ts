@@ -43,7 +43,7 @@ describe('espalier reward attack', () => {
     const outcome = await espalier(['reward', 'attack', '--reward', 'format', '--dataset', rows]);
     expect(outcome.status).toBe(1);
     expect(outcome.stdout.trim().split('\n').at(-1)).toMatch(/^exploitable: .*format_echo/);
-    expect(outcome.stderr).toBe('');
+    expect(outcome.stderr).toContain('notice: honest answers earn no more');
   });
   it('takes tasks, samples to measure against, and refuses a column that no row has', async () => {
     const task = onlyJson(await espalier(['reward', 'attack', '--reward', 'numeric', '--task', 'arithmetic', '--limit', '8', '--honest', samples, '--json']));

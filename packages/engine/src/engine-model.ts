@@ -43,6 +43,7 @@ export class EngineModel {
       id: randomUUID(),
       backend: backend.name,
       withoutNative: backend.attempts.find(({ name, available }) => name === 'native' && !available)?.reason,
+      ...(backend.notice && { notice: backend.notice }),
       precision: matmulPrecision(),
       config,
       parameterCount: count(decoder.parameters),

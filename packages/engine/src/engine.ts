@@ -129,6 +129,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     throw error;
   }
   if (info.withoutNative !== undefined) sayOnce(`espalier: the Rust kernels are not here, so the backend is ${info.backend}: ${info.withoutNative}`);
+  if (info.notice !== undefined) sayOnce(info.notice);
   const learner = new EngineLearner(connection, { info, maxTokensPerMicroBatch, afterStep: garbageCollector(callersHeap), close });
   return {
     info,
@@ -216,6 +217,7 @@ function inlineThread(): Thread {
 }
 
 function workerThread(): Thread {
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2'; // TensorFlow reads the process's environment, of which a thread has a copy
   // What a step leaves on the JavaScript heap is small and short-lived: a small young generation keeps resident memory flat.
   return superviseWorker(new Worker(workerEntry(), { execArgv: execArgvForWorker(process.execArgv), name: 'espalier-engine', resourceLimits: { maxYoungGenerationSizeMb: 3 } }));
 }

@@ -48,6 +48,8 @@ export interface EngineInfo {
   backend: string;
   /** Why the Rust kernels do not serve, where they were looked for and not found. */
   withoutNative?: string;
+  /** One line for the user, where another backend than the one that was asked for serves. */
+  notice?: string;
   precision: 'bf16' | 'fp32';
   config: DecoderConfig;
   parameterCount: number;

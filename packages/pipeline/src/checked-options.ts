@@ -3,7 +3,7 @@ import type { CheckedRewards, NameIn, PluginParts, RewardsWith } from './reward-
 
 /** Algorithms that can be named: those that are built in, and those of the plugins of a registry. */
 type Algorithms<R> = 'grpo' | 'rloo' | 'reinforce' | 'ppo' | 'online-dpo' | (R extends Registry<infer Plugins> ? NameIn<PluginParts<Plugins, 'algorithms'>> : never);
-type CheckedAlgorithm<A, R> = A extends string ? (string extends A ? A : A extends Algorithms<R> ? A : Algorithms<R>) : A;
+type CheckedAlgorithm<A, R> = A extends string ? (string extends A ? A : A extends Algorithms<R> ? A : Algorithms<R> & string) : A; // & string: so that a message lists the names
 
 /** `Options` with what would do in the place of what does not. */
 type Corrected<Options, R> = { [K in keyof Options]: K extends 'reward' | 'goldReward' ? CheckedRewards<Options[K], RewardsWith<R>> : K extends 'algorithm' ? CheckedAlgorithm<Options[K], R> : Options[K] };

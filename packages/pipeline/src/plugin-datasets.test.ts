@@ -1,6 +1,7 @@
 import { defineTaskFamily } from '@espalier/data';
 import { definePlugin } from '@espalier/spec';
 import { describe, expect, it } from 'vitest';
+import { openTasks } from './evaluate-tasks';
 import { pluginDataset } from './plugin-datasets';
 import { createRegistry } from './registry';
 import { openRows } from './rows';
@@ -35,6 +36,12 @@ describe('datasets of plugins', () => {
     await expect(openRows('counted:rows=0', { registry })).rejects.toThrow('has no rows');
     await expect(openRows('counted:rows', { registry })).rejects.toThrow('is no option');
     await expect(openRows('doubles:colour=red', { registry })).rejects.toThrow('colour');
+  });
+  it('are tasks of an evaluation, scored by what their rows name', async () => {
+    const [task] = await openTasks(['doubles:difficulty=2,split=held_out,size=6'], { registry });
+    expect([task.name, task.rows.size, task.rewards.map(({ reward }) => reward.name)]).toEqual(['doubles', 6, ['numeric']]);
+    const [sums] = await openTasks(['arithmetic:size=6'], { registry });
+    expect(sums.rewards.map(({ reward }) => reward.name)).toEqual(['numeric']);
   });
   it('stand in a YAML pipeline', async () => {
     const source = { path: 'pipeline.yaml', baseDir: '.', loadPlugin: async () => plugin };

@@ -1,5 +1,6 @@
 import type { RewardModelOptions } from '@espalier/reward-models';
 import type { AnswerOptions, CosineOptions, DepthOptions, DiversityOptions, ExactOptions, FactualityOptions, FormatOptions, LanguageOptions, LengthOptions, RefusalOptions, RemoteRewardOptions, RepetitionOptions, StepsOptions, ThoughtOptions, WordsOptions } from '@espalier/rewards';
+import type { CompilesOptions, TestsOptions } from '@espalier/rewards-code';
 import type { Plugin, RewardFunction } from '@espalier/spec';
 import type { WeightedReward } from '@espalier/trainer';
 import type { Registry } from './registry';
@@ -28,6 +29,8 @@ export interface BuiltInRewards {
   words: WordsOptions;
   refusal: RefusalOptions;
   remote: Omit<RemoteRewardOptions, 'random' | 'columns' | 'baseDelayMs' | 'maxDelayMs'>;
+  compiles: Omit<CompilesOptions, 'sandbox'>;
+  tests: Omit<TestsOptions, 'sandbox'>;
   reward_model: { /** The folder of a reward model. */ path: string } & Pick<RewardModelOptions, 'normalization' | 'clip' | 'maxLength'>;
 }
 

@@ -1,5 +1,6 @@
 import { rewardModel, type RewardModelOptions } from '@espalier/reward-models';
 import { rewardByName, rewardNames } from '@espalier/rewards';
+import { codeRewardByName, codeRewardNames } from '@espalier/rewards-code';
 import { EspalierError, isEspalierError, type RewardFunction } from '@espalier/spec';
 import type { WeightedReward } from '@espalier/trainer';
 import { nearest } from './nearest';
@@ -7,7 +8,7 @@ import type { Registry } from './registry';
 
 /**
  * A reward as a user names it: `numeric`, `numeric=0.8`, `length:max_length=256,weight=0.2`, an object for YAML, or a function.
- * Names are those of `@espalier/rewards` and of registered plugins.
+ * Names are those of `@espalier/rewards`, of `@espalier/rewards-code` and of registered plugins.
  */
 export type RewardInput = string | RewardFunction | WeightedReward | { name: string; weight?: number; options?: Readonly<Record<string, unknown>> };
 
@@ -85,13 +86,13 @@ async function resolveReward(input: RewardInput, registry: Registry | undefined)
 function builtInReward(input: RewardInput, registry: Registry | undefined): WeightedReward {
   const { name, weight, options } = readReward(input) as NamedReward;
   if (name === modelReward) return { reward: servedModel(options), weight };
-  const known = [...rewardNames, modelReward, ...(registry?.list() ?? []).filter((part) => part.kind === 'rewards').map((part) => part.name)];
+  const known = [...rewardNames, ...codeRewardNames, modelReward, ...(registry?.list() ?? []).filter((part) => part.kind === 'rewards').map((part) => part.name)];
   if (!known.includes(name)) {
     const close = nearest(name, known);
     throw new EspalierError('not_found', `there is no reward function "${name}"`, { fix: close ? `did you mean ${close}? There are ${known.join(', ')}` : `there are ${known.join(', ')}` });
   }
   try {
-    return { reward: rewardByName(name, options), weight };
+    return { reward: codeRewardNames.includes(name) ? codeRewardByName(name, options) : rewardByName(name, options), weight };
   } catch (error) {
     if (isEspalierError(error)) throw error;
     throw new EspalierError('bad_config', `reward "${name}": ${(error as Error).message}`, { cause: error });

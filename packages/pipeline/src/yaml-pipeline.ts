@@ -3,8 +3,9 @@ import { EspalierError, isEspalierError, type Plugin, type Stage } from '@espali
 import { snakeCase } from '@espalier/trainer';
 import { branch } from './branch';
 import type { PipelineConfig } from './load-config';
+import { evaluateEach } from './evaluate-each';
 import { nearest } from './nearest';
-import { checkedPipeline } from './pipeline';
+import { checkedPipeline, type Pipeline } from './pipeline';
 import { pluginDataset } from './plugin-datasets';
 import { createRegistry, type Registry } from './registry';
 import { aiPreferences, cpo, critiqueRevise, distill, dpo, evaluate, grpo, kto, onlineDpo, orpo, ppo, pretrain, reinforce, rewardModel, rloo, rpt, sft, startFrom } from './stages';
@@ -41,7 +42,7 @@ function camelKeys(value: unknown, key = ''): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [camel(name), camelKeys(item, camel(name))]));
 }
 
-const fields = ['name', 'outputDir', 'seed', 'plugins', 'stages'];
+const fields = ['name', 'outputDir', 'seed', 'plugins', 'stages', 'evaluateEach'];
 
 /**
  * Makes a pipeline of what a YAML or JSON file says:
@@ -54,6 +55,7 @@ const fields = ['name', 'outputDir', 'seed', 'plugins', 'stages'];
  *   - model: SmolLM2-135M-Instruct.Q4_1.gguf
  *   - rpt: { dataset: sums.jsonl, reward: [numeric], max_steps: 60 }
  *   - evaluate: { dataset: held-out.jsonl, reward: [numeric] }
+ * evaluate_each: { tasks: ['arithmetic:split=held_out,size=200', count_letters], perplexity: general } # see evaluateEach
  * ```
  * Paths are taken from the folder in which the command runs, as on the command line; those of plugins from the file's own.
  *
@@ -67,12 +69,12 @@ export async function readPipelineConfig(document: unknown, source: { path: stri
   for (const [key, value] of Object.entries(document)) {
     const name = camel(key);
     if (!fields.includes(name)) {
-      const close = nearest(key, ['name', 'output_dir', 'seed', 'plugins', 'stages']);
-      throw wrong(`unknown field \`${key}\``, close ? `did you mean \`${close}\`?` : 'it takes name, output_dir, seed, plugins and stages');
+      const close = nearest(key, ['name', 'output_dir', 'seed', 'plugins', 'stages', 'evaluate_each']);
+      throw wrong(`unknown field \`${key}\``, close ? `did you mean \`${close}\`?` : 'it takes name, output_dir, seed, plugins, stages and evaluate_each');
     }
     config[name] = value;
   }
-  const { name, outputDir, seed, plugins = [], stages } = config;
+  const { name, outputDir, seed, plugins = [], stages, evaluateEach: suite } = config;
   if (name !== undefined && typeof name !== 'string') throw wrong(`\`name\` is ${JSON.stringify(name)}`, 'it takes text');
   if (outputDir !== undefined && typeof outputDir !== 'string') throw wrong(`\`output_dir\` is ${JSON.stringify(outputDir)}`, 'it takes a path');
   if (seed !== undefined && !(Number.isInteger(seed) && (seed as number) >= 0)) throw wrong(`\`seed\` is ${JSON.stringify(seed)}`, 'it takes a whole number from 0 on');
@@ -91,7 +93,14 @@ export async function readPipelineConfig(document: unknown, source: { path: stri
       throw new EspalierError(isEspalierError(error) ? error.code : 'bad_config', `${path}: stage ${i + 1}: ${error.message}`, { cause: error });
     }
   }
-  return { ...(name === undefined ? {} : { name }), ...(outputDir === undefined ? {} : { outputDir }), ...(seed === undefined ? {} : { seed: seed as number }), plugins: loaded, pipeline: checkedPipeline(made) };
+  return { ...(name === undefined ? {} : { name }), ...(outputDir === undefined ? {} : { outputDir }), ...(seed === undefined ? {} : { seed: seed as number }), plugins: loaded, pipeline: measured(checkedPipeline(made), suite, registry, wrong) };
+}
+
+/** `evaluate_each`: what is measured after every stage that gives a policy. */
+function measured(line: Pipeline, suite: unknown, registry: Registry, wrong: (message: string, fix?: string) => EspalierError): Pipeline {
+  if (suite === undefined) return line;
+  if (typeof suite !== 'object' || suite === null || Array.isArray(suite)) throw wrong(`\`evaluate_each\` is ${JSON.stringify(suite)}`, 'it takes the options of the stage evaluate, such as { tasks: [arithmetic:size=200], perplexity: general }');
+  return evaluateEach(line, { ...(camelKeys(suite) as Options), registry });
 }
 
 async function makeStage(entry: unknown, registry: Registry): Promise<Stage> {

@@ -20,7 +20,7 @@ export type NumberedNotice = ReturnType<typeof numberedNotices>[number];
 
 /** The notices that are marked on a metric's curve. */
 export const marksOf = (notices: readonly NumberedNotice[], metric: string, stages: ReadonlySet<number>): Mark[] =>
-  notices.filter((notice) => stages.has(notice.stage) && concerns(notice, metric)).map(({ step, number, level, name }) => ({ step, number, warning: level === 'warning', title: name }));
+  notices.filter((notice) => stages.has(notice.stage) && concerns(notice, metric)).map(({ step, number, level, name }) => ({ step, number, warning: level !== 'note', title: name }));
 
 /** Draws marks over a chart: a dashed line at the step, and a flag with the notice's number. */
 export function drawMarks(u: uPlot, marks: readonly Mark[]): void {

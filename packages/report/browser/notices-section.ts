@@ -19,8 +19,7 @@ export function noticesSection(data: PageData, notices: readonly NumberedNotice[
     );
   draw();
   view.onChange((changed) => changed.has('stage') && draw());
-  const warnings = notices.filter(({ level }) => level === 'warning').length;
-  const counted = [warnings > 0 && plural(warnings, 'warning'), notices.length > warnings && plural(notices.length - warnings, 'note')].filter(Boolean).join(', ');
+  const counted = (['alarm', 'warning', 'note'] as const).map((level) => ({ level, count: notices.filter((notice) => notice.level === level).length })).filter(({ count }) => count > 0).map(({ level, count }) => plural(count, level)).join(', ');
   return h('section', { id: 'notices', 'aria-labelledby': 'notices-title' }, h('div', { class: 'section-head' }, h('h2', { id: 'notices-title' }, 'Notices'), h('span', { class: 'count' }, counted)), ...failures.map((text) => h('p', { class: 'failure' }, text)), list, problems.length > 0 && h('div', { class: 'problems' }, h('b', {}, 'Not all files could be read'), h('ul', {}, ...problems.map((text) => h('li', {}, text)))));
 }
 

@@ -35,7 +35,8 @@ function declares(code: string, entry: string, language: CodeLanguage): boolean 
   const asFunction = `(?:export\\s+)?(?:default\\s+)?(?:async\\s+)?function\\s*\\*?\\s*${name}(?![\\w$])`;
   const asValue = `(?:export\\s+)?(?:const|let|var)\\s+${name}(?![\\w$])[^=\\n]*=`;
   const asExport = `(?:module\\.)?exports(?:\\.${name})?\\s*=`;
-  return new RegExp(`^(?:${asFunction}|${asValue}|${asExport}|class\\s+${name}\\b)`, 'm').test(code) && closingBrace(code) < 0;
+  const inList = `export\\s*\\{[^}]*\\b${name}\\s*[,}]`;
+  return new RegExp(`^(?:${inList}|${asFunction}|${asValue}|${asExport}|class\\s+${name}\\b)`, 'm').test(code) && closingBrace(code) < 0;
 }
 
 function scriptBody(code: string): string {

@@ -60,7 +60,7 @@ function endWithOwner(child: ChildProcess): void {
 export class WorkerPool {
   private readonly waiting: Task[] = [];
   private readonly workers = new Set<Worker>();
-  private starting = 0;
+  private readonly starts = new Set<Promise<void>>();
   private failures = 0;
   private closed = false;
   /** Workers that were started, all together. */
@@ -96,6 +96,7 @@ export class WorkerPool {
     this.closed = true;
     const error = new EspalierError('closed', 'the sandbox is closed');
     for (const task of this.waiting.splice(0)) this.finish(task, () => task.reject(error));
+    await Promise.all(this.starts);
     await Promise.all([...this.workers].map((worker) => this.end(worker, (task) => task.reject(error))));
   }
 
@@ -104,21 +105,22 @@ export class WorkerPool {
       if (this.waiting.length === 0) return;
       if (worker.ready && worker.task === null) this.give(worker, this.waiting.shift()!);
     }
-    const coming = () => this.starting + [...this.workers].filter((worker) => !worker.ready).length;
-    while (!this.closed && coming() < this.waiting.length && this.workers.size + this.starting < this.options.size) void this.startWorker();
+    const coming = () => this.starts.size + [...this.workers].filter((worker) => !worker.ready).length;
+    while (!this.closed && coming() < this.waiting.length && this.workers.size + this.starts.size < this.options.size) {
+      const start = this.startWorker();
+      this.starts.add(start);
+      void start.finally(() => this.starts.delete(start)).then(() => this.dispatch());
+    }
   }
 
   private async startWorker(): Promise<void> {
-    this.starting += 1;
     let child: ChildProcess;
     try {
       child = await this.options.start();
     } catch (error) {
-      this.starting -= 1;
       for (const task of this.waiting.splice(0)) this.finish(task, () => task.reject(error));
       return;
     }
-    this.starting -= 1;
     this.started += 1;
     const worker: Worker = { child, served: 0, task: null, timer: undefined, stderr: '', ready: false };
     this.workers.add(worker);
@@ -140,8 +142,6 @@ export class WorkerPool {
       clearTimeout(late);
       this.gone(worker, code, signal);
     });
-    if (this.closed) child.kill('SIGKILL');
-    this.dispatch();
   }
 
   private give(worker: Worker, task: Task): void {

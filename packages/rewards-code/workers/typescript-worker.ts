@@ -51,25 +51,28 @@ let last: { strict: boolean; program: ts.Program } | undefined;
 
 function check({ code, declarations, signature, entry, strict, timeMs }: CheckRequest): CheckReply {
   const deadline = cpuMs() + timeMs;
-  const own = new Map<string, ts.SourceFile>([
-    [names.program, compiler.createSourceFile(names.program, code, target, true)],
-    [names.declarations, compiler.createSourceFile(names.declarations, declarations, target, true)],
-    [names.signature, compiler.createSourceFile(names.signature, signature === '' ? 'export {};' : `export declare ${signature};`, target, true)],
-  ]);
-  const file = own.get(names.program) as WithDirectives;
-  file.commentDirectives = undefined;
-  file.checkJsDirective = undefined;
+  const texts = new Map([[names.program, code], [names.declarations, declarations], [names.signature, signature === '' ? 'export {};' : `export declare ${signature};`]]);
+  const own = new Map<string, WithDirectives>();
+  const ownFile = (path: string, options: ts.ScriptTarget | ts.CreateSourceFileOptions): ts.SourceFile | undefined => {
+    const text = texts.get(path);
+    if (text === undefined || own.has(path)) return own.get(path);
+    const file: WithDirectives = compiler.createSourceFile(path, text, options, true);
+    file.commentDirectives = undefined;
+    file.checkJsDirective = undefined;
+    own.set(path, file);
+    return file;
+  };
 
   const options = optionsOf(strict);
   const host: ts.CompilerHost = {
-    getSourceFile: (path) => own.get(path) ?? libraryFile(path),
+    getSourceFile: (path, options) => ownFile(path, options) ?? libraryFile(path),
     getDefaultLibFileName: () => libraryFolder + libraryName,
     getDefaultLibLocation: () => libraryFolder.slice(0, -1),
     getCurrentDirectory: () => '/',
     getCanonicalFileName: (path) => path,
     useCaseSensitiveFileNames: () => true,
     getNewLine: () => '\n',
-    fileExists: (path) => own.has(path) || libraryFile(path) !== undefined,
+    fileExists: (path) => texts.has(path) || libraryFile(path) !== undefined,
     readFile: () => undefined,
     writeFile: () => undefined,
     directoryExists: () => false,
@@ -77,6 +80,7 @@ function check({ code, declarations, signature, entry, strict, timeMs }: CheckRe
   };
   const program = compiler.createProgram({ rootNames: [names.program, names.declarations, names.signature, names.sandbox], options, host, oldProgram: last?.strict === strict ? last.program : undefined });
   last = { strict, program };
+  const file = own.get(names.program)!;
   const token: ts.CancellationToken = {
     isCancellationRequested: () => cpuMs() > deadline,
     throwIfCancellationRequested() {
@@ -108,7 +112,8 @@ function entryProblems(program: ts.Program, file: ts.SourceFile, expectedFile: t
   const { locals } = file as ts.SourceFile & { locals?: ts.SymbolTable };
   const exported = checker.getSymbolAtLocation(file)?.exports;
   const found = locals?.get(entry as ts.__String) ?? exported?.get(entry as ts.__String);
-  const symbol = found && checker.getExportSymbolOfSymbol(found);
+  const named = found && checker.getExportSymbolOfSymbol(found);
+  const symbol = named && named.flags & compiler.SymbolFlags.Alias ? checker.getAliasedSymbol(named) : named; // `export { sum as add }`
   const isAmbient = (one: ts.Declaration) => (compiler.getCombinedModifierFlags(one) & compiler.ModifierFlags.Ambient) !== 0;
   const declared = symbol?.declarations?.filter((one) => !isAmbient(one)) ?? [];
   if (!symbol || !(symbol.flags & compiler.SymbolFlags.Value)) return whole(`it does not declare ${entry}`);

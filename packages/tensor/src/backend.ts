@@ -2,6 +2,7 @@ import { nativeStatus, registerNativeBackend } from '@espalier/native';
 import type { NativeFeatures } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
 import { getBackend, setBackend } from '@tensorflow/tfjs-core';
+import { backendFacts } from './backend-facts';
 import './ops';
 import './tensorflow/kernels';
 import './wasm-kernels';
@@ -97,7 +98,7 @@ async function probe(name: BackendName): Promise<BackendAttempt> {
       case 'wasm': {
         const wasm = '@tensorflow/tfjs-backend-wasm'; // an optional peer: no static import
         await import(wasm);
-        return { name, available: true, reason: 'one thread, at most 4 GB' };
+        return { name, available: true, reason: `${backendFacts.wasm.threads} thread, at most ${backendFacts.wasm.memoryLimit! / 2 ** 30} GB` };
       }
       case 'cpu':
         return { name, available: true, reason: 'plain JavaScript: for tests and tiny models' };

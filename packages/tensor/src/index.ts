@@ -1,4 +1,5 @@
 export * from './backend';
+export * from './backend-facts';
 export * from './from-tensor-loss';
 export * from './ops';
 export { matmulPrecision, setMatmulPrecision, withMatmulPrecision } from './precision';

@@ -30,7 +30,7 @@ const window = 8;
 /** Standard errors beyond which a change is none of chance: a run asks some hundred times. */
 const sure = 4;
 
-export const rewardSeries = 'reward';
+const rewardSeries = 'reward';
 
 /** Whether the gold reward has risen since the beginning and has not come down again: then what else changes is no matter. */
 function goldRises(book: SeriesBook): boolean {
@@ -66,17 +66,16 @@ function climbing(options: { name: string; threshold: number; of: string; metric
 /** Falls of one reward from its best, while another one does not fall with it: chance would take both down, for they are of the same completions. */
 function fallBeside(book: SeriesBook, falling: string, risingSeries: string, threshold: number, surely: number): { severity: number; from: number; to: number; by: number } | null {
   let worst: { severity: number; from: number; to: number; by: number } | null = null;
-  for (const scale of [1, 2, 4, 8, 16]) {
-    const last = book.last(falling, scale);
-    for (const length of [4, window]) {
-      const best = book.best(falling, length, scale);
-      if (!last || !best) continue;
-      const { by, sigmas } = rise(last, best);
-      const other = { then: book.before(risingSeries, length, best.ago), now: book.last(risingSeries, scale) };
-      if (other.then && other.now && rise(other.then, other.now).sigmas < -1) continue; // both fell: a bad step, and nothing exploited
-      const severity = Math.min(by / threshold, sigmas / surely);
-      if (!worst || severity > worst.severity) worst = { severity, from: best.mean, to: last.mean, by };
-    }
+  for (const scale of [2, 3, 5, 9, 17]) {
+    const last = book.lastButWorst(falling, scale);
+    const length = book.count(falling) < 2 * window ? window / 2 : window; // the best of many short means is high by chance
+    const best = book.best(falling, length, scale);
+    if (!last || !best) continue;
+    const { by, sigmas } = rise(last, best);
+    const other = { then: book.before(risingSeries, length, best.ago), now: book.last(risingSeries, scale) };
+    if (other.then && other.now && rise(other.then, other.now).sigmas < -1) continue; // both fell: a bad step, and nothing exploited
+    const severity = Math.min(by / threshold, sigmas / surely);
+    if (!worst || severity > worst.severity) worst = { severity, from: best.mean, to: last.mean, by };
   }
   return worst;
 }
@@ -92,7 +91,7 @@ export const alarmRules: readonly AlarmRule[] = [
     of: 'fall of the gold reward from its best, in its own units',
     metrics: ['gold', rewardSeries],
     test(book, threshold) {
-      const found = fallBeside(book, 'gold', rewardSeries, threshold, 2.5);
+      const found = fallBeside(book, 'gold', rewardSeries, threshold, 3);
       if (!found) return null;
       return { severity: found.severity, message: `the gold reward fell from ${shown(found.from)} to ${shown(found.to)} while the reward that is trained on did not: the policy has found what the reward pays for and nobody wants. Look at \`samples.jsonl\` for completions with a high \`reward\` and a low \`gold\`, and mend the reward` };
     },
@@ -223,11 +222,11 @@ export const alarmRules: readonly AlarmRule[] = [
     name: 'kl_budget',
     threshold: 100,
     of: 'divergence of a completion from the first weights, in nats (needs a KL term, so that it is measured)',
-    metrics: ['kl', 'completions/mean_length'],
+    metrics: ['kl', 'objective/kl', 'completions/mean_length'],
     test(book, threshold) {
-      const [kl, length] = [book.last('kl', 4), book.last('completions/mean_length', 4)];
-      if (!kl || !length) return null;
-      const spent = kl.mean * length.mean;
+      const [kl, length, whole] = [book.last('kl', 4), book.last('completions/mean_length', 4), book.last('objective/kl', 4)];
+      const spent = whole ? whole.mean : kl && length ? kl.mean * length.mean : null; // PPO's is of whole completions
+      if (spent === null) return null;
       return { severity: spent / threshold, message: `a completion is ${shown(spent)} nats from the first weights, and the budget is ${threshold}: rewards are less and less reliable there. A larger \`beta\` holds it` };
     },
   },

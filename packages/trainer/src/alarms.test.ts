@@ -37,7 +37,7 @@ describe('alarms', () => {
     expect(watch(200, () => ({ gold: NaN, 'gold/correlation': NaN }))).toEqual([]);
   });
 
-  it.each<[string, (step: number) => Metrics]>([
+  const cases: [string, (step: number) => Metrics][] = [
     ['gold_fell', (step) => ({ gold: step < 40 ? 0.3 + step * 0.006 + noise(step) : 0.54 - (step - 40) * 0.01 + noise(step) })],
     ['gold_apart', (step) => ({ ...flat(step), 'gold/correlation': noise(step, 0.05) })],
     ['gold_apart', (step) => ({ 'gold/correlation': -0.4 + noise(step) })],
@@ -54,10 +54,11 @@ describe('alarms', () => {
     ['kl_budget', (step) => ({ kl: step / 10 })],
     ['memorised_answers', (step): Metrics => (step % 20 === 19 ? { eval_reward: 0.3 + noise(step, 0.01) } : {})],
     ['eval_gold_fell', (step): Metrics => (step % 20 === 19 ? { eval_reward: 0.3 + step * 0.005, eval_gold: 0.5 - step * 0.004, eval_gold_error: 0.03 } : {})],
-  ])('%s: once, and nothing else', (name, change) => expect(names(change)).toEqual([name]));
+  ];
+  it.each(cases)('%s: once, and nothing else', (name, change) => expect(names(change)).toEqual([name]));
 
   it('every rule is tried above, and says what it looks at', () => {
-    expect(new Set(alarmRules.map(({ name }) => name)).size).toBe(14);
+    expect(new Set(cases.map(([name]) => name))).toEqual(new Set(alarmRules.map(({ name }) => name)));
     for (const rule of alarmRules) expect(rule.of.length).toBeGreaterThan(20);
   });
 
@@ -78,6 +79,16 @@ describe('alarms', () => {
     expect(soon[0].step).toBeLessThan(late[0].step);
     expect([soon[0].action, late[0].action]).toEqual(['rollback', 'warn']);
     expect(watch(100, change, { monitors: { kl_budget: { off: true } } })).toEqual([]);
+    const clipped = { 'completions/clipped_ratio': 0.6 };
+    const warnings = (options: Parameters<typeof chooseAlarms>[0]) => {
+      const monitor = new RunMonitor(undefined, undefined, chooseAlarms(options));
+      return Array.from({ length: 20 }, (_, i) => monitor.observe(i + 1, clipped)).flat();
+    };
+    expect(warnings({ onAlarm: 'stop' })).toEqual([]);
+    expect(warnings({ monitors: { completions_clipped: { threshold: 0.5, action: 'rollback' } } })).toMatchObject([{ name: 'completions_clipped', step: 10, action: 'rollback' }]);
+    expect(warnings({ monitors: { completions_clipped: { threshold: 0.5 } } })[0]).not.toHaveProperty('action');
+    expect(warnings({ monitors: { completions_clipped: { threshold: 0.5, off: true } } })).toEqual([]);
+    expect(() => chooseAlarms({ monitors: { reward_flat: { threshold: 1 } } })).toThrow('"reward_flat" has no threshold');
     expect(() => chooseAlarms({ monitors: { kl: {} } })).toThrow('there is no alarm "kl" (one of gold_fell');
   });
 

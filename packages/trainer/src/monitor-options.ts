@@ -1,6 +1,7 @@
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import { alarmRules } from './alarm-rules';
+import { monitorRules } from './monitor-rules';
 
 /**
  * What an alarm does. `warn`: it is told. `stop`: the run ends, with a checkpoint. `rollback`: the run ends with the weights of its best checkpoint (by the gold
@@ -15,7 +16,7 @@ const ruleOptions = z.strictObject({ threshold: z.number().optional(), action: z
 export const monitorFields = {
   /** What an alarm does: `warn`, `stop`, `rollback`, `raise_beta`. */
   onAlarm: z.enum(alarmActions).default('warn'),
-  /** Single alarms, by name: `{ gold_fell: { threshold: 0.1, action: 'rollback' }, kl_budget: { off: true } }`. */
+  /** Single alarms and warnings, by name: `{ gold_fell: { threshold: 0.1, action: 'rollback' }, kl_budget: { off: true }, completions_clipped: { action: 'stop' } }`. */
   monitors: z.record(z.string(), ruleOptions).nullish().transform((value) => value ?? undefined),
   /** Steps between the checkpoints that `rollback` may go back to; two of them are kept. */
   guardSteps: z.int().positive().default(10),
@@ -27,19 +28,25 @@ export interface MonitorOptions {
   guardSteps: number;
 }
 
-/** An alarm's rule with what was chosen for it. */
+/** A rule with what was chosen for it. */
 export interface ChosenRule {
+  /** NaN: it has none. */
   threshold: number;
-  action: AlarmAction;
+  /** Undefined: a warning or a note, which is told and no more. */
+  action: AlarmAction | undefined;
 }
 
 /**
- * Threshold and action of every alarm that is on.
- * @throws EspalierError `bad_config` for the name of no alarm
+ * Threshold and action of every alarm and warning that is on. `onAlarm` is for alarms; a warning becomes one where it is given an action of its own.
+ * @throws EspalierError `bad_config` for the name of none
  */
 export function chooseAlarms(options: Partial<MonitorOptions> = {}): Map<string, ChosenRule> {
   const { onAlarm = 'warn', monitors = {} } = options;
-  const unknown = Object.keys(monitors).find((name) => !alarmRules.some((rule) => rule.name === name));
-  if (unknown !== undefined) throw new EspalierError('bad_config', `\`monitors\`: there is no alarm "${unknown}"`, { fix: `one of ${alarmRules.map(({ name }) => name).join(', ')}` });
-  return new Map(alarmRules.filter(({ name }) => !monitors[name]?.off).map(({ name, threshold }) => [name, { threshold: monitors[name]?.threshold ?? threshold, action: monitors[name]?.action ?? onAlarm }]));
+  const rules = [...alarmRules.map(({ name, threshold }) => ({ name, threshold, action: onAlarm as AlarmAction | undefined })), ...monitorRules.map(({ name, threshold = NaN }) => ({ name, threshold, action: undefined }))];
+  for (const [name, { threshold }] of Object.entries(monitors)) {
+    const rule = rules.find((one) => one.name === name);
+    if (!rule) throw new EspalierError('bad_config', `\`monitors\`: there is no alarm "${name}"`, { fix: `one of ${rules.map((one) => one.name).join(', ')}` });
+    if (threshold !== undefined && Number.isNaN(rule.threshold)) throw new EspalierError('bad_config', `\`monitors\`: "${name}" has no threshold`, { fix: '`action` or `off`' });
+  }
+  return new Map(rules.filter(({ name }) => !monitors[name]?.off).map(({ name, threshold, action }) => [name, { threshold: monitors[name]?.threshold ?? threshold, action: monitors[name]?.action ?? action }]));
 }

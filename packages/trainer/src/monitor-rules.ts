@@ -22,8 +22,10 @@ export interface MonitorRule {
   beside?: string;
   /** Nothing to say where the reward has risen well above its beginning: what has been learnt looks like this too. */
   unlessLearnt?: true;
+  /** Default of its threshold, where it has one that may be chosen. */
+  threshold?: number;
   /** What to say, or null. Called when `recent` holds `window` values. */
-  test(series: Series): string | null;
+  test(series: Series, threshold: number): string | null;
 }
 
 
@@ -63,11 +65,12 @@ export const monitorRules: readonly MonitorRule[] = [
   {
     name: 'groups_without_variance',
     level: 'warning',
+    threshold: 0.7,
     unlessLearnt: true,
     metrics: ['frac_reward_zero_std'],
     window: 10,
-    test: ({ recent }) =>
-      mean(recent) >= 0.7
+    test: ({ recent }, threshold) =>
+      mean(recent) >= threshold
         ? `in the last ${recent.length} steps ${percent(mean(recent))} of the groups had the same reward for all completions: they train nothing. Prompts that are neither too easy nor too hard, more \`num_generations\`, a higher \`temperature\` or a finer reward help`
         : null,
   },
@@ -110,42 +113,46 @@ export const monitorRules: readonly MonitorRule[] = [
   {
     name: 'length_climbing',
     level: 'warning',
+    threshold: 1.5,
     metrics: ['completions/mean_length'],
     window: 10,
-    test: ({ recent, first }) =>
-      median(recent) > 1.5 * first && median(recent) > first + 8
+    test: ({ recent, first }, threshold) =>
+      median(recent) > threshold * first && median(recent) > first + 8
         ? `completions have ${shown(median(recent))} tokens, ${shown(first)} at the beginning. Where more text is not what is wanted, the reward or the loss favours length: \`loss_type\` dr_grpo or dapo, an overlong punishment`
         : null,
   },
   {
     name: 'repetition_climbing',
     level: 'warning',
+    threshold: 0.2,
     metrics: ['completions/repetition'],
     window: 10,
-    test: ({ recent, first }) =>
-      median(recent) > first + 0.2
+    test: ({ recent, first }, threshold) =>
+      median(recent) > first + threshold
         ? `${percent(median(recent))} of the 4-grams in a completion have come before in it, ${percent(first)} at the beginning: the policy repeats itself. A repetition penalty among the rewards, or a larger \`beta\`, may stop it`
         : null,
   },
   {
     name: 'completions_clipped',
     level: 'warning',
+    threshold: 0.9,
     metrics: ['completions/clipped_ratio'],
     window: 10,
-    test: ({ recent }) =>
-      mean(recent) >= 0.9
+    test: ({ recent }, threshold) =>
+      mean(recent) >= threshold
         ? `${percent(mean(recent))} of the completions of the last ${recent.length} steps were cut off at \`max_completion_length\`: what they would have ended with is never rewarded. Allow more tokens, or check that the end-of-turn token ends generation`
         : null,
   },
   {
     name: 'entropy_collapse',
     level: 'warning',
+    threshold: 0.1,
     unlessLearnt: true,
     metrics: ['entropy'],
     beside: 'reward',
     window: 10,
-    test: ({ recent, first }) =>
-      first > 0.05 && mean(recent) < 0.1 * first
+    test: ({ recent, first }, threshold) =>
+      first > 0.05 && mean(recent) < threshold * first
         ? `the entropy of the policy fell from ${shown(first)} to ${shown(mean(recent))} nats a token: it hardly explores any more. \`epsilon_high\` above \`epsilon\`, an \`entropy_coef\`, or a larger \`beta\` keep it open`
         : null,
   },

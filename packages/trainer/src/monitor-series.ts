@@ -63,6 +63,14 @@ export class SeriesBook {
     return { mean: mean(own.tail.slice(-n)), error: this.noise(metric) / Math.sqrt(n) };
   }
 
+  /** Of the last `n` values without the lowest: one bad step is none. */
+  lastButWorst(metric: string, n: number): Level | null {
+    const own = this.seen[metric];
+    if (!own || own.count < n || n < 2) return null;
+    const values = own.tail.slice(-n);
+    return { mean: (values.reduce((a, b) => a + b, 0) - Math.min(...values)) / (n - 1), error: this.noise(metric) / Math.sqrt(n - 1) };
+  }
+
   /** Of the first `n` values. */
   first(metric: string, n: number): Level | null {
     const own = this.seen[metric];

@@ -44,7 +44,7 @@ export function hackingSignals(samples: readonly WatchedSample[]): Metrics {
   put('completions/repetition', samples.map(({ completionTokens }) => repetition(completionTokens)));
   put('completions/repeated_tokens', samples.filter(({ completionTokens }) => completionTokens.length >= 3).map(({ completionTokens }) => topShare(completionTokens)));
   put('completions/empty_ratio', samples.map(({ completion }) => Number(completion.trim() === '')));
-  put('completions/prompt_copied', samples.map(copiedExcess));
+  put('completions/prompt_copied', copiedExcess(samples));
   put('completions/distinct_2', groups.flatMap((group) => distinctPairs(group) ?? []));
   Object.assign(metrics, sharing(samples));
   const length = correlationWithin(groups, ({ completionTokens }) => completionTokens.length);
@@ -86,21 +86,33 @@ const promptText = (prompt: WatchedSample['prompt']) => (typeof prompt === 'stri
 
 const answerOf = (row: WatchedSample['row']): string | null => (typeof row['answer'] === 'string' || typeof row['answer'] === 'number' ? String(row['answer']) : null);
 
-/** Share of the pieces of a text that stand in another. */
-export function copiedShare(text: string, from: string, piece = copiedPiece): number {
-  const trimmed = text.trim();
-  if (trimmed === '') return 0;
-  if (trimmed.length <= piece) return Number(from.includes(trimmed));
-  let found = 0;
-  const total = trimmed.length - piece + 1;
-  for (let i = 0; i < total; i++) if (from.includes(trimmed.slice(i, i + piece))) found++;
-  return found / total;
+/** A text, with its pieces, each known once however long it is. */
+interface Source {
+  text: string;
+  pieces: ReadonlySet<string>;
 }
 
-function copiedExcess({ prompt, completion, row }: WatchedSample): number {
-  const text = promptText(prompt);
-  const answer = answerOf(row);
-  return copiedShare(completion, text) - (answer === null ? 0 : copiedShare(answer, text));
+const piecesOf = (text: string): string[] => Array.from({ length: Math.max(text.length - copiedPiece + 1, 0) }, (_, i) => text.slice(i, i + copiedPiece));
+
+/** Share of the pieces of a text that stand in another. */
+function copiedShare(text: string, from: Source): number {
+  const trimmed = text.trim();
+  if (trimmed === '') return 0;
+  if (trimmed.length <= copiedPiece) return Number(from.text.includes(trimmed));
+  const pieces = piecesOf(trimmed);
+  return pieces.filter((piece) => from.pieces.has(piece)).length / pieces.length;
+}
+
+/** Of each sample. */
+function copiedExcess(samples: readonly WatchedSample[]): number[] {
+  const sources = new Map<string, Source>();
+  return samples.map(({ prompt, completion, row }) => {
+    const text = promptText(prompt);
+    let source = sources.get(text);
+    if (!source) sources.set(text, (source = { text, pieces: new Set(piecesOf(text)) }));
+    const answer = answerOf(row);
+    return copiedShare(completion, source) - (answer === null ? 0 : copiedShare(answer, source));
+  });
 }
 
 /** Chances that two samples of different prompts agree: in their completion, and in the answer of their row. */

@@ -61,7 +61,7 @@ export class RunMonitor {
     this.severity = 0;
     for (const rule of alarmRules) {
       const chosen = this.alarms.get(rule.name);
-      if (!chosen) continue;
+      if (chosen?.action === undefined) continue;
       const found = rule.test(this.book, chosen.threshold);
       if (!found || !(found.severity > 0)) continue;
       this.severity = Math.max(this.severity, found.severity);
@@ -80,7 +80,7 @@ export class RunMonitor {
   observe(step: number, metrics: Metrics): Notice[] {
     const notices: Notice[] = [];
     for (const rule of this.rules) {
-      if (this.seen.raised.includes(rule.name) || (rule.beside !== undefined && metrics[rule.beside] === undefined) || (rule.unlessLearnt && this.learnt())) continue;
+      if (this.seen.raised.includes(rule.name) || (this.rules === monitorRules && !this.alarms.has(rule.name)) || (rule.beside !== undefined && metrics[rule.beside] === undefined) || (rule.unlessLearnt && this.learnt())) continue;
       const metric = rule.metrics.find((name) => Number.isFinite(metrics[name]));
       if (metric === undefined) continue;
       const watched = (this.seen.watched[rule.name] ??= { metric, recent: [], first: { sum: 0, count: 0 } });
@@ -92,8 +92,9 @@ export class RunMonitor {
         watched.first.count++;
       }
       if (watched.recent.length < rule.window) continue;
-      const message = rule.test({ metric, recent: watched.recent, first: watched.first.sum / watched.first.count });
-      if (message !== null) notices.push(this.raise({ name: rule.name, level: rule.level, message, step }));
+      const { threshold, action } = this.alarms.get(rule.name) ?? { threshold: rule.threshold ?? NaN, action: undefined };
+      const message = rule.test({ metric, recent: watched.recent, first: watched.first.sum / watched.first.count }, threshold);
+      if (message !== null) notices.push(this.raise({ name: rule.name, level: rule.level, message, step, ...(action === undefined ? {} : { action }) }));
     }
     return notices;
   }

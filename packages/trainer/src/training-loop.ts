@@ -245,8 +245,8 @@ class TrainingLoop {
       let saveDue = false;
       const updates = round.updates.slice(0, totalSteps - this.step);
       for (const [i, update] of updates.entries()) {
-        await this.update(update, round.metrics, preparing / updates.length, i === 0 ? signal : undefined);
-        if (i === 0) await this.watch(round.metrics);
+        const stepMetrics = await this.update(update, round.metrics, preparing / updates.length, i === 0 ? signal : undefined);
+        if (i === 0) await this.watch(stepMetrics); // those after it are of the same completions
         const epochEnded = i === updates.length - 1 && Math.floor(source.epoch() + 1e-9) > Math.floor(epochBefore + 1e-9);
         const due = (strategy: TrainingArguments['saveStrategy'], every: number) => (strategy === 'steps' ? this.step % every === 0 : strategy === 'epoch' && epochEnded);
         const last = this.step === totalSteps || this.asked.stop;
@@ -323,7 +323,7 @@ class TrainingLoop {
     this.markBoundary();
   }
 
-  private async update(update: Update, roundMetrics: Metrics, preparing: number, signal: AbortSignal | undefined): Promise<void> {
+  private async update(update: Update, roundMetrics: Metrics, preparing: number, signal: AbortSignal | undefined): Promise<Metrics> {
     const start = performance.now();
     const stepMetrics = new MetricsWindow();
     stepMetrics.addAll(roundMetrics);
@@ -353,7 +353,8 @@ class TrainingLoop {
     stepMetrics.addAll(own);
     const metrics = stepMetrics.take();
     await this.emit((callback) => callback.onStep?.(this.progress(), metrics, this.control));
-    for (const notice of this.monitor.observe(this.step, metrics)) await this.tell(notice);
+    for (const notice of this.monitor.observe(this.step, metrics)) await this.act(notice);
+    return metrics;
   }
 
   /** Forward and backward passes of one optimiser step: its loss, its metrics, and the learners that have a gradient now. */
@@ -399,16 +400,23 @@ class TrainingLoop {
   private async watch(metrics: Metrics): Promise<void> {
     const alarms = this.monitor.alarm(this.step, metrics);
     this.guard?.observe(metrics['gold'], this.monitor.severity);
-    for (const alarm of alarms) {
-      this.raised.push(alarm);
-      if (alarm.action === 'raise_beta') {
-        const beta = this.options.raiseBeta?.() ?? null;
-        alarm.message += beta === null ? '. There is no KL term to make weigh more' : `. The KL term weighs ${Number(beta.toPrecision(3))} from here on`;
-      }
-      await this.tell(alarm);
-      if (alarm.action === 'stop' || alarm.action === 'rollback') this.asked.stop = true;
-      if (alarm.action === 'rollback') this.rollback ??= alarm;
+    for (const alarm of alarms) await this.act(alarm);
+  }
+
+  /** Tells a notice, and does what is to be done about it where it is an alarm. */
+  private async act(notice: Notice): Promise<void> {
+    const { action } = notice;
+    if (action === undefined) return this.tell(notice);
+    let { message } = notice;
+    if (action === 'raise_beta') {
+      const beta = this.options.raiseBeta?.() ?? null;
+      message += beta === null ? '. There is no KL term to make weigh more' : `. The KL term weighs ${Number(beta.toPrecision(3))} from here on`;
     }
+    const alarm = { ...notice, message, action };
+    this.raised.push(alarm);
+    await this.tell(alarm);
+    if (action === 'stop' || action === 'rollback') this.asked.stop = true;
+    if (action === 'rollback') this.rollback ??= alarm;
   }
 
   /** Saves a checkpoint that a rollback may go back to, when one is due, and removes those that it will not. */

@@ -70,17 +70,17 @@ export const startup = {
   title: 'Start-up to the first token, with the GGUF',
   async run(context) {
     const { log, verbose } = context;
-    const answers = [];
-    let error = null;
-    for (let i = 0; i < Math.min(5, context.rounds); i++) {
-      const result = (await alternate([espalier(context, 'Espalier', 'startup', {}, { gigabytes: 2 })], { rounds: 1, log, verbose })).get('Espalier');
-      error ??= result.error;
-      answers.push(...result.answers[0]);
-    }
-    const least = (key) => (answers.length > 0 ? median(answers.map((answer) => answer[key])) : null);
+    const parts = [['process start to first token', {}, 2.5], ['the tokenizer, in a fresh process', { tokenizer: true }, 0.5]];
+    const found = new Map(parts.map(([name]) => [name, []]));
+    for (let i = 0; i < Math.min(5, context.rounds); i++)
+      for (const [name, options] of parts) {
+        const result = (await alternate([espalier(context, name, 'startup', options, { gigabytes: 2 })], { rounds: 1, log, verbose })).get(name);
+        found.get(name).push(...result.answers[0].map(({ seconds }) => seconds));
+      }
+    const middle = (name) => (found.get(name).length > 0 ? median(found.get(name)) : null);
     return {
-      table: { header: ['', 'median', 'each'], rows: [['process start to first token', `${least('seconds')?.toFixed(2)} s`, answers.map(({ seconds }) => seconds.toFixed(2)).join(', ')], ['tokenizer alone', `${least('tokenizer')?.toFixed(2)} s`, answers.map(({ tokenizer }) => tokenizer.toFixed(2)).join(', ')]] },
-      checks: [check('process start to first token', least('seconds'), 2.5, { unit: ' s', most: true }), check('of which the tokenizer', least('tokenizer'), 0.5, { unit: ' s', most: true })],
+      table: { header: ['', 'median', 'each'], rows: parts.map(([name]) => [name, middle(name) === null ? 'failed' : `${middle(name).toFixed(2)} s`, found.get(name).map((s) => s.toFixed(2)).join(', ')]) },
+      checks: parts.map(([name, , bar]) => check(name, middle(name), bar, { unit: ' s', most: true })),
     };
   },
 };

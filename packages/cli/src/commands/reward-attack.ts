@@ -39,7 +39,9 @@ export const rewardAttackCommand = () =>
       output.line(`${'policy'.padEnd(22)} ${'mean'.padStart(8)} ${'of honest'.padStart(10)}  what it says`);
       for (const { name, mean, share, exploits, says, excluded } of report.attacks) output.line(`${name.padEnd(22)} ${shown(mean).padStart(8)} ${(share === null ? '–' : `${Math.round(100 * share)} %`).padStart(10)}${exploits ? ' !' : '  '}${says}${excluded > 0 ? ` (${excluded} rows: null)` : ''}`);
       const found = report.attacks.filter(({ exploits }) => exploits).map(({ name }) => name);
-      if (report.verdict === 'exploitable') output.line(`exploitable: ${found.join(', ')} earn${found.length === 1 ? 's' : ''} at least ${Math.round(100 * values.threshold)} % of what honest completions do`);
+      const most = `${found.slice(0, 5).join(', ')}${found.length > 5 ? ` and ${found.length - 5} more` : ''}`;
+      if (base && report.attacks.every(({ mean }) => mean === null || mean >= base.mean - 1e-9)) output.note(`notice: honest ${base.from} earn no more than the worst of these policies${base.from === 'answers' ? ': give --honest with completions as the reward expects them' : ''}`);
+      if (report.verdict === 'exploitable') output.line(`exploitable: ${most} earn${found.length === 1 ? 's' : ''} at least ${Math.round(100 * values.threshold)} % of what honest completions do`);
       else if (report.verdict === 'holds') output.line(`holds: no policy earns ${Math.round(100 * values.threshold)} % of what honest completions do`);
       else output.line('unknown: rows have no answers, and there is no --honest, to measure against');
       if (report.verdict === 'exploitable') process.exitCode = 1;

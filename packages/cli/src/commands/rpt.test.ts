@@ -20,13 +20,14 @@ const datasets = () => ({
   solutions: write('solutions.jsonl', eight((i) => ({ prompt: `${i}+1=`, completion: `${i + 1}`, correct: i % 2 === 0 }))),
 });
 const common = ['--model', fixture('smollm2'), '--max-steps', '1', '--save-strategy', 'no', '--json'];
+const asked = ['--min-context', '4', '--max-context', '50', '--question-format', 'text', '--question-template', '{context} '];
 const sampled = ['--num-generations', '2', '--per-device-train-batch-size', '4', '--max-completion-length', '3'];
 
 describe('espalier rpt --objective', () => {
   it.each([
-    ['next-token', 'corpus', [...sampled, '--min-entropy', '0.1', '--entropy-top-k', '4', '--min-context', '4'], 'rewards/prediction/mean'],
+    ['next-token', 'corpus', [...sampled, ...asked, '--min-entropy', '0.1', '--entropy-top-k', '4'], 'rewards/prediction/mean'],
     ['information-gain', 'corpus', [...sampled, '--min-context', '4'], 'rewards/information_gain/mean'],
-    ['next-segment', 'corpus', [...sampled, '--min-context', '4'], 'rewards/segment_similarity/mean'],
+    ['next-segment', 'corpus', [...sampled, ...asked, '--middle-template', '{context} {following} '], 'rewards/segment_similarity/mean'],
     ['precision', 'solutions', ['--value-coef', '0.1'], 'value_accuracy'],
   ] as const)('%s takes one step, evaluates, and leaves a model', async (objective, rows, more, metric) => {
     const dataset = datasets()[rows];

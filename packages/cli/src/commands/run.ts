@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { formatTable, loadConfig, planPipeline, reportTable, runPipeline, type StagePlan } from '@espalier/pipeline';
+import { evaluationTable, formatTable, loadConfig, planPipeline, reportTable, runPipeline, type StagePlan } from '@espalier/pipeline';
 import { EspalierError, isEspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import { buildCommand } from '../command';
@@ -40,6 +40,8 @@ export const runCommand = () =>
           policy: report.artifacts.policy?.path ?? null,
         });
         output.line(reportTable(report, { metrics: tableMetrics(report.stages.map((stage) => stage.metrics)) }));
+        const evaluations = evaluationTable(report);
+        if (evaluations && report.stages.filter(({ name }) => name.startsWith('evaluate-')).length > 1) output.line(`\n${evaluations}\n`);
         output.line(`run: ${report.dir}`);
         if (report.artifacts.policy) output.line(`model: ${report.artifacts.policy.path}`);
       } catch (error) {

@@ -5,7 +5,6 @@ import { sample } from './words';
 const numberOnly = '{question} Reply with the number only.';
 const people = ['Anna', 'Ben', 'Clara', 'David', 'Emma', 'Finn', 'Grace', 'Hugo', 'Iris', 'Jack', 'Kate', 'Leo', 'Mia', 'Noah', 'Olga', 'Paul'];
 const things = ['apples', 'books', 'coins', 'cards', 'marbles', 'pencils', 'shells', 'stamps', 'stickers', 'stones', 'buttons', 'eggs'];
-const numbersIn = (sentences: readonly string[]) => sentences.join(' ').replace(/[A-Z][a-z]+|\b[a-z]+s\b/g, '');
 
 /** Little stories about how many things somebody has. */
 export const wordProblems = defineTaskFamily({
@@ -20,6 +19,7 @@ export const wordProblems = defineTaskFamily({
     const most = [9, 20, 20, 50, 50][difficulty - 1];
     let have = random.int(2, most);
     const story = [`${name} has ${have} ${thing}.`];
+    const happened = [String(have)]; // the same whatever the names
     const events = [1, 2, 2, 3, 4][difficulty - 1];
     for (let done = 0; done < events;) {
       const kind = random.pick((['finds', 'gives', 'bags', 'half', 'twice'] as const).slice(0, [2, 2, 3, 3, 5][difficulty - 1]));
@@ -30,23 +30,28 @@ export const wordProblems = defineTaskFamily({
       done++;
       if (kind === 'finds') {
         have += n;
+        happened.push(`+${n}`);
         story.push(`${name} finds ${n} more ${thing}.`);
       } else if (kind === 'gives') {
         have -= n;
+        happened.push(`-${n}`);
         story.push(`${name} gives ${n} ${thing} to ${friend}.`);
       } else if (kind === 'bags') {
         const [bags, each] = [random.int(2, 6), random.int(2, 9)];
         have += bags * each;
+        happened.push(`+${bags}*${each}`);
         story.push(`${name} buys ${bags} bags with ${each} ${thing} each.`);
       } else if (kind === 'half') {
         have /= 2;
+        happened.push('half');
         story.push(`${name} gives half of the ${thing} to ${friend}.`);
       } else {
         have *= 3;
+        happened.push('twice');
         story.push(`${name} gets twice as many ${thing} as ${name} has, and keeps them all.`);
       }
     }
-    const identity = numbersIn(story);
+    const identity = happened.join(' ');
     if (difficulty > 3) story.splice(random.int(1, story.length), 0, `${friend} has ${random.int(2, most)} ${other}.`);
     return { question: `${story.join(' ')} How many ${thing} does ${name} have now?`, answer: String(have), identity };
   },

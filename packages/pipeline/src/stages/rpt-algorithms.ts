@@ -58,10 +58,11 @@ function algorithmFields(): Record<string, z.ZodType> {
 export const rptFlatConfig = rptConfig.extend(algorithmFields());
 
 type Own<Input> = Omit<Input, keyof RPTConfigInput | 'syncRefModel' | 'refModelMixupAlpha' | 'refModelSyncSteps'>;
-type Inputs = [Own<GRPOConfigInput>, Own<RLOOConfigInput>, Own<ReinforcePlusPlusConfigInput>, Own<PPOConfigInput>, Own<OnlineDPOConfigInput>];
-type ValueOf<Input, Name> = Name extends keyof Input ? Input[Name] : never;
-type AnyName = { [I in keyof Inputs]: keyof Inputs[I] }[number];
-export type RptFlatConfigInput = RPTConfigInput & { [Name in AnyName]?: { [I in keyof Inputs]: ValueOf<Inputs[I], Name> }[number] };
+type AlgorithmInput = Own<GRPOConfigInput> | Own<RLOOConfigInput> | Own<ReinforcePlusPlusConfigInput> | Own<PPOConfigInput> | Own<OnlineDPOConfigInput>;
+/** Of a union, each member on its own. */
+type NamesOf<Input> = Input extends unknown ? keyof Input : never;
+type ValuesOf<Input, Name> = Input extends unknown ? (Name extends keyof Input ? Input[Name] : never) : never;
+export type RptFlatConfigInput = RPTConfigInput & { [Name in NamesOf<AlgorithmInput>]?: ValuesOf<AlgorithmInput, Name> };
 
 /**
  * A built-in algorithm from flat fields; null for a name that is none.

@@ -1,6 +1,6 @@
 /** What marks and names are called here. */
 export const spelled: Readonly<Record<string, string>> = { cdot: '*', times: '*', ast: '*', div: '/', lbrace: '{', rbrace: '}', lvert: '|', rvert: '|', vert: '|', cdotp: '*', inf: 'infty', infinity: 'infty', asin: 'arcsin', acos: 'arccos', atan: 'arctan' };
-const signs: Readonly<Record<string, string>> = { '×': '*', '·': '*', '⋅': '*', '÷': '/', '−': '-', '–': '-', '⁄': '/', '∕': '/', '²': '^2', '³': '^3', 'π': 'π', '∞': '∞', '√': '√' };
+const signs: Readonly<Record<string, string>> = { '×': '*', '·': '*', '⋅': '*', '÷': '/', '−': '-', '–': '-', '⁄': '/', '∕': '/', '²': '^2', '³': '^3' };
 
 /** A mark of a formula; `space`: white space stands before it. */
 export type Token = { kind: 'number' | 'name' | 'command' | 'sign'; text: string; space: boolean };

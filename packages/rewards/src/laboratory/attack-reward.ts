@@ -100,9 +100,11 @@ export async function attackReward(reward: RewardFunction, rows: readonly Attack
   const means = results.flatMap((result) => result.mean ?? []);
   const floor = Math.min(...means, ...(top === null ? [] : [top]));
   if (top !== null) {
+    const constant = means.every((one) => Math.abs(one - top) < 1e-9); // whatever is said earns the same
     for (const result of results) {
       if (result.mean === null) continue;
-      result.share = top - floor > 1e-9 ? (result.mean - floor) / (top - floor) : 1; // honesty earns no more than the worst of them
+      // Where honesty earns no more than the worst of them, those that earn more count.
+      result.share = top - floor > 1e-9 ? (result.mean - floor) / (top - floor) : Number(constant || result.mean > top + 1e-9);
       result.exploits = result.share >= threshold;
     }
   }

@@ -43,7 +43,7 @@ describe('examineReward', () => {
     const uneven = composeRewards([{ reward: numericReward(), weight: 10 }, { reward: lengthReward({ maxLength: 10 }), weight: 0.1 }]);
     const report = await examineReward(uneven, honest);
     expect(report.components['numeric']).toMatchObject({ mean: 0.5, count: 24 });
-    expect(report.findings.map(({ name, message }) => `${name} ${message}`)).toEqual([expect.stringMatching(/^one_part_decides 100 % of the reward's variance is `numeric`/)]);
+    expect(report.findings.map(({ name, message }) => `${name} ${message}`)).toContainEqual(expect.stringMatching(/^one_part_decides 100 % of the reward's variance is `numeric`/));
   });
   it('refuses what it cannot look at', async () => {
     await expect(examineReward(numericReward(), [])).rejects.toThrow('no samples');
@@ -82,6 +82,12 @@ describe('attackReward', () => {
     const report = await attackReward(exactReward(), yes);
     expect(report.attacks.find(({ name }) => name === 'most_frequent_answer')).toMatchObject({ mean: 0.8, exploits: true, example: 'yes' });
     expect((await attackReward(exactReward(), yes, { threshold: 0.9 })).verdict).toBe('holds');
+  });
+  it('where honesty earns nothing, those that earn something count; where all earn the same, all do', async () => {
+    const form = await attackReward(formatReward(), rows);
+    expect(form.attacks.filter((attack) => attack.exploits).map(({ name }) => name).sort()).toEqual(['format_and_guess', 'format_echo', 'safe_steps']);
+    const same = await attackReward(by('same', () => 1), rows);
+    expect(same.attacks.every((attack) => attack.exploits)).toBe(true);
   });
   it('is measured against samples, where they are given; else says that it does not know', async () => {
     expect(await attackReward(numericReward(), rows, { honest })).toMatchObject({ honest: { mean: 0.5, from: 'samples', scored: 24 } });

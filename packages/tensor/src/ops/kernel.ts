@@ -1,6 +1,7 @@
 import { EspalierError } from '@espalier/spec';
 import { engine, registerGradient, registerKernel, tidy, unregisterKernel } from '@tensorflow/tfjs-core';
 import type { DataId, KernelFunc, NamedAttrMap, NamedTensorMap, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { backendFacts, type BackendFacts } from '../backend-facts';
 import '../tfjs';
 
 /** A kernel's inputs as a portable one gets them: real tensors, whatever the backend. */
@@ -103,8 +104,7 @@ interface DataStore {
 
 /** Backends on which the "consuming" kernels write into the tensor that they are given. */
 export function worksInPlace(): boolean {
-  const name = engine().backendName;
-  return name === 'native' || name === 'cpu';
+  return (backendFacts as Record<string, BackendFacts | undefined>)[engine().backendName]?.inPlace ?? false;
 }
 
 /** The very numbers of a float32 tensor of the CPU backend, to be written into; null on every other backend. */
