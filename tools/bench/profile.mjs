@@ -16,13 +16,12 @@ const [rows, length] = [Number(options.rows), Number(options.length)];
 const binding = loadNative();
 if (!binding) throw new Error('the Rust kernels are not here');
 
-/** Floating-point operations of a call, and its shape as text; for products alone. */
+/** M, N, K of a call and how many such products it asks for; the LM head's backward pass computes the logits again, which is not counted. */
 const products = {
   linear: ([, , packed, , m]) => [m, packed.n, packed.k, 1],
   linearUnpacked: ([, , , , m, n, k]) => [m, n, k, 1],
   linearDx: ([, , , m, n, k]) => [m, n, k, 1],
   linearDw: ([, , , m, n, k]) => [m, n, k, 1],
-  linearProducts: ([, , , , m]) => [m, 0, 0, 1],
   tokenOutputs: ([, , , , , a, v, d]) => [a, v, d, 1],
   tokenOutputsBackward: ([, , , , , a, v, d]) => [a, v, d, 3],
 };
