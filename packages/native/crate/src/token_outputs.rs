@@ -147,21 +147,24 @@ vectorised! {
         // d/dx = scale · p · (-dlogp - dentropy · (ln p + entropy) + 2 · dsumSquares · (p - sumSquares))
         let (log_p, p) = (V::splat(-dentropy * scale), V::splat(2.0 * dsum_squares * scale));
         let constant = V::splat(scale * (-dlogp - dentropy * entropy - 2.0 * dsum_squares * sum_squares));
-        let gradient = |x: V| {
-            let relative = x.mul(factor).add(negative);
-            let e = relative.exp();
-            if simple {
-                e.mul(constant)
-            } else {
-                e.mul(relative.max(floor).fma(log_p, e.fma(p, constant)))
-            }
-        };
+        // A macro, because a closure that is called twice would be compiled without the vector instructions of its function.
+        macro_rules! gradient {
+            ($x:expr) => {{
+                let relative = $x.mul(factor).add(negative);
+                let e = relative.exp();
+                if simple {
+                    e.mul(constant)
+                } else {
+                    e.mul(relative.max(floor).fma(log_p, e.fma(p, constant)))
+                }
+            }};
+        }
         let whole = x.len() / V::LANES * V::LANES;
         for index in (0..whole).step_by(V::LANES) {
             // SAFETY: a whole vector of x.
             unsafe {
                 let at = x.as_mut_ptr().add(index);
-                gradient(V::load(at)).store(at);
+                gradient!(V::load(at)).store(at);
             }
         }
         if whole < x.len() {
@@ -169,7 +172,7 @@ vectorised! {
             let rest = &mut x[whole..];
             tail[..rest.len()].copy_from_slice(rest);
             // SAFETY: no vector is wider than the buffer.
-            unsafe { gradient(V::load(tail.as_ptr())).store(tail.as_mut_ptr()) };
+            unsafe { gradient!(V::load(tail.as_ptr())).store(tail.as_mut_ptr()) };
             rest.copy_from_slice(&tail[..rest.len()]);
         }
     }
