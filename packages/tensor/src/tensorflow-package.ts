@@ -64,7 +64,7 @@ export function loadTensorflow(name: TensorflowPackage): LoadedTensorflow {
   const root = locateTensorflow(name);
   const require = createRequire(join(root, 'package.json'));
   shimNodeUtil(require('node:util') as Record<string, unknown>);
-  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2'; // its greetings go to standard error
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= hasGpu() ? '2' : '3'; // it greets on standard error, and calls it an error that there is no GPU
   const selected = getBackend();
   require(root);
   if (selected) void setBackend(selected);
