@@ -72,8 +72,8 @@ export function loadTensorflow(name: TensorflowPackage): LoadedTensorflow {
   return (loaded = { name, gpu, version: binding.TF_Version });
 }
 
-/** tfjs-node 4.22 calls helpers that Node 23 removed from `util`. */
+/** tfjs-node 4.22 calls helpers of `util` that Node 23 removed, and that Node 22 warns about: these do the same and are silent. */
 function shimNodeUtil(util: Record<string, unknown>): void {
-  util.isNullOrUndefined ??= (x: unknown) => x === null || x === undefined;
-  util.isArray ??= Array.isArray;
+  util.isNullOrUndefined = (x: unknown) => x === null || x === undefined;
+  util.isArray = Array.isArray;
 }
