@@ -23,8 +23,8 @@ import { families, gold, maxLength, someQuestions, type Family } from './reward-
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    full: { type: 'boolean', default: false }, blind: { type: 'boolean', default: false }, clean: { type: 'string' }, seed: { type: 'string', default: '1' }, steps: { type: 'string', default: '60' },
-    completions: { type: 'string', default: '96' }, rate: { type: 'string', default: '0.15' }, json: { type: 'boolean', default: false },
+    full: { type: 'boolean', default: false }, blind: { type: 'boolean', default: false }, clean: { type: 'string' }, seed: { type: 'string', default: '1' }, steps: { type: 'string', default: '80' },
+    completions: { type: 'string', default: '96' }, rate: { type: 'string', default: '0.08' }, json: { type: 'boolean', default: false },
   },
 });
 const unknown = positionals.find((name) => !Object.hasOwn(hackable, name));

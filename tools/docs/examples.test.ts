@@ -42,6 +42,12 @@ describe('the examples do what their READMEs say', () => {
     expect(lines[2][2]).toBeGreaterThan(lines[0][2]);
   });
 
+  it('environments learns a game of several turns', async () => {
+    const printed = await run('environments/main.ts', ['--steps', '60', '--dir', join(dir, 'environments')]);
+    const won = (line: RegExp) => Number(line.exec(printed)?.[1]);
+    expect(won(/^after 60 steps .*: won ([\d.]+) of 1024 games/m)).toBeGreaterThan(won(/^before: won ([\d.]+) of 1024 games/m) + 0.1);
+  });
+
   it.each(['custom-pipeline', 'ppo-reward-model'])('%s makes the model better, and does nothing twice', async (name) => {
     const first = await run(`${name}/main.ts`, [join(dir, name)]);
     expect(accuracy(first, 'after')).toBeGreaterThan(accuracy(first, 'before'));

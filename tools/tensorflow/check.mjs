@@ -4,8 +4,8 @@ import { BuildError } from './fail.mjs';
 
 const program = `
 const util = require('node:util');
-util.isNullOrUndefined ??= (x) => x === null || x === undefined;
-util.isArray ??= Array.isArray;
+util.isNullOrUndefined = (x) => x === null || x === undefined;
+util.isArray = Array.isArray;
 const tf = require(process.argv[1]);
 const product = [...tf.matMul(tf.tensor2d([[1, 2], [3, 4]]), tf.tensor2d([[5], [6]])).dataSync()];
 const { binding, isUsingGpuDevice } = tf.backend();

@@ -61,9 +61,13 @@ function scoreOf(side: Side, scores: Float32Array): number {
   return sum;
 }
 
-/** Prompt and completion of a trajectory. */
-export function splitTrajectory({ tokens, trainable }: ScoredTrajectory): { prompt: Int32Array; completion: Int32Array } {
+/**
+ * Prompt and completion of a trajectory.
+ * @throws EspalierError `unsupported` for an episode of several turns: what tools and environment said between them would be taken for the policy's
+ */
+export function splitTrajectory({ id, tokens, trainable }: ScoredTrajectory): { prompt: Int32Array; completion: Int32Array } {
   const start = trainable.indexOf(1);
+  if (start >= 0 && trainable.indexOf(0, start) >= 0) throw new EspalierError('unsupported', `trajectory ${id} is an episode of several turns, and pairs are of single completions`, { fix: 'GRPO, RLOO or PPO for environments and tools' });
   const at = start < 0 ? tokens.length : start;
   return { prompt: tokens.slice(0, at), completion: tokens.slice(at) };
 }

@@ -208,3 +208,9 @@ it('judgeReward gives each completion its chance against the others, and null wh
   await expect(judgeReward({ ...judge, compare: async () => ({ probability: 2 }) }).score(pair, { step: 0 })).rejects.toThrow(/"likes_sevens" gave the probability 2/);
   await expect(judgeReward({ ...judge, compareAll: async () => [] }).score(pair, { step: 0 })).rejects.toThrow(/0 answers to 1 questions/);
 });
+
+it('refuses episodes of several turns: what an environment said is not the policy\'s', async () => {
+  const trajectory = (id: string): ScoredTrajectory => ({ id, group: 'g', seed: 1, tokens: Int32Array.of(1, 2, 3, 4), trainable: Uint8Array.of(0, 1, 0, 1), samplerLogps: null, versions: [], turns: [], finishReason: 'stop', rewards: { r: id === 'a' ? 1 : 0 } });
+  const context = { step: 0, learner: null as never, rewardWeights: {}, maxCompletionLength: 4, temperature: 1 };
+  await expect(onlineDpo().experience([[trajectory('a'), trajectory('b')]], context)).rejects.toMatchObject({ code: 'unsupported', message: expect.stringContaining('trajectory a is an episode of several turns') });
+});

@@ -217,7 +217,7 @@ function inlineThread(): Thread {
 }
 
 function workerThread(): Thread {
-  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2'; // TensorFlow reads the process's environment, of which a thread has a copy
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '3'; // what fails is thrown; TensorFlow reads the process's environment, of which a thread has a copy
   // What a step leaves on the JavaScript heap is small and short-lived: a small young generation keeps resident memory flat.
   return superviseWorker(new Worker(workerEntry(), { execArgv: execArgvForWorker(process.execArgv), name: 'espalier-engine', resourceLimits: { maxYoungGenerationSizeMb: 3 } }));
 }

@@ -1,5 +1,5 @@
 import type { Algorithm } from '@espalier/spec';
-import type { Json, StatefulAlgorithm } from '@espalier/trainer';
+import type { Json, OwningAlgorithm, StatefulAlgorithm } from '@espalier/trainer';
 
 /**
  * Lets an alarm make the KL term weigh more (`raise_beta`): `parsed.beta` is what the algorithm reads at every step, and what it was raised to is saved with
@@ -17,5 +17,5 @@ export function withRaisableBeta(algorithm: Algorithm | StatefulAlgorithm, parse
       if (beta !== undefined) parsed.beta = beta;
       if (inner) inner.restore(own ?? saved); // before there was a beta in it, all of the state was the inner one
     },
-  } as StatefulAlgorithm;
+  } as OwningAlgorithm & StatefulAlgorithm;
 }

@@ -6,6 +6,7 @@ import { curvesOf } from './curves';
 import { curvesSection } from './curves-section';
 import { h, svg } from './dom';
 import { formatTime } from './format';
+import { insightSection } from './insight-section';
 import { numberedNotices } from './markers';
 import { noticesSection } from './notices-section';
 import { overview } from './overview';
@@ -28,7 +29,7 @@ function page(data: PageData): void {
   const theme = themeButton(view);
   const curves = data.stages.map(curvesOf);
   const notices = numberedNotices(data.stages);
-  const sections = [stageTable(data, view), noticesSection(data, notices, view), curvesSection(data, curves, notices, view), samplesSection(data, view), configSection(data, view)].filter((section) => section !== null);
+  const sections = [stageTable(data, view), noticesSection(data, notices, view), curvesSection(data, curves, notices, view), samplesSection(data, view), insightSection(data), configSection(data, view)].filter((section) => section !== null);
   const links = sections.map((section) => h('a', { href: `#${section.id}` }, section.querySelector('h2')!.textContent));
   const status = statusOf(data);
   document.getElementById('app')!.append(

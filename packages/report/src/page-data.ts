@@ -43,6 +43,8 @@ export interface RunData {
   curves: CurvesData;
   notices: readonly NoticeData[];
   samples: SamplesData | null;
+  /** `insight.json`: what two checkpoints say of the same texts. Absent where there is none. */
+  insight?: InsightData;
   /** `config.json`. */
   config: Json;
   /** `command.json`: the flags that it was started with. */
@@ -88,4 +90,28 @@ export interface SamplesData {
   logps: readonly (readonly number[] | null)[];
   /** Where they differ by token. */
   tokenAdvantages: readonly (readonly number[] | null)[];
+}
+
+/** One text under two checkpoints: numbers a token of the completion, in nats. */
+export interface InsightSample {
+  prompt: Json;
+  completion: string;
+  /** The completion's text by token; together they are the completion. */
+  tokens: readonly string[];
+  before: readonly number[]; // log-prob of each token
+  after: readonly number[];
+  entropyBefore: readonly number[];
+  entropyAfter: readonly number[];
+  /** Weighted sum of the rewards; null: none applied, or none was asked for. */
+  reward: number | null;
+  /** By function, and by function and part (`format/length`). */
+  components: Readonly<Record<string, number>>;
+  advantage: number | null;
+}
+
+export interface InsightData {
+  version: 1;
+  before: string;
+  after: string;
+  samples: readonly InsightSample[];
 }

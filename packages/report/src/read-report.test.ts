@@ -39,7 +39,7 @@ describe("a trainer's run", () => {
     await writeFakeRun(dir);
     await mkdir(join(dir, 'control'));
     await writeFakeRun(join(dir, 'control'));
-    const both = (run: object, control: object) => ({ run, control });
+    const both = (run: unknown, control: unknown) => ({ run, control });
     await writeFile(join(dir, 'control.json'), JSON.stringify({ kind: 'ce', folder: 'control', compute: both({ forward: 10 }, { forward: 12 }), steps: both(300, 40), held: both({ accuracy: 0.5 }, { accuracy: 0.25, reward: null }) }));
     const { kind, stages } = await readReport(dir);
     expect([kind, stages.map(({ name, folder, metrics }) => [name, folder, metrics])]).toEqual([

@@ -38,6 +38,5 @@ export function startProcess(parts: WorkerParts, options: { heapMb: number; stac
   child.stdin!.write(`${JSON.stringify(pieces.map(([name, bytes]) => [name, bytes.length]))}\n`);
   for (const [, bytes] of pieces) child.stdin!.write(bytes);
   child.stdin!.end();
-  (child.stderr as unknown as { unref?(): void }).unref?.(); // the process keeps its owner alive while it has work, what it might print does not
   return child;
 }

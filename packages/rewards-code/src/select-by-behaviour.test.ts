@@ -44,6 +44,11 @@ describe('selectByBehaviour', () => {
     const { clusters } = await selectByBehaviour(echo, { examples: [{ stdin: 'a', stdout: 'a' }], inputs: ['b', 'c'], sandbox });
     expect(clusters).toEqual([[0, 1], [2]]);
   });
+  it('the order of an object\'s parts is no behaviour', async () => {
+    const made = ['const f = (n: number) => ({ a: n, b: [new Set([n, 1])] });', 'const f = (n: number) => ({ b: [new Set([1, n])], a: n });', 'const f = (n: number) => ({ a: n, b: [new Set([n])] });'];
+    const { clusters } = await selectByBehaviour(made, { examples: [{ args: [1], expected: { a: 1, b: [new Set([1])] } }], entry: 'f', sandbox });
+    expect(clusters).toEqual([[0, 1], [2]]);
+  });
   it('nothing passes, nothing is chosen', async () => expect(await selectByBehaviour(['const f = 1;'], { examples, entry: 'f', sandbox })).toEqual({ selected: [], passing: [], clusters: [] }));
   it('refuses what it cannot do', async () => {
     await expect(selectByBehaviour([], { examples: [], sandbox })).rejects.toThrow('no example tests');

@@ -67,7 +67,15 @@ export async function selectByBehaviour(programs: readonly string[], options: Se
 }
 
 /** What a program does on an input, as far as it counts: what it gives, or that it throws, whatever the words. */
-const seen = ({ value, error }: CallResult): unknown => (error === undefined ? [value] : 'threw');
+const seen = ({ value, error }: CallResult): unknown => (error === undefined ? [inOneOrder(value)] : 'threw');
+
+/** Objects, sets and maps are the same in any order. */
+function inOneOrder(value: unknown): unknown {
+  if (!Array.isArray(value)) return value;
+  const [kind, ...parts] = (value as unknown[]).map(inOneOrder);
+  if (kind === 'object' || kind === 'set' || kind === 'map') parts.sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+  return [kind, ...parts];
+}
 
 function inTurns(lists: readonly (readonly number[])[]): number[] {
   const rounds = Math.max(0, ...lists.map(({ length }) => length));

@@ -85,3 +85,21 @@ describe('WorkerPool', () => {
     expect(pool.alive).toBe(0);
   });
 });
+
+it('a program that closes its pool comes to its own end, and so does one that leaves it open', async () => {
+  for (const last of ['await pool.close();', '']) {
+    const program = `
+      import { spawn } from 'node:child_process';
+      import { WorkerPool } from ${JSON.stringify(new URL('./worker-pool.ts', import.meta.url).href)};
+      const start = async () => spawn(process.execPath, ['-e', ${JSON.stringify(obedient)}], { stdio: ['pipe', 'ignore', 'pipe', 'ipc'] });
+      const pool = new WorkerPool({ start, size: 1 });
+      console.log(JSON.stringify(await pool.run({ order: 'echo', value: 7 }, { wallMs: 60_000 })));
+      ${last}
+      console.log('end');`;
+    const child = spawn(process.execPath, ['--import', 'tsx', '--conditions', '@espalier/source', '--input-type=module', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let printed = '';
+    child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
+    const status = await new Promise((resolve) => child.once('close', resolve));
+    expect([printed, status]).toEqual(['{"reply":{"value":7}}\nend\n', 0]);
+  }
+});

@@ -127,6 +127,7 @@ export class WorkerPool {
     endWithOwner(child);
     const late = setTimeout(() => child.kill('SIGKILL'), this.options.startMs ?? 120_000);
     child.stderr!.on('data', (chunk: Buffer) => (worker.stderr = (worker.stderr + chunk.toString()).slice(-2000)));
+    (child.stderr as unknown as { unref?(): void }).unref?.(); // a process keeps its owner alive while it has work; what it might print does not
     child.on('error', (error) => (worker.stderr += error.message));
     child.on('message', (message) => {
       if (worker.ready) this.answered(worker, message);
@@ -196,6 +197,7 @@ export class WorkerPool {
     worker.ready = false;
     this.workers.delete(worker);
     const exited = worker.child.exitCode !== null || worker.child.signalCode !== null ? Promise.resolve() : new Promise<void>((resolve) => worker.child.once('exit', () => resolve()));
+    worker.child.ref(); // its end is waited for
     worker.child.kill('SIGKILL');
     if (task && settle) this.finish(task, () => settle(task));
     this.dispatch();

@@ -2,7 +2,7 @@
  * Runs in a fresh context before the program. Gives it a console, standard input and timers, and keeps for the host what the host will need, so that
  * whatever the program does to the built-in objects changes nothing there. No value that a program should arrive at is ever in this context.
  */
-export const prelude = `(function (print, stdin) {
+export const prelude = `(function (print) {
   const { apply } = Reflect;
   const { isArray } = Array;
   const { stringify } = JSON;
@@ -23,6 +23,8 @@ export const prelude = `(function (print, stdin) {
   globalThis.print = log;
 
   const { indexOf, slice } = String.prototype;
+  let stdin = '';
+  const setInput = (text) => void (stdin = text);
   let position = 0;
   globalThis.readline = () => {
     if (position >= stdin.length) return null;
@@ -111,5 +113,5 @@ export const prelude = `(function (print, stdin) {
     const found = globalThis.exports?.[name] ?? exports?.[name] ?? exports?.default ?? globalThis.exports?.default;
     return typeof found === 'function' ? found : typeof exports === 'function' ? exports : undefined;
   };
-  return { isArray, kindOf, apply, runTimers, entryOf, toText };
+  return { isArray, kindOf, apply, runTimers, entryOf, toText, setInput };
 })`;

@@ -1,5 +1,5 @@
 import variant from '@jitl/quickjs-wasmfile-release-sync';
-import { newQuickJSWASMModuleFromVariant, newVariant, type QuickJSContext, type QuickJSHandle, type QuickJSRuntime, type QuickJSWASMModule } from 'quickjs-emscripten-core';
+import { newQuickJSWASMModuleFromVariant, newVariant, type QuickJSContext, type QuickJSHandle, type QuickJSRuntime } from 'quickjs-emscripten-core';
 import type { CallResult, LimitName, RunReply, RunRequest, WireValue } from '../src/protocol';
 import { cpuMs, serve } from './boot';
 import { encodeHandle, TooLarge } from './encode-handle';
@@ -14,7 +14,7 @@ const firstPages = 256; // what the module declares as its least
 /** Room that QuickJS itself takes at first. */
 const ownMegabytes = 16;
 
-const helperNames = ['isArray', 'kindOf', 'apply', 'runTimers', 'entryOf', 'toText'] as const;
+const helperNames = ['isArray', 'kindOf', 'apply', 'runTimers', 'entryOf', 'toText', 'setInput'] as const;
 type Helper = (typeof helperNames)[number];
 
 /** A program stopped by a limit: its worker is ended after the reply. */
@@ -22,38 +22,81 @@ class Stopped {
   limit: LimitName | null = null;
 }
 
-/** Everything one program is run in: a WebAssembly instance of its own, with a memory of its own that cannot grow over the limit. */
-class Room {
-  readonly vm: QuickJSContext;
-  private readonly runtime: QuickJSRuntime;
-  readonly helpers: Record<Helper, QuickJSHandle>;
+/** What a room asks of the run that is in it. */
+interface Tenant {
+  request: RunRequest;
+  stopped: Stopped;
+  deadline: number;
+  /** False when too much is printed. */
+  print(text: string): boolean;
+}
 
-  constructor(
-    module: QuickJSWASMModule,
+/**
+ * Everything a program is run in: an instance of QuickJS with a memory of its own, which cannot grow over the limit. All that QuickJS knows is in that memory. So it is
+ * remembered, byte by byte, as it is before any program, and the next program finds it so again: a new instance in all but the time it takes.
+ */
+class Room {
+  readonly helpers: Record<Helper, QuickJSHandle>;
+  private readonly fresh: Uint8Array;
+  private tenant: Tenant | null = null;
+
+  private constructor(
+    readonly vm: QuickJSContext,
+    private readonly runtime: QuickJSRuntime,
     private readonly memory: WebAssembly.Memory,
-    private readonly request: RunRequest,
-    stdin: string,
-    private readonly stopped: Stopped,
-    deadline: number,
-    print: (text: string) => boolean,
   ) {
-    const { memoryMb } = request.limits;
-    this.runtime = module.newRuntime();
-    this.runtime.setMemoryLimit(memoryMb * 2 ** 20);
-    this.runtime.setMaxStackSize(256 * 1024);
-    this.runtime.setInterruptHandler(() => {
+    runtime.setMaxStackSize(256 * 1024);
+    runtime.setInterruptHandler(() => {
+      if (this.tenant === null) return false;
+      const { stopped, deadline } = this.tenant;
       if (stopped.limit === null && cpuMs() > deadline) stopped.limit = 'time';
       return stopped.limit !== null;
     });
-    const vm = (this.vm = this.runtime.newContext());
     const host = vm.newFunction('print', (text) => {
+      const { stopped, request, print } = this.tenant!;
       const length = vm.typeof(text) === 'string' ? vm.getProp(text, 'length').consume((one) => vm.getNumber(one)) : 0;
       if (stopped.limit === null && (length > request.limits.outputBytes || !print(vm.getString(text)))) stopped.limit = 'output';
       return vm.undefined;
     });
-    const install = vm.unwrapResult(vm.evalCode(prelude, 'prelude.js', { strict: true }));
-    const made = vm.unwrapResult(vm.callFunction(install, vm.undefined, host, vm.newString(stdin)));
+    const made = vm.unwrapResult(vm.callFunction(vm.unwrapResult(vm.evalCode(prelude, 'prelude.js', { strict: true })), vm.undefined, host));
     this.helpers = Object.fromEntries(helperNames.map((name) => [name, vm.getProp(made, name)])) as typeof this.helpers;
+    for (const kept of [vm.undefined, vm.null, vm.true, vm.false, vm.global]) if (!kept.alive) throw new Error('a value that lives as long as its context does not'); // made now, when they are first asked for
+    const bytes = new Uint8Array(memory.buffer);
+    let top = bytes.length;
+    while (top > 0 && bytes[top - 1] === 0) top--;
+    this.fresh = bytes.slice(0, top);
+  }
+
+  static async build(memoryMb: number): Promise<Room> {
+    const memory = new WebAssembly.Memory({ initial: firstPages, maximum: pagesFor(memoryMb) });
+    const module = await newQuickJSWASMModuleFromVariant(newVariant(variant, { wasmModule, wasmMemory: memory }));
+    const runtime = module.newRuntime();
+    return new Room(runtime.newContext(), runtime, memory);
+  }
+
+  /** Lets a program in. */
+  enter(tenant: Tenant, stdin: string): void {
+    this.tenant = tenant;
+    this.runtime.setMemoryLimit(tenant.request.limits.memoryMb * 2 ** 20);
+    this.vm.unwrapResult(this.vm.callFunction(this.helpers.setInput, this.vm.undefined, this.vm.newString(stdin)));
+  }
+
+  /** As it was before. False when that cannot be: the memory has grown. */
+  clear(): boolean {
+    if (this.memory.buffer.byteLength !== firstPages * pageBytes) return false;
+    const bytes = new Uint8Array(this.memory.buffer);
+    bytes.set(this.fresh);
+    bytes.fill(0, this.fresh.length);
+    this.tenant = null;
+    return true;
+  }
+
+  private get request(): RunRequest {
+    return this.tenant!.request;
+  }
+
+  private get stopped(): Stopped {
+    return this.tenant!.stopped;
   }
 
   /** Runs the program's text. What it threw, or null. */
@@ -133,15 +176,14 @@ class Room {
   }
 
   get full(): boolean {
-    return this.memory.buffer.byteLength >= this.memoryPages() * pageBytes;
-  }
-
-  private memoryPages(): number {
-    return pagesFor(this.request.limits.memoryMb);
+    return this.memory.buffer.byteLength >= pagesFor(this.request.limits.memoryMb) * pageBytes;
   }
 }
 
 const pagesFor = (megabytes: number) => Math.max(firstPages + 1, Math.ceil(((megabytes + ownMegabytes) * 2 ** 20) / pageBytes));
+
+/** The room of the program before. After a limit, or an error of the engine's, this process ends and nobody enters it again. */
+let vacant: { memoryMb: number; room: Room } | undefined;
 
 async function run(request: RunRequest): Promise<RunReply> {
   const stopped = new Stopped();
@@ -156,8 +198,10 @@ async function run(request: RunRequest): Promise<RunReply> {
     return true;
   };
   const enter = async (stdin: string): Promise<Room> => {
-    const memory = new WebAssembly.Memory({ initial: firstPages, maximum: pagesFor(request.limits.memoryMb) });
-    return new Room(await newQuickJSWASMModuleFromVariant(newVariant(variant, { wasmModule, wasmMemory: memory })), memory, request, stdin, stopped, deadline, print);
+    const { memoryMb } = request.limits;
+    if (vacant?.memoryMb !== memoryMb || !vacant.room.clear()) vacant = { memoryMb, room: await Room.build(memoryMb) };
+    vacant.room.enter({ request, stopped, deadline, print }, stdin);
+    return vacant.room;
   };
   let room: Room | undefined;
   try {

@@ -9,11 +9,12 @@ import { nextSegmentFields } from './next-segment/fields';
 import { nextTokenFields } from './next-token/fields';
 import type { RPTObjective } from './objective';
 import { precisionFields } from './precision/fields';
+import { selfPlayFields } from './self-play/fields';
 
 /** The fields that RPT adds to those of on-policy training, whatever the objective. */
 export const rptFields = {
   /** What is trained on: see `rptObjectives`. */
-  objective: z.string().min(1).default('verifiable').describe('verifiable, next-token, information-gain, next-segment or precision'),
+  objective: z.string().min(1).default('verifiable').describe('verifiable, next-token, information-gain, next-segment, precision or self-play'),
   /** Weight of the KL divergence from the first weights. 0: no reference is kept. */
   klCoef: z.number().min(0).default(0),
   /** Where the divergence counts: added to the loss, token by token, or taken off the reward of a completion. */
@@ -34,7 +35,7 @@ export const rptFields = {
 } as const;
 
 /** The fields of single objectives. */
-const objectiveFields = { ...nextTokenFields, ...informationGainFields, ...nextSegmentFields, ...precisionFields } as const;
+const objectiveFields = { ...nextTokenFields, ...informationGainFields, ...nextSegmentFields, ...precisionFields, ...selfPlayFields } as const;
 
 /** All fields of an RPT run but the algorithm's own: training arguments, generation, {@link rptFields}, those of the objectives. */
 export const rptConfig = onlineArguments.extend({ ...objectiveFields, ...rptFields });
@@ -44,10 +45,11 @@ export type RPTConfigInput = z.input<typeof rptConfig>;
 
 /**
  * Validates a configuration.
+ * @param more fields of an objective that is none of this package's
  * @throws EspalierError `bad_config` that names every wrong field
  */
-export function parseRPTConfig(input: RPTConfigInput = {}): RPTConfig {
-  const config = parseArguments(rptConfig, input, 'RPT');
+export function parseRPTConfig(input: RPTConfigInput = {}, more: z.ZodRawShape = {}): RPTConfig {
+  const config = parseArguments(rptConfig.extend(more) as unknown as typeof rptConfig, input, 'RPT');
   assertWholeDistribution(config);
   if (config.klTarget !== undefined && config.klCoef === 0) throw new EspalierError('bad_config', '`kl_target` is given and `kl_coef` is 0', { fix: 'a `kl_coef` to begin with, 0.05 for one' });
   if (config.maxContext < config.minContext) throw new EspalierError('bad_config', `\`max_context\` ${config.maxContext} is below \`min_context\` ${config.minContext}`, { fix: 'the smaller one first' });

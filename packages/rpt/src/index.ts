@@ -31,5 +31,9 @@ export { prefixMatchReward, lastBoxed, type PrefixMatchOptions } from './prefix-
 export { rankedPairs } from './ranked-pairs';
 export * from './rpt';
 export { checkSampled, sampledRun, type SampledParts } from './sampled-run';
+export { arithmeticGame, familyGame, gameNamed, type ArithmeticGameOptions, type ProposedProblem, type SelfPlayGame } from './self-play/games';
+export { selfPlayObjective } from './self-play/objective';
+export { proposerReward } from './self-play/proposer-reward';
+export { RoleBaselines, type Role } from './self-play/role-baselines';
 export * from './trainer';
 export { verifiableObjective } from './verifiable/objective';

@@ -7,10 +7,13 @@ import { characterTokenizer, createModel } from '@espalier/models';
 import { readReport } from '@espalier/report';
 import { defineReward } from '@espalier/spec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { computeUnits } from './control/compute-meter';
 import type { ControlReport } from './control/matched-control';
 import { thoughtAlgorithm } from './information-gain/thought-algorithm';
+import { defineRPTObjective } from './objective';
 import { conditionedPrompt } from './precision/solutions';
+import { sampledRun } from './sampled-run';
 import { RPTTrainer, type RPTTrainerOptions } from './trainer';
 
 let dir: string;
@@ -166,6 +169,22 @@ describe('precision', () => {
     expect(() => trainer('bad', { objective: 'sooth' }, { trainDataset: corpus })).toThrow(/one of verifiable, next-token/);
     expect(() => trainer('bad', { objective: 'next-segment', segmentReward: 'judge' }, { trainDataset: corpus, algorithm: thoughtAlgorithm() })).toThrow(/segment_judge/);
   });
+});
+
+it('an objective from outside is a value with fields of its own', async () => {
+  const seen: unknown[] = [];
+  const objective = defineRPTObjective({
+    name: 'echo', summary: 'says a', fields: { echoes: z.int().positive().default(2) }, takes: { algorithm: 'required', rewards: 'never' }, rows: ['prompt_only'],
+    create(setup) {
+      seen.push((setup.args as unknown as { echoes: number }).echoes);
+      return sampledRun(setup, { rewards: [sayA] });
+    },
+  });
+  const run = trainer('echo', { echoes: 3, maxSteps: 1, saveStrategy: 'no' } as RPTTrainerOptions['args'], { objective, algorithm: thoughtAlgorithm(), trainDataset: prompts });
+  expect((await run.train()).metrics).toHaveProperty('rewards/a/mean');
+  await run.close();
+  expect(seen).toEqual([3]);
+  expect(() => trainer('bad', { echoes: 0 } as RPTTrainerOptions['args'], { objective, algorithm: thoughtAlgorithm(), trainDataset: prompts })).toThrow(/`echoes`/);
 });
 
 const sayA = defineReward({ name: 'a', score: async (samples) => samples.map(({ completion }) => (completion.match(/a/g) ?? []).length / 4) });

@@ -67,7 +67,7 @@ export class RPTTrainer {
   private readonly options: RPTTrainerOptions & { trainDataset: DatasetInput };
 
   constructor(options: RPTTrainerOptions) {
-    const config = parseRPTConfig(options.args);
+    const config = parseRPTConfig(options.args, options.objective?.fields);
     this.objective = options.objective ?? objectiveNamed(config.objective);
     this.args = { ...ownFields(config, this.objective), objective: this.objective.name };
     checkGiven(options, this.objective);

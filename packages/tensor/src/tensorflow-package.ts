@@ -64,7 +64,7 @@ export function loadTensorflow(name: TensorflowPackage): LoadedTensorflow {
   const root = locateTensorflow(name);
   const require = createRequire(join(root, 'package.json'));
   shimNodeUtil(require('node:util') as Record<string, unknown>);
-  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2'; // its greetings go to standard error
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= hasGpu() ? '2' : '3'; // it greets on standard error, and calls it an error that there is no GPU
   const selected = getBackend();
   require(root);
   if (selected) void setBackend(selected);
@@ -72,8 +72,8 @@ export function loadTensorflow(name: TensorflowPackage): LoadedTensorflow {
   return (loaded = { name, gpu, version: binding.TF_Version });
 }
 
-/** tfjs-node 4.22 calls helpers that Node 23 removed from `util`. */
+/** tfjs-node 4.22 calls helpers of `util` that Node 23 removed, and that Node 22 warns about: these do the same and are silent. */
 function shimNodeUtil(util: Record<string, unknown>): void {
-  util.isNullOrUndefined ??= (x: unknown) => x === null || x === undefined;
-  util.isArray ??= Array.isArray;
+  util.isNullOrUndefined = (x: unknown) => x === null || x === undefined;
+  util.isArray = Array.isArray;
 }

@@ -91,7 +91,7 @@ export const alarmRules: readonly AlarmRule[] = [
     of: 'fall of the gold reward from its best, in its own units',
     metrics: ['gold', rewardSeries],
     test(book, threshold) {
-      const found = fallBeside(book, 'gold', rewardSeries, threshold, 3);
+      const found = fallBeside(book, 'gold', rewardSeries, threshold, 2.5);
       if (!found) return null;
       return { severity: found.severity, message: `the gold reward fell from ${shown(found.from)} to ${shown(found.to)} while the reward that is trained on did not: the policy has found what the reward pays for and nobody wants. Look at \`samples.jsonl\` for completions with a high \`reward\` and a low \`gold\`, and mend the reward` };
     },
@@ -113,7 +113,7 @@ export const alarmRules: readonly AlarmRule[] = [
         if (!level || !errors) continue;
         const [{ mean: correlation }, error] = [level, Math.max(errors.mean / Math.sqrt(steps), 1e-6)];
         // Below zero every step takes the gold reward down, whatever it did before.
-        const against = upward.by > 0 ? -correlation / (3 * error) : 0;
+        const against = upward.by > 0 ? -correlation / (2 * error) : 0;
         // A reward that serves the gold one correlates with it by a third and more. This is 3 standard errors from that, while it rises and the gold reward does not.
         const apart = rises || steps < 3 ? 0 : Math.min(upward.sigmas / 3, (1 / 3 - correlation) / (3 * error), correlation <= threshold ? 1 : threshold / correlation);
         const found = Math.max(against, apart);

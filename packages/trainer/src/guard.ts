@@ -67,9 +67,9 @@ export class Guard {
     if (better) this.seen.safe = { step: candidate.step, gold };
   }
 
-  /** Where a rollback goes: null before anything was saved. The gold reward of two rounds is enough to judge the newest candidate too. */
+  /** Where a rollback goes: null before anything was saved. Four rounds, or as many as there are between candidates, are enough to judge the newest too by the gold reward. */
   target(): number | null {
-    if (this.seen.safe !== null && this.seen.rounds.gold.length >= 2) this.judge();
+    if (this.seen.safe !== null && this.seen.rounds.gold.length >= Math.min(4, this.every)) this.judge();
     return this.seen.safe?.step ?? this.seen.candidate?.step ?? null;
   }
 

@@ -1,7 +1,8 @@
 // Who takes part: processes of Espalier and of its peers, with about the memory that each takes.
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-const here = new URL('..', import.meta.url).pathname;
+const here = fileURLToPath(new URL('..', import.meta.url));
 
 /** A process of ours: `work/NAME.mjs` on the built packages. */
 export const espalier = (context, name, work, options, more = {}) => ({ name, command: process.execPath, args: [join(here, 'work', `${work}.mjs`), JSON.stringify({ model: context.model, ...options })], gigabytes: 3.5, ...more });
@@ -17,12 +18,3 @@ const hows = { autocast: 'bf16 autocast', bfloat16: 'bf16 weights', medium: "fp3
 
 /** The contestants that are here. */
 export const present = (list) => list.filter((contestant) => contestant !== null);
-
-/** A table of times and memory: one line a contestant. */
-export function timesTable(results, names, { describe, turn = 0 }) {
-  const lines = names.filter((name) => results.has(name)).map((name) => {
-    const result = results.get(name);
-    return [name, ...describe(result, turn)];
-  });
-  return lines;
-}

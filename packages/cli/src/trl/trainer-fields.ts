@@ -72,7 +72,7 @@ export const grpoFields: TrlFields = {
   beta: honoured('0: no reference is kept'),
   ...each('use_adaptive_entropy entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target off_policy_mask_threshold use_bias_correction_kl', honoured()),
   ...each('sync_ref_model ref_model_mixup_alpha ref_model_sync_steps', honoured()),
-  max_tool_calling_iterations: refused('tools over several turns are not built', 'leave it out'),
+  max_tool_calling_iterations: refused('its tools are Python functions of a script', '`environment` with `max_turns`, one more'),
   log_completions: honoured('to samples.jsonl in the run’s folder'),
   log_multimodal: ignored('there are no images', true, false),
   num_completions_to_print: ignored('completions go to samples.jsonl, and to the report'),

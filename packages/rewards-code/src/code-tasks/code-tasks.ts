@@ -22,6 +22,8 @@ export interface CodeTask {
   /** A right program, whole. */
   solution: string;
   family: string;
+  /** The reward that it is measured by: `tests`. */
+  reward: 'tests';
   [column: string]: unknown;
 }
 
@@ -92,7 +94,7 @@ function makeTask(from: Family, split: 'train' | 'test', style: 'completion' | '
     style === 'completion'
       ? `${before}// ${[says, ...shown].join('\n// ')}\n${signature} {\n`
       : `Write a TypeScript function.\n\n${says}\n${shown.join('\n')}\n\n\`\`\`ts\n${before}${signature}\n\`\`\`\n\nAnswer with the whole function in one code block.`;
-  return { prompt, tests, hiddenTests: all.slice(examples), declarations, entry, signature, solution: `${signature} {\n  ${body}\n}`, family: family.family };
+  return { prompt, tests, hiddenTests: all.slice(examples), declarations, entry, signature, solution: `${signature} {\n  ${body}\n}`, family: family.family, reward: 'tests' };
 }
 
 /** Tests with different arguments, as far as there are so many. The examples are as different in what they expect as the draw allows. */
