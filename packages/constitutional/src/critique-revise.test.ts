@@ -35,6 +35,8 @@ describe('critiqueRevise', () => {
       }
     }
     expect(new Set(revised.map(({ rounds }) => rounds.map(({ principle }) => principle).join())).size).toBeGreaterThan(1);
+    // what is trained on does not end in the middle of a sentence
+    for (const { prompts, options } of model.calls) expect(options.wholeSentences).toBe(!/Criticise by \w+\.$/.test(prompts[0]));
     // the second round criticises the first round's revision
     const { rounds, initial } = revised[0];
     expect(model.prompts).toContain(`user: question 0\nassistant: ${rounds[0].revision}\nuser: Criticise by ${rounds[1].principle}.`);
@@ -82,7 +84,7 @@ describe('critiqueRevise', () => {
   it('excludes a row whose critique or revision is empty, and goes on with the others', async () => {
     const mute = scripted({ answer: (prompt) => (/question [24][^]*Revise/.test(prompt) || /question 5[^]*Criticise/.test(prompt) ? ' \n' : 'text') });
     const revised = await critiqueRevise(mute, items, { constitution, numRevisions: 2 });
-    expect(revised.map(({ excluded }) => excluded ?? null)).toEqual([null, null, 'round 1: the revision is empty', null, 'round 1: the revision is empty', 'round 1: the critique is empty', null]);
+    expect(revised.map(({ excluded }) => excluded ?? null)).toEqual([null, null, 'round 1: the revision is empty, or has no whole sentence', null, 'round 1: the revision is empty, or has no whole sentence', 'round 1: the critique is empty', null]);
     expect(revisionRows(revised, { constitution })).toHaveLength(8);
     expect(revisionMetrics(revised).excluded).toBe(3);
   });

@@ -59,7 +59,7 @@ const roleNumber: Record<Role, number> = { answer: 1, critique: 2, revision: 3 }
 
 /**
  * The supervised stage of Constitutional AI (2212.08073, §3.1): the policy answers, the critic says by a random principle what is wrong with the answer and
- * writes a better one; again with another principle, `numRevisions` times. All rounds are kept. An empty answer, critique or revision
+ * writes a better one; again with another principle, `numRevisions` times. All rounds are kept. Answers and revisions that reach their length end with their last whole sentence. An empty answer, critique or revision
  * excludes the row, and so does a revision that repeats what an example of the constitution answered.
  *
  * What a row comes to depends on its number and the seed, not on its batch, so a job that was killed goes on with `resume` to the same rows.
@@ -83,6 +83,7 @@ export async function critiqueRevise(critic: TextModel, items: readonly Critique
     const settings: CompleteOptions = {
       maxNewTokens: lengths[role],
       temperature,
+      wholeSentences: role !== 'critique',
       seeds: questions.map(({ index }) => hash32(seed, index, round, roleNumber[role])),
       ...(format === 'plain' ? { stop: plainStops } : {}),
       ...(signal ? { signal } : {}),
@@ -92,7 +93,7 @@ export async function critiqueRevise(critic: TextModel, items: readonly Critique
     return texts.map((text) => text.trim());
   };
 
-  const identity = { constitution: constitutionDigest(constitution), critic: options.critic, policy: options.policyName, numRevisions, tags, temperature, lengths, fewShot: examples.length, skipCritique, format };
+  const identity = { constitution: constitutionDigest(constitution), critic: options.critic, policy: options.policyName, numRevisions, tags, temperature, lengths, wholeSentences: true, fewShot: examples.length, skipCritique, format };
   return runRows('critique-revision', items, identity, options, async (batch) => {
     const rows = batch.map(({ index, item }): RevisedRow => ({ index, prompt: item.prompt, initial: item.answer?.trim() ?? '', rounds: [], seed }));
     const drawn = rows.map(({ index }) => drawDistinct(principles, numRevisions, new Random(seed, index, 0xca1)));
@@ -100,7 +101,7 @@ export async function critiqueRevise(critic: TextModel, items: readonly Critique
     const unanswered = rows.filter((_, i) => batch[i].item.answer === undefined);
     const answers = await ask(policy, 'answer', 0, unanswered.map(({ index, prompt }) => ({ index, prompt: policyPrompt(prompt, format) })));
     unanswered.forEach((row, i) => (row.initial = answers[i]));
-    for (const row of rows) if (row.initial === '') row.excluded = 'the answer is empty';
+    for (const row of rows) if (row.initial === '') row.excluded = 'the answer is empty, or has no whole sentence';
 
     for (let round = 1; round <= numRevisions; round++) {
       const current = open().map((row) => ({ row, principle: drawn[rows.indexOf(row)][round - 1], turns: [...examples, ...promptTurns(row.prompt), assistant(row.rounds.at(-1)?.revision ?? row.initial)] }));
@@ -117,7 +118,7 @@ export async function critiqueRevise(critic: TextModel, items: readonly Critique
         })),
       );
       criticised.forEach(({ row, principle, critique }, i) => {
-        if (revisions[i] === '') row.excluded = `round ${round}: the revision is empty`;
+        if (revisions[i] === '') row.excluded = `round ${round}: the revision is empty, or has no whole sentence`;
         else if (repeatsExample(revisions[i], row.rounds.at(-1)?.revision ?? row.initial, shown)) row.excluded = `round ${round}: the revision repeats what an example answered`;
         else row.rounds.push({ principle: principle.id, critique, revision: revisions[i] });
       });

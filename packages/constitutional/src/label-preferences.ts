@@ -38,14 +38,14 @@ export interface SampledPair extends AnswerPair {
 }
 
 /**
- * Two answers of the policy to each prompt. A pair whose answers stay the same, or empty, is excluded.
+ * Two answers of the policy to each prompt. One that reaches `maxCompletionLength` ends with its last whole sentence. A pair whose answers stay the same, or empty, is excluded.
  * @throws EspalierError `bad_config`, `aborted`, and what the model throws
  */
 export async function samplePairs(policy: TextModel, prompts: readonly Prompt[], options: SamplePairsOptions = {}): Promise<SampledPair[]> {
   const { policyName, pairsPerPrompt = 1, temperature = 1, maxCompletionLength = 256, attempts = 3, format = 'chat', seed = 0, signal } = options;
   if (!(temperature > 0)) throw new EspalierError('bad_config', `\`temperature\` is ${temperature}: two answers would be the same`, { fix: 'a number above 0' });
   const items = prompts.flatMap((prompt, row) => Array.from({ length: pairsPerPrompt }, () => ({ prompt, row })));
-  return runRows('pairs', items, { policyName, pairsPerPrompt, temperature, maxCompletionLength, attempts, format }, options, async (batch) => {
+  return runRows('pairs', items, { policyName, pairsPerPrompt, temperature, maxCompletionLength, wholeSentences: true, attempts, format }, options, async (batch) => {
     const pairs = batch.map(({ index, item }): SampledPair => ({ index, row: item.row, prompt: item.prompt, first: '', second: '', seed }));
     const alike = () => pairs.filter(({ first, second }) => first === second || first === '' || second === '');
     for (let attempt = 0; attempt < attempts && alike().length > 0; attempt++) {
@@ -54,6 +54,7 @@ export async function samplePairs(policy: TextModel, prompts: readonly Prompt[],
       const texts = await policy.complete(asked.map(({ pair }) => policyPrompt(pair.prompt, format)), {
         maxNewTokens: maxCompletionLength,
         temperature,
+        wholeSentences: true,
         seeds: asked.map(({ pair, k }) => hash32(seed, pair.index, attempt, 0x9a12, k)),
         ...(format === 'plain' ? { stop: plainStops } : {}),
         ...(signal ? { signal } : {}),
@@ -63,7 +64,7 @@ export async function samplePairs(policy: TextModel, prompts: readonly Prompt[],
         pair.second = texts[2 * i + 1].trim();
       });
     }
-    for (const pair of alike()) pair.excluded = pair.first === pair.second ? 'both answers are the same' : 'an answer is empty';
+    for (const pair of alike()) pair.excluded = pair.first === pair.second ? 'both answers are the same' : 'an answer is empty, or has no whole sentence';
     return pairs;
   });
 }

@@ -54,10 +54,10 @@ export async function selfReward(policy: TextModel, judge: TextModel, prompts: r
   if (!(Number.isInteger(candidates) && candidates >= 2)) throw new EspalierError('bad_config', `\`candidates\` is ${candidates}`, { fix: 'an integer from 2' });
   if (!(Number.isInteger(judgements) && judgements >= 1)) throw new EspalierError('bad_config', `\`judgements\` is ${judgements}`, { fix: 'an integer from 1' });
   const how = { ...(format === 'plain' ? { stop: plainStops } : {}), ...(signal ? { signal } : {}) };
-  const identity = { policyName, judgeName, candidates, temperature, criteria, judgements, judgeTemperature, maxCompletionLength, maxJudgementLength, format };
+  const identity = { policyName, judgeName, candidates, temperature, criteria, judgements, judgeTemperature, maxCompletionLength, wholeSentences: true, maxJudgementLength, format };
   return runRows('self-rewarding', prompts, identity, options, async (batch) => {
     const asked = batch.flatMap(({ index, item }) => Array.from({ length: candidates }, (_, k) => ({ index, item, k })));
-    const answers = (await policy.complete(asked.map(({ item }) => policyPrompt(item, format)), { maxNewTokens: maxCompletionLength, temperature, seeds: asked.map(({ index, k }) => hash32(seed, index, k, 0x5e1f)), ...how })).map((answer) => answer.trim());
+    const answers = (await policy.complete(asked.map(({ item }) => policyPrompt(item, format)), { maxNewTokens: maxCompletionLength, temperature, wholeSentences: true, seeds: asked.map(({ index, k }) => hash32(seed, index, k, 0x5e1f)), ...how })).map((answer) => answer.trim());
     const judged = asked.flatMap(({ index, item, k }, i) => (answers[i] === '' ? [] : Array.from({ length: judgements }, (_, j) => ({ index, item, k, j, i }))));
     const texts = await judge.complete(
       judged.map(({ item, i }) => renderTurns([human(judgeQuestion(item, answers[i], criteria))], format)),

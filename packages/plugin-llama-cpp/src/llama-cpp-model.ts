@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { EspalierError, throwIfAborted, type CompleteOptions, type Message, type OptionQuestion, type TextModel } from '@espalier/spec';
+import { EspalierError, throwIfAborted, upToSentence, type CompleteOptions, type Message, type OptionQuestion, type TextModel } from '@espalier/spec';
 import { z } from 'zod';
 import { loadNodeLlamaCpp, type ChatWrapper, type LlamaModel, type LlamaModule, type LlamaSequence, type Token } from './node-llama-cpp';
 
@@ -86,7 +86,7 @@ function opened(module: LlamaModule, model: LlamaModel, sequence: LlamaSequence,
     return tokens.slice(sequence.nextTokenIndex);
   };
 
-  const completeOne = async (prompt: string | readonly Message[], seed: number, { maxNewTokens = 256, temperature = 0, stop = [], signal }: CompleteOptions): Promise<string> => {
+  const completeOne = async (prompt: string | readonly Message[], seed: number, { maxNewTokens = 256, temperature = 0, stop = [], wholeSentences = false, signal }: CompleteOptions): Promise<string> => {
     throwIfAborted(signal);
     const tokens = encode(prompt, maxNewTokens);
     const answer: Token[] = [];
@@ -98,7 +98,7 @@ function opened(module: LlamaModule, model: LlamaModel, sequence: LlamaSequence,
       text = model.detokenize(answer, false, tokens);
       const at = firstOf(text, stop);
       if (at >= 0) return text.slice(0, at);
-      if (answer.length >= maxNewTokens) break;
+      if (answer.length >= maxNewTokens) return wholeSentences ? upToSentence(text) : text;
     }
     return text;
   };

@@ -72,6 +72,17 @@ describe('textModel', () => {
     expect(engine.requests[0].prompt[0]).toBe(1);
   });
 
+  it('cuts an answer that reached the limit back to its last whole sentence where that is asked for', async () => {
+    const texts = ['It is so. And then', 'It is so. And then'];
+    const engine = echo({
+      async *generate(requests: readonly { id: string; prompt: Int32Array }[]) {
+        for (const [i, { id }] of requests.entries()) yield { requestId: id, index: 0, text: texts[i], finishReason: i === 0 ? 'length' : 'stop' } as unknown as Completion;
+      },
+    });
+    await expect(textModel(engine, tokenizer).complete(['a', 'b'], { wholeSentences: true })).resolves.toEqual(['It is so.', 'It is so. And then']);
+    await expect(textModel(engine, tokenizer).complete(['a', 'b'])).resolves.toEqual(texts);
+  });
+
   it('adds up the log-probs of an option, and has no optionLogps where the engine does not score', async () => {
     const score = async (sequences: readonly Int32Array[]) => sequences.map((sequence) => Float32Array.from(sequence, (_, i) => (i === 0 ? NaN : -i)));
     const model = textModel(echo({ score }), tokenizer);

@@ -1,5 +1,5 @@
 import { encodePrompt } from '@espalier/engine/local';
-import { EspalierError, throwIfAborted, type OptionQuestion, type RolloutEngine, type TextModel } from '@espalier/spec';
+import { EspalierError, throwIfAborted, upToSentence, type OptionQuestion, type RolloutEngine, type TextModel } from '@espalier/spec';
 import type { Tokenizer } from '@espalier/models';
 
 /**
@@ -11,12 +11,12 @@ import type { Tokenizer } from '@espalier/models';
 export function textModel(engine: RolloutEngine, tokenizer: Pick<Tokenizer, 'encode' | 'applyChatTemplate'>): TextModel {
   const model: TextModel = {
     async complete(prompts, options = {}) {
-      const { maxNewTokens = 256, temperature = 0, seed = 0, seeds, stop, signal } = options;
+      const { maxNewTokens = 256, temperature = 0, seed = 0, seeds, stop, wholeSentences = false, signal } = options;
       throwIfAborted(signal);
       if (seeds && seeds.length !== prompts.length) throw new EspalierError('bad_config', `${seeds.length} seeds were given for ${prompts.length} prompts`, { fix: 'one a prompt' });
       const texts = new Array<string>(prompts.length).fill('');
       const requests = prompts.map((prompt, i) => ({ id: String(i), prompt: encodePrompt(tokenizer, prompt), seed: seeds?.[i] ?? seed + i, sampling: { maxNewTokens, temperature, stop } }));
-      for await (const { requestId, text } of engine.generate(requests, { signal })) texts[Number(requestId)] = text;
+      for await (const { requestId, text, finishReason } of engine.generate(requests, { signal })) texts[Number(requestId)] = wholeSentences && finishReason === 'length' ? upToSentence(text) : text;
       throwIfAborted(signal);
       return texts;
     },

@@ -9,6 +9,11 @@ export interface CompleteOptions {
   /** One a prompt, in place of `seed`: what a prompt is answered then does not depend on what it is batched with. */
   seeds?: readonly number[];
   stop?: readonly string[];
+  /**
+   * An answer that reaches `maxNewTokens` is cut back to its last whole sentence, and is empty where it has none: who trains on it would teach the model
+   * to stop in the middle. Default false: it is given as it is.
+   */
+  wholeSentences?: boolean;
   signal?: AbortSignal;
 }
 
@@ -25,4 +30,15 @@ export interface TextModel {
   optionLogps?(prompt: string | readonly Message[], options: readonly string[]): Promise<readonly number[]>;
   /** {@link optionLogps} of many prompts at once, where that is cheaper. */
   optionLogpsAll?(questions: readonly OptionQuestion[], options?: { signal?: AbortSignal }): Promise<readonly (readonly number[])[]>;
+}
+
+/**
+ * A text up to the end of its last whole sentence (a full stop, or one of !?。！？…, with quotes and brackets that close after it); empty where it has none.
+ * @example
+ * upToSentence('It is Paris. It lies on the'); // 'It is Paris.'
+ */
+export function upToSentence(text: string): string {
+  const ends = [...text.matchAll(/(?:[.!?…]+["'”’)\]*_]*(?=\s|$)|[。！？]+[」』”’）]*)/gu)];
+  const last = ends.at(-1);
+  return last === undefined ? '' : text.slice(0, last.index + last[0].length);
 }

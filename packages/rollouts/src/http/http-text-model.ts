@@ -1,4 +1,4 @@
-import { EspalierError, throwIfAborted, type Message, type TextModel } from '@espalier/spec';
+import { EspalierError, throwIfAborted, upToSentence, type Message, type TextModel } from '@espalier/spec';
 import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit';
 import { HttpClient, HttpRefusal, type HttpClientOptions } from './http-client';
 import { linkedSignal } from './linked-signal';
@@ -21,7 +21,7 @@ export interface HttpTextModelOptions extends HttpClientOptions, RetryOptions {
 }
 
 interface ChatAnswer {
-  choices?: { message?: { content?: unknown }; logprobs?: { content?: { top_logprobs?: { token?: unknown; logprob?: unknown }[] }[] } | null }[];
+  choices?: { message?: { content?: unknown }; finish_reason?: unknown; logprobs?: { content?: { top_logprobs?: { token?: unknown; logprob?: unknown }[] }[] } | null }[];
   usage?: { prompt_tokens?: number; completion_tokens?: number };
 }
 
@@ -73,7 +73,7 @@ export function httpTextModel(options: HttpTextModelOptions): TextModel {
   }
 
   return {
-    async complete(prompts, { maxNewTokens = 256, temperature = 0, seed = 0, seeds, stop, signal } = {}) {
+    async complete(prompts, { maxNewTokens = 256, temperature = 0, seed = 0, seeds, stop, wholeSentences = false, signal } = {}) {
       throwIfAborted(signal);
       if (seeds && seeds.length !== prompts.length) throw new EspalierError('bad_config', `${seeds.length} seeds were given for ${prompts.length} prompts`, { fix: 'one a prompt' });
       return together(signal, (shared) =>
@@ -83,9 +83,9 @@ export function httpTextModel(options: HttpTextModelOptions): TextModel {
             prompt,
             { [maxTokensField]: maxNewTokens, temperature, ...(!options.withoutSeed && { seed: seeds?.[i] ?? seed + i }), ...(stop && stop.length > 0 && { stop }) },
             (answer) => {
-              const content = answer.choices![0].message?.content;
-              if (typeof content !== 'string') throw new TransientFailure('the answer has no text');
-              return content;
+              const { message, finish_reason: finishReason } = answer.choices![0];
+              if (typeof message?.content !== 'string') throw new TransientFailure('the answer has no text');
+              return wholeSentences && finishReason === 'length' ? upToSentence(message.content) : message.content;
             },
             shared,
           ),
