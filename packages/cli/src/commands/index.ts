@@ -9,6 +9,7 @@ import { evalCommand } from './eval';
 import { generateCommand } from './generate';
 import { grpoCommand, reinforceCommand, rlooCommand } from './grpo';
 import { initCommand } from './init';
+import { insightCommand } from './insight';
 import { pluginsCommand } from './plugins';
 import { ppoCommand } from './ppo';
 import { cpoCommand, dpoCommand, ktoCommand, onlineDpoCommand, orpoCommand } from './preferences';
@@ -27,6 +28,6 @@ export function commands(program: () => Command): Command[] {
     doctorCommand(), generateCommand(), scoreCommand(),
     sftCommand(), dpoCommand(), ktoCommand(), cpoCommand(), orpoCommand(), rewardCommand(), prmCommand(),
     onlineDpoCommand(), ppoCommand(), grpoCommand(), rlooCommand(), reinforceCommand(), rptCommand(), distillCommand(), constitutionalCommand(),
-    initCommand(), runCommand(), evalCommand(), viewCommand(), serveCommand(), chatCommand(), dataCommand(), pluginsCommand(), completionCommand(program),
+    initCommand(), runCommand(), evalCommand(), insightCommand(), viewCommand(), serveCommand(), chatCommand(), dataCommand(), pluginsCommand(), completionCommand(program),
   ];
 }
