@@ -34,7 +34,11 @@ const trainer = new GRPOTrainer({
     outputDir: join(dir, 'run'), seed, maxSteps: Number(flags.steps), perDeviceTrainBatchSize: 256, numGenerations: 16, maxCompletionLength: 12, maxTurns: guesses, maxTurnTokens: 1,
     learningRate: 2e-3, lrSchedulerType: 'linear', adamBeta2: 0.95, loggingSteps: 20, saveStrategy: 'no',
   },
-  callbacks: [{ onLog: ({ step }, metrics) => 'turns/mean' in metrics && console.log(`step ${step}: won ${metrics['rewards/guess/won/mean']?.toFixed(3)}, ${metrics['turns/mean'].toFixed(2)} guesses a game`) }],
+  callbacks: [{
+    onLog({ step }, metrics) {
+      if ('turns/mean' in metrics) console.log(`step ${step}: won ${metrics['rewards/guess/won/mean']?.toFixed(3)}, ${metrics['turns/mean'].toFixed(2)} guesses a game`);
+    },
+  }],
 });
 try {
   const before = await trainer.evaluate();
