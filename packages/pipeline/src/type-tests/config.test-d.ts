@@ -30,7 +30,7 @@ defineConfig({
 
 defineConfig({
   plugins: [brevity, other],
-  // @ts-expect-error Type '"politenes"' is not assignable to type '"politeness" | "brevity" | "kindness" | "numeric" | "accuracy" | "exact" | "format" | "length" | "repetition" | "cosine" | "reward_model"'. Did you mean '"politeness"'?
+  // @ts-expect-error Type '"politenes"' is not assignable to type … Did you mean '"politeness"'?
   pipeline: ({ pipeline, startFrom, rpt }) => pipeline(startFrom('m'), rpt({ dataset, reward: ['numeric', 'politenes'] })),
 });
 
@@ -74,5 +74,5 @@ defineConfig({ outputdir: 'runs/x', pipeline: pipeline(startFrom('m')) });
 const registry = createRegistry([brevity]);
 rpt({ dataset, registry, reward: 'politeness' });
 
-// @ts-expect-error Type '"politness"' is not assignable to type '"politeness" | "brevity" | "numeric" | "accuracy" | "exact" | "format" | "length" | "repetition" | "cosine" | "reward_model"'. Did you mean '"politeness"'?
+// @ts-expect-error Type '"politness"' is not assignable to type … Did you mean '"politeness"'?
 rpt({ dataset, registry, reward: 'politness' });
