@@ -84,7 +84,7 @@ describe('critiqueRevise', () => {
   it('excludes a row whose critique or revision is empty, and goes on with the others', async () => {
     const mute = scripted({ answer: (prompt) => (/question [24][^]*Revise/.test(prompt) || /question 5[^]*Criticise/.test(prompt) ? ' \n' : 'text') });
     const revised = await critiqueRevise(mute, items, { constitution, numRevisions: 2 });
-    expect(revised.map(({ excluded }) => excluded ?? null)).toEqual([null, null, 'round 1: the revision is empty, or has no whole sentence', null, 'round 1: the revision is empty, or has no whole sentence', 'round 1: the critique is empty', null]);
+    expect(revised.map(({ excluded }) => excluded ?? null)).toEqual([null, null, 'round 1: the revision is empty', null, 'round 1: the revision is empty', 'round 1: the critique is empty', null]);
     expect(revisionRows(revised, { constitution })).toHaveLength(8);
     expect(revisionMetrics(revised).excluded).toBe(3);
   });

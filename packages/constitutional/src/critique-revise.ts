@@ -101,7 +101,7 @@ export async function critiqueRevise(critic: TextModel, items: readonly Critique
     const unanswered = rows.filter((_, i) => batch[i].item.answer === undefined);
     const answers = await ask(policy, 'answer', 0, unanswered.map(({ index, prompt }) => ({ index, prompt: policyPrompt(prompt, format) })));
     unanswered.forEach((row, i) => (row.initial = answers[i]));
-    for (const row of rows) if (row.initial === '') row.excluded = 'the answer is empty, or has no whole sentence';
+    for (const row of rows) if (row.initial === '') row.excluded = 'the answer is empty';
 
     for (let round = 1; round <= numRevisions; round++) {
       const current = open().map((row) => ({ row, principle: drawn[rows.indexOf(row)][round - 1], turns: [...examples, ...promptTurns(row.prompt), assistant(row.rounds.at(-1)?.revision ?? row.initial)] }));
@@ -118,7 +118,7 @@ export async function critiqueRevise(critic: TextModel, items: readonly Critique
         })),
       );
       criticised.forEach(({ row, principle, critique }, i) => {
-        if (revisions[i] === '') row.excluded = `round ${round}: the revision is empty, or has no whole sentence`;
+        if (revisions[i] === '') row.excluded = `round ${round}: the revision is empty`;
         else if (repeatsExample(revisions[i], row.rounds.at(-1)?.revision ?? row.initial, shown)) row.excluded = `round ${round}: the revision repeats what an example answered`;
         else row.rounds.push({ principle: principle.id, critique, revision: revisions[i] });
       });

@@ -64,7 +64,7 @@ export async function samplePairs(policy: TextModel, prompts: readonly Prompt[],
         pair.second = texts[2 * i + 1].trim();
       });
     }
-    for (const pair of alike()) pair.excluded = pair.first === pair.second ? 'both answers are the same' : 'an answer is empty, or has no whole sentence';
+    for (const pair of alike()) pair.excluded = pair.first === pair.second ? 'both answers are the same' : 'an answer is empty';
     return pairs;
   });
 }

@@ -10,8 +10,8 @@ export interface CompleteOptions {
   seeds?: readonly number[];
   stop?: readonly string[];
   /**
-   * An answer that reaches `maxNewTokens` is cut back to its last whole sentence, and is empty where it has none: who trains on it would teach the model
-   * to stop in the middle. Default false: it is given as it is.
+   * An answer that reaches `maxNewTokens` is cut back to its last whole sentence, where it has one: who trains on it would teach the model to stop in
+   * the middle. Default false: it is given as it is.
    */
   wholeSentences?: boolean;
   signal?: AbortSignal;
@@ -33,12 +33,12 @@ export interface TextModel {
 }
 
 /**
- * A text up to the end of its last whole sentence (a full stop, or one of !?。！？…, with quotes and brackets that close after it); empty where it has none.
+ * A text up to the end of its last whole sentence (a full stop, or one of !?。！？…, with quotes and brackets that close after it); as it is where it has none.
  * @example
  * upToSentence('It is Paris. It lies on the'); // 'It is Paris.'
  */
 export function upToSentence(text: string): string {
   const ends = [...text.matchAll(/(?:[.!?…]+["'”’)\]*_]*(?=\s|$)|[。！？]+[」』”’）]*)/gu)];
   const last = ends.at(-1);
-  return last === undefined ? '' : text.slice(0, last.index + last[0].length);
+  return last === undefined ? text : text.slice(0, last.index + last[0].length);
 }
