@@ -52,23 +52,40 @@ const families: [ask: (thing: string) => string, entries: string][] = [
   ],
 ];
 
-const all: Question[] = families.flatMap(([ask, entries]) =>
+/** More of the same, with which nobody trains: they make the measure finer. */
+const furtherFamilies: typeof families = [
+  [
+    families[0][0],
+    'Switzerland:Bern,Czechia:Prague,Slovakia:Bratislava,Slovenia:Ljubljana,Estonia:Tallinn,Latvia:Riga,Lithuania:Vilnius,Cyprus:Nicosia,Malta:Valletta,Albania:Tirana,Algeria:Algiers,Tunisia:Tunis,Libya:Tripoli,Ethiopia:Addis Ababa,Nigeria:Abuja,Senegal:Dakar,Uganda:Kampala,Zimbabwe:Harare,Saudi Arabia:Riyadh,Syria:Damascus,Pakistan:Islamabad,Bangladesh:Dhaka,Indonesia:Jakarta,the Philippines:Manila,Malaysia:Kuala Lumpur,Mongolia:Ulaanbaatar/Ulan Bator,New Zealand:Wellington,Bolivia:La Paz/Sucre,Ecuador:Quito,Uruguay:Montevideo,Paraguay:Asunción/Asuncion,Panama:Panama City,Jamaica:Kingston,Brazil:Brasília/Brasilia,North Korea:Pyongyang',
+  ],
+  [families[1][0], 'Germany:Europe,Sweden:Europe,Greece:Europe,Portugal:Europe,Iran:Asia,Pakistan:Asia,Indonesia:Asia,Nepal:Asia,Morocco:Africa,Ethiopia:Africa,Algeria:Africa,Senegal:Africa,Colombia:South America,Bolivia:South America,Cuba:North America'],
+  [families[2][0], 'Spain:Spanish,Norway:Norwegian,the Netherlands:Dutch,Iran:Persian/Farsi,Vietnam:Vietnamese,Thailand:Thai,Chile:Spanish,Peru:Spanish,Cuba:Spanish,Saudi Arabia:Arabic,Australia:English,Ukraine:Ukrainian,Romania:Romanian,Israel:Hebrew,Iceland:Icelandic'],
+  [families[3][0], 'a polar bear:white,a crow:black,the grass in spring:green,a fire engine:red,salt:white,an aubergine:purple,a sunflower:yellow,gold:gold/golden/yellow,silver:silver/grey/gray,a strawberry:red,a lime:green,a pumpkin:orange,spinach:green,chalk:white,ink in a fountain pen:blue/black'],
+  [families[5][0], 'good:bad,heavy:light,long:short,same:different,empty:full,right:wrong/left,cheap:expensive/dear,easy:difficult/hard,safe:dangerous/unsafe,young:old,alive:dead,always:never,asleep:awake,smooth:rough,ugly:beautiful/pretty,tight:loose,top:bottom,war:peace,friend:enemy/foe,give:take/receive,laugh:cry,remember:forget,arrive:depart/leave,question:answer,increase:decrease'],
+  [families[8][0], 'letters are in the English alphabet:26/twenty-six,days are in a leap year:366,weeks are in a year:52,grams are in a kilogram:1000/1;000/thousand,centimetres are in a metre:100/hundred,sides has a pentagon:5/five,sides has a hexagon:6/six,wheels has a tricycle:3/three,legs has a cat:4/four,wings has a bird:2/two,strings has a violin:4/four,continents are there:7/seven,planets are in the solar system:8/eight,years are in a decade:10/ten,degrees are in a right angle:90/ninety'],
+  [families[9][0], 'dog:dogs,cat:cats,house:houses,church:churches,fox:foxes,story:stories,lady:ladies,hero:heroes,tomato:tomatoes,life:lives,wife:wives,half:halves,loaf:loaves,sheep:sheep,deer:deer,fish:fish/fishes,person:people/persons,louse:lice,glass:glasses,day:days'],
+];
+
+const questionsOf = (of: typeof families): Question[] => of.flatMap(([ask, entries]) =>
   entries.split(',').map((entry) => {
     const [thing, words] = entry.split(':');
-    return { prompt: [{ role: 'user' as const, content: ask(thing) }], answer: words.split('/') };
+    return { prompt: [{ role: 'user' as const, content: ask(thing) }], answer: words.split('/').map((word) => word.replace(';', ',')) };
   }),
 );
 
-/** Questions held out, of all families alike. */
-export const heldOutCount = 80;
+const all = questionsOf(families);
+const further = questionsOf(furtherFamilies);
 
-/** Questions to train on, and others to measure with. */
+/** Questions held out of `families`, of all of them alike. */
+const heldOutCount = 80;
+
+/** Questions to train on, and others to measure with: those held out, and the further ones. */
 export function questions(seed: number): { train: Question[]; heldOut: Question[] } {
   const order = [...new Random(seed, 0xc0).permutation(all.length)].map((i) => all[i]);
-  return { train: order.slice(heldOutCount), heldOut: order.slice(0, heldOutCount) };
+  return { train: order.slice(heldOutCount), heldOut: [...order.slice(0, heldOutCount), ...further] };
 }
 
-/** The rule that the constitution asks for: an answer of two whole sentences or more. What the length limit cuts off is not one. */
-export const keepsRule = (answer: string): boolean => (answer.match(/[.!?]["')]*(?=\s|$)/g) ?? []).length >= 2;
+/** The rule that the constitution asks for: an answer of twenty words or more. */
+export const keepsRule = (answer: string): boolean => answer.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word)).length >= 20;
 
 export const isRight = (reply: string, { answer }: Question): boolean => answer.some((word) => new RegExp(`(?<![\\p{L}\\p{N}])${word}(?![\\p{L}\\p{N}])`, 'iu').test(reply));

@@ -17,8 +17,8 @@ export interface RecipeOptions {
 }
 
 const constitution = join(import.meta.dirname, 'constitution.yaml');
-/** In tokens: room for two sentences. */
-const maxCompletionLength = 48;
+/** In tokens: room for some forty words. */
+const maxCompletionLength = 64;
 
 /** What is measured: programs that check an answer, none of which the model is trained on. */
 const measured = [
@@ -50,19 +50,19 @@ export function recipe({ model, seed, judge, rows, cacheDir }: RecipeOptions) {
   const { train, heldOut } = questions(seed);
   const dataset = train.slice(0, rows);
   const measure = (name: string) => evaluate({ name, dataset: heldOut.slice(0, rows), reward: measured as RewardFunction[], maxCompletionLength });
-  const revising = { dataset, constitution, critic: model, numRevisions: 1, maxCompletionLength, maxCritiqueLength: 24, maxRevisionLength: maxCompletionLength, batchSize: 64, ...(cacheDir === undefined ? {} : { cacheDir }) };
+  const revising = { dataset, constitution, critic: model, numRevisions: 1, maxCompletionLength, maxCritiqueLength: 32, maxRevisionLength: maxCompletionLength, batchSize: 64, ...(cacheDir === undefined ? {} : { cacheDir }) };
   return pipeline(
     startFrom(model),
     measure('start'),
     critiqueRevise({ ...revising, temperature: 0.3, keepInitial: true }),
-    sft({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 10 }),
+    sft({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 3e-6, saveSteps: 20, saveTotalLimit: 1 }),
     measure('after sft'),
     aiPreferences({ ...revising, judge: judge === 'random' ? randomJudge(seed) : model, pairsPerPrompt: 2, labels: 'hard', labelMargin: 0.01 }),
-    branch('dpo', dpo({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 5e-6, beta: 0.1, saveSteps: 10 }), measure('measured')),
+    branch('dpo', dpo({ maxSteps: 46, perDeviceTrainBatchSize: 8, learningRate: 3.5e-6, beta: 0.1, saveSteps: 23, saveTotalLimit: 1 }), measure('measured')),
     branch(
       'ppo',
-      rewardModel({ numTrainEpochs: 2, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 10 }),
-      ppo({ dataset, maxSteps: 30, perDeviceTrainBatchSize: 32, maxCompletionLength, learningRate: 2e-6, saveSteps: 10 }),
+      rewardModel({ maxSteps: 46, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 23, saveTotalLimit: 1 }),
+      ppo({ dataset, maxSteps: 8, perDeviceTrainBatchSize: 32, numPpoEpochs: 1, numMiniBatches: 2, maxCompletionLength, learningRate: 5e-6, valueLearningRate: 2e-5, klCoef: 0.05, saveSteps: 4, saveTotalLimit: 1 }),
       measure('measured'),
     ),
   );
