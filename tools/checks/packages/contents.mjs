@@ -15,7 +15,8 @@ export function contentFaults(dir, manifest, { isLibrary }) {
   const faults = [];
   for (const wanted of ['README.md', 'LICENSE']) if (!files.includes(wanted)) faults.push(`no ${wanted}`);
   if (files.includes('LICENSE') && readFileSync(join(dir, 'LICENSE'), 'utf8') !== readFileSync(join(root, 'LICENSE'), 'utf8')) faults.push('its LICENSE is not the one of the repository');
-  for (const path of files) if (/\.test(-d)?\.[mc]?[jt]sx?$|(^|\/)(fixtures|__tests__|node_modules)\/|\.tsbuildinfo$|\.log$/.test(path) && !path.startsWith('templates/')) faults.push(`${path} has no place in a package`);
+  // a file that `files` names one by one is meant
+  for (const path of files) if (/\.test(-d)?\.[mc]?[jt]sx?$|(^|\/)(fixtures|__tests__|node_modules)\/|\.tsbuildinfo$|\.log$/.test(path) && !path.startsWith('templates/') && !manifest.files?.includes(path)) faults.push(`${path} has no place in a package`);
   faults.push(...pathsOfThisMachine(dir, files));
   if (isLibrary) return faults;
 

@@ -30,5 +30,5 @@ export function manifestFaults(manifest, { isLibrary }) {
   return faults;
 }
 
-/** The entry points with code: `[name, conditions]`. */
-export const entries = (manifest) => Object.entries(manifest.exports ?? {}).filter(([entry]) => entry !== './package.json');
+/** The entry points with code: `[name, conditions]`. What is given as a path alone is data, `./package.json` for one. */
+export const entries = (manifest) => Object.entries(manifest.exports ?? {}).filter(([, conditions]) => typeof conditions === 'object');
