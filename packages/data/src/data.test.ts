@@ -134,6 +134,12 @@ describe('splitDataset', () => {
 });
 
 describe('Random', () => {
+  it('refuses a range without integers, which it would draw from for ever', () => {
+    expect(() => new Random(1).int(3, 2)).toThrow(RangeError);
+    expect(() => new Random(1).int(NaN, 2)).toThrow(RangeError);
+    expect(new Random(1).int(2, 2)).toBe(2);
+  });
+
   it('draws evenly, and the same from the same seed', () => {
     const random = new Random(1, 2);
     const counts = new Array<number>(6).fill(0);

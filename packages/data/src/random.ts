@@ -38,9 +38,13 @@ export class Random {
     return t >>> 0;
   }
 
-  /** An integer in [low, high], each as likely. */
+  /**
+   * An integer in [low, high], each as likely.
+   * @throws RangeError when there is none
+   */
   int(low: number, high: number): number {
     const span = high - low + 1;
+    if (!(span >= 1)) throw new RangeError(`there is no integer from ${low} to ${high}`);
     const limit = Math.floor(4294967296 / span) * span; // draws beyond it would favour small numbers
     for (;;) {
       const draw = this.uint32();

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { builtinEnvironments, type EnvironmentFactory } from '@espalier/rollouts';
-import { EspalierError, isEspalierError, type Environment } from '@espalier/spec';
-import { importModule } from './load-config';
+import { EspalierError, type Environment } from '@espalier/spec';
+import { importFile } from './load-config';
 import { nearest } from './nearest';
 import type { Registry } from './registry';
 
@@ -70,14 +70,7 @@ function builtIn(name: string, registry: Registry | undefined): Maker {
 }
 
 async function fromModule(path: string): Promise<Maker> {
-  const file = resolve(path);
-  let module: Record<string, unknown>;
-  try {
-    module = await importModule(file, file);
-  } catch (error) {
-    if (isEspalierError(error)) throw error;
-    throw new EspalierError('bad_config', `${path} does not load: ${String((error as Error).message).split('\n')[0]}`, { cause: error });
-  }
+  const module = await importFile(resolve(path), path);
   const found = module['environment'] ?? module['default'];
   if (typeof found !== 'function') throw new EspalierError('bad_config', `${path} exports no function \`environment\``, { fix: 'export const environment = (options) => defineEnvironment({ … }): each episode needs one of its own' });
   return found as Maker;

@@ -33,8 +33,21 @@ export async function loadConfig(path: string): Promise<PipelineConfig> {
   throw new EspalierError('bad_config', `${path} is neither a module nor YAML`, { fix: 'it ends with .ts, .js, .yaml or .json' });
 }
 
+/**
+ * A user's own module, TypeScript included; `path` is what the user calls it.
+ * @throws EspalierError `bad_config` when it does not load, or what it throws itself
+ */
+export async function importFile(file: string, path: string): Promise<Record<string, unknown>> {
+  try {
+    return await importModule(file, file);
+  } catch (error) {
+    if (isEspalierError(error)) throw error;
+    throw new EspalierError('bad_config', `${path} does not load: ${String((error as Error).message).split('\n')[0]}`, { cause: error });
+  }
+}
+
 /** A module by path or by package name, TypeScript included. */
-export async function importModule(specifier: string, from: string): Promise<Record<string, unknown>> {
+async function importModule(specifier: string, from: string): Promise<Record<string, unknown>> {
   const jiti = createJiti(from, { interopDefault: false, moduleCache: true });
   return (await jiti.import(specifier)) as Record<string, unknown>;
 }
@@ -52,13 +65,7 @@ const fields = ['name', 'outputDir', 'seed', 'plugins', 'pipeline'];
 
 /** What the module exports, checked as far as it can be without making the pipeline. */
 async function readScript(file: string, path: string): Promise<EspalierConfig> {
-  let module: Record<string, unknown>;
-  try {
-    module = await importModule(file, file);
-  } catch (error) {
-    if (isEspalierError(error)) throw error;
-    throw new EspalierError('bad_config', `${path} does not load: ${String((error as Error).message).split('\n')[0]}`, { cause: error });
-  }
+  const module = await importFile(file, path);
   const config = (module['default'] ?? module['config']) as EspalierConfig | undefined;
   if (typeof config !== 'object' || config === null) throw new EspalierError('bad_config', `${path} exports no configuration`, { fix: 'export default defineConfig({ pipeline: pipeline(…) })' });
   const stray = Object.keys(config).find((name) => !fields.includes(name));
