@@ -2,6 +2,7 @@ import { codeTasks, sharedSandbox } from '@espalier/rewards-code';
 import type { Reward } from '@espalier/spec';
 import { afterAll, describe, expect, it } from 'vitest';
 import { checkRewards, resolveRewards } from './rewards';
+import { openRows } from './rows';
 import { datasetOf } from '@espalier/data';
 import { rewardOfRows } from './task-reward';
 
@@ -23,6 +24,13 @@ describe('rewards on programs, by name', () => {
     expect(() => checkRewards(['tests:timelimit=5'])).toThrow('has no option `timelimit`');
     expect(() => checkRewards(['tests:time_limit=0'])).toThrow('`timeLimit` is 0');
     expect(() => checkRewards(['compiles', 'tests=0.5'])).not.toThrow();
+  });
+  it('code tasks are opened as the procedural tasks are', async () => {
+    const rows = await openRows('code:seed=2,size=3,split=held_out,style=chat');
+    expect([rows.size, rows.row(1)]).toEqual([3, codeTasks({ seed: 2, count: 3, split: 'test', style: 'chat' })[1]]);
+    await expect(openRows('code:difficulty=2')).rejects.toThrow('no option `difficulty`');
+    await expect(openRows('code:split=test')).rejects.toThrow('train or held_out');
+    await expect(openRows('code:size=1.5')).rejects.toThrow('`count` is 1.5');
   });
   it('code tasks name their reward themselves', async () => expect((await rewardOfRows(datasetOf([task], 'code')))?.name).toBe('tests'));
 });

@@ -1,25 +1,30 @@
 import { existsSync } from 'node:fs';
 import { datasetOf, parseDatasetRef, split, splitCacheFolder, type Dataset, type Row } from '@espalier/data';
 import { EspalierError } from '@espalier/spec';
+import { codeDataset } from './code-dataset';
 import type { Registry } from './registry';
 
 /** Rows beyond which an iteration is taken as one without end. */
 const maxRows = 5_000_000;
 
+/** Datasets of the packages below, under names that a plugin may take over. */
+const ownDatasets: Readonly<Record<string, (options: Readonly<Record<string, unknown>>) => Dataset>> = { code: codeDataset };
+
 /**
- * Rows of a dataset that a plugin gives, by its name with options (`riddles:difficulty=3,size=100`, also with `#split=…;take=…`). A dataset with rows by number is taken as it
- * is, so that it may have no end; other rows are read one after another. Files on the disk go before.
- * @returns null where no plugin has a dataset of that name
+ * Rows of a dataset that a plugin gives, or of `code`, by its name with options (`riddles:difficulty=3,size=100`, also with `#split=…;take=…`). A dataset with rows by number
+ * is taken as it is, so that it may have no end; other rows are read one after another. Files on the disk go before.
+ * @returns null where there is no dataset of that name
  * @throws EspalierError `bad_config` for options that cannot be read; `bad_data` for a dataset without rows, or without end
  * @example
  * const rows = await pluginDataset('riddles:difficulty=3', registry);
  */
 export async function pluginDataset(ref: string, registry: Registry | undefined, defaults: Readonly<Record<string, unknown>> = {}): Promise<Dataset | null> {
-  if (!registry || existsSync(ref)) return null;
+  if (existsSync(ref)) return null;
   const { source, part } = parseDatasetRef(ref);
   const [name] = source.split(':');
-  if (existsSync(source) || !registry.has('datasets', name)) return null;
-  const made = await registry.lookup('datasets', name)({ ...defaults, ...readOptions(source.slice(name.length + 1), ref) });
+  const create = registry?.has('datasets', name) ? registry.lookup('datasets', name) : Object.hasOwn(ownDatasets, name) ? ownDatasets[name] : null;
+  if (create === null || existsSync(source)) return null;
+  const made = await create({ ...defaults, ...readOptions(source.slice(name.length + 1), ref) });
   const whole = isDataset(made) ? made : await readAll(made, name);
   return part === undefined ? whole : (await split(whole, part.shares, { seed: part.seed, cacheDir: splitCacheFolder() }))[part.take];
 }

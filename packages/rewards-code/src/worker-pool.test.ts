@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { getEventListeners } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WorkerPool, type PoolOptions } from './worker-pool';
 
@@ -67,6 +68,14 @@ describe('WorkerPool', () => {
     await expect(spun).rejects.toMatchObject({ code: 'aborted' });
     expect(await echoed).toEqual({ reply: { value: 4 } });
     await expect(pool.run({ order: 'echo' }, { ...patient, signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'aborted' });
+  });
+  it('listens once to a signal that many requests share, and lets go of it', async () => {
+    const pool = open();
+    const { signal } = new AbortController();
+    const all = Array.from({ length: 20 }, (_, value) => pool.run({ order: 'echo', value }, { ...patient, signal }));
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    await Promise.all(all);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
   });
   it('says why when no worker comes up', async () => {
     const pool = open({ start: async () => spawn(process.execPath, ['-e', 'throw new Error("out of luck")'], { stdio: ['pipe', 'ignore', 'pipe', 'ipc'] }) });

@@ -30,7 +30,6 @@ interface Task {
   options: RequestOptions;
   resolve(outcome: Outcome<unknown>): void;
   reject(error: unknown): void;
-  onAbort?: () => void;
 }
 
 interface Worker {
@@ -61,6 +60,8 @@ export class WorkerPool {
   private readonly waiting: Task[] = [];
   private readonly workers = new Set<Worker>();
   private readonly starts = new Set<Promise<void>>();
+  /** One listener for each signal, however many requests come with it. */
+  private readonly heard = new Map<AbortSignal, { tasks: Set<Task>; onAbort: () => void }>();
   private failures = 0;
   private closed = false;
   /** Workers that were started, all together. */
@@ -82,10 +83,7 @@ export class WorkerPool {
     if (options.signal?.aborted) return Promise.reject(aborted(options.signal));
     return new Promise((resolve, reject) => {
       const task: Task = { request, options, resolve: resolve as Task['resolve'], reject };
-      if (options.signal) {
-        task.onAbort = () => this.abort(task);
-        options.signal.addEventListener('abort', task.onAbort, { once: true });
-      }
+      if (options.signal) this.listen(options.signal, task);
       this.waiting.push(task);
       this.dispatch();
     });
@@ -219,6 +217,17 @@ export class WorkerPool {
     this.dispatch();
   }
 
+  private listen(signal: AbortSignal, task: Task): void {
+    const heard = this.heard.get(signal);
+    if (heard) return void heard.tasks.add(task);
+    const tasks = new Set([task]);
+    const onAbort = () => {
+      for (const one of tasks) this.abort(one);
+    };
+    this.heard.set(signal, { tasks, onAbort });
+    signal.addEventListener('abort', onAbort, { once: true });
+  }
+
   private abort(task: Task): void {
     const at = this.waiting.indexOf(task);
     if (at >= 0) {
@@ -230,7 +239,12 @@ export class WorkerPool {
   }
 
   private finish(task: Task, settle: () => void): void {
-    if (task.onAbort) task.options.signal?.removeEventListener('abort', task.onAbort);
+    const { signal } = task.options;
+    const heard = signal && this.heard.get(signal);
+    if (heard?.tasks.delete(task) && heard.tasks.size === 0) {
+      this.heard.delete(signal!);
+      signal!.removeEventListener('abort', heard.onAbort);
+    }
     settle();
   }
 }

@@ -60,7 +60,20 @@ pub struct Span {
     prefix_len: usize,
 }
 
+/// Queries that a block takes at once.
+struct Queries {
+    /// Where the first stands among the rows of `q` and `o`.
+    row: usize,
+    /// Its logical position, counted from the start of the prefix.
+    position: usize,
+    rows: usize,
+}
+
 impl Span {
+    /// From `[start, length]` of a prefix and of what is its own.
+    pub fn of_ranges(prefix: [usize; 2], own: [usize; 2]) -> Self {
+        Self { start: own[0], len: own[1], prefix_start: prefix[0], prefix_len: prefix[1] }
+    }
     fn context(&self) -> usize {
         self.prefix_len + self.len
     }
@@ -293,9 +306,10 @@ impl Drop for Scratch {
 }
 
 vectorised! {
-    /// All query heads of key head `kv_head`, for the queries `first .. first + rows` of a sequence.
-    fn forward_block<V>(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, span: &Span, kv_head: usize, first: usize, rows: usize, o: &SharedMut<f32>, lse: &SharedMut<f32>) {
+    /// All query heads of key head `kv_head`, for some queries of a sequence that stand one after another.
+    fn forward_block<V>(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, span: &Span, kv_head: usize, queries: &Queries, o: &SharedMut<f32>, lse: Option<&SharedMut<f32>>) {
         let (dim, padded, group) = (shape.dim, shape.padded(), shape.group());
+        let Queries { row: first_row, position: first, rows } = *queries;
         let (q_stride, k_stride) = (shape.heads * dim, shape.kv_heads * dim);
         let all = rows * group;
         let sizes = [dim * TILE, TILE * padded, TILE * TILE, all * padded, all, all];
@@ -304,23 +318,23 @@ vectorised! {
             sums.fill(0.0);
             tops.fill(f32::NEG_INFINITY);
             totals.fill(0.0);
-            let end = span.prefix_len + first + rows;
-            let mut from = shape.first_seen(span.prefix_len + first) / TILE * TILE;
+            let end = first + rows;
+            let mut from = shape.first_seen(first) / TILE * TILE;
             while from < end {
                 let count = TILE.min(end - from);
                 pack_transposed(k, span, from, count, k_stride, kv_head, dim, kt);
                 pack_rows(v, span, from, count, k_stride, kv_head, dim, padded, vp);
                 // Queries before `lowest` are earlier than every key of this tile.
-                let lowest = from.saturating_sub(span.prefix_len + first).min(rows);
+                let lowest = from.saturating_sub(first).min(rows);
                 for g in 0..group {
                     let head = kv_head * group + g;
-                    let queries = &q[(span.start + first + lowest) * q_stride + head * dim..];
+                    let queries = &q[(first_row + lowest) * q_stride + head * dim..];
                     let active = rows - lowest;
                     assert!(queries.len() >= (active - 1) * q_stride + dim);
                     // SAFETY: queries holds `active` rows of `dim` in steps of q_stride, kt is [dim, TILE], scores [TILE, TILE] and active <= TILE.
                     unsafe { multiply::<V>((active, TILE, dim), queries.as_ptr(), (q_stride, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
                     for i in 0..active {
-                        let (low, high) = seen(shape, span.prefix_len + first + lowest + i, from, count);
+                        let (low, high) = seen(shape, first + lowest + i, from, count);
                         let row = &mut scores[i * TILE..(i + 1) * TILE];
                         let r = g * rows + lowest + i;
                         if low >= high {
@@ -368,14 +382,17 @@ vectorised! {
             for g in 0..group {
                 let head = kv_head * group + g;
                 for i in 0..rows {
-                    let (r, row) = (g * rows + i, span.start + first + i);
+                    let (r, row) = (g * rows + i, first_row + i);
                     // SAFETY: this block alone writes these rows of these heads.
-                    let (out, log_sum) = unsafe { (o.slice(row * q_stride + head * dim, dim), lse.slice(row * shape.heads + head, 1)) };
+                    let out = unsafe { o.slice(row * q_stride + head * dim, dim) };
                     let inverse = 1.0 / totals[r];
                     for (target, sum) in out.iter_mut().zip(&sums[r * padded..]) {
                         *target = sum * inverse;
                     }
-                    log_sum[0] = tops[r] + totals[r].ln();
+                    if let Some(lse) = lse {
+                        // SAFETY: as above.
+                        unsafe { lse.slice(row * shape.heads + head, 1)[0] = tops[r] + totals[r].ln() };
+                    }
                 }
             }
     }
@@ -403,8 +420,19 @@ pub fn forward(
     let (o, lse) = (SharedMut::new(o), SharedMut::new(lse));
     parallel_for(tasks.len(), |task| {
         let (_, s, first, kv_head) = tasks[task];
-        let rows = TILE.min(spans[s].len - first);
-        forward_block(q, k, v, shape, &spans[s], kv_head, first, rows, &o, &lse);
+        let span = &spans[s];
+        let queries = Queries { row: span.start + first, position: span.prefix_len + first, rows: TILE.min(span.len - first) };
+        forward_block(q, k, v, shape, span, kv_head, &queries, &o, Some(&lse));
+    });
+}
+
+/// One query a sequence, the last of its context: `q [sequences, heads, dim]` → `o` of the same shape; `k`, `v` hold the rows of the spans. Gives what [`forward`] gives there.
+pub fn forward_last(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, spans: &[Span], o: &mut [f32]) {
+    let o = SharedMut::new(o);
+    parallel_for(spans.len() * shape.kv_heads, |task| {
+        let (row, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
+        let queries = Queries { row, position: spans[row].context() - 1, rows: 1 };
+        forward_block(q, k, v, shape, &spans[row], kv_head, &queries, &o, None);
     });
 }
 

@@ -6,7 +6,8 @@
 
 use crate::attention::{heads, Heads};
 use crate::border::{disjoint, fail, floats_mut, guard, ints, part, place, place_of, product};
-use crate::cached_attention::{attend_cached, Ranges};
+use crate::attention::{forward_last, Span};
+use crate::cached_attention::parse_ranges;
 use crate::gemm::rows::{multiply_rows, PackedRows, Product};
 use crate::gemm::PackedB;
 use crate::linear::PackedWeight;
@@ -56,7 +57,7 @@ pub struct DecodeBlock<'a> {
     pub inv_freq: &'a [f32],
     pub rotary_scaling: f64,
     pub cache_rows: &'a [i32],
-    pub ranges: &'a [Ranges],
+    pub ranges: &'a [Span],
 }
 
 /// Room for what lies between the parts of a block, used again from call to call.
@@ -106,7 +107,7 @@ impl DecodeBlock<'_> {
             cache_v[to..to + kv_width].copy_from_slice(&v[from]);
         }
         let mixed = &mut wide[..m * width];
-        attend_cached(q, cache_k, cache_v, self.ranges, &self.shape, mixed);
+        forward_last(q, cache_k, cache_v, &self.shape, self.ranges, mixed);
         rows.pack(self.o.weight, m, width, |range| &mixed[range.start * width..range.end * width]);
         add_product(rows, self.o, m, d, y, x, adapters);
 
@@ -309,7 +310,7 @@ pub fn decode_block(
         if let Some(row) = cache_rows.iter().find(|&&row| row < 0 || row as usize >= capacity) {
             return Err(fail(format!("{KERNEL}: row {row} is outside a cache of {capacity} rows")));
         }
-        let ranges = Ranges::parse(KERNEL, ints(&ranges, "ranges", 4 * m)?, capacity, shape.window)?;
+        let ranges = parse_ranges(KERNEL, ints(&ranges, "ranges", 4 * m)?, capacity)?;
         let norm = |index: usize, len: usize| {
             norms[index].as_ref().map(|norm| part(norm.as_ref(), "norm", len)).transpose()
         };

@@ -112,7 +112,7 @@ impl Numbers {
 }
 
 /// The block by the functions of the separate kernels.
-fn separately(case: &Case, numbers: &Numbers, ranges: &[Ranges], precision: Precision) -> [Vec<f32>; 3] {
+fn separately(case: &Case, numbers: &Numbers, ranges: &[Span], precision: Precision) -> [Vec<f32>; 3] {
     let shape = case.shape();
     let times = |x: &[f32], packed: &PackedB, bias: Option<&[f32]>| -> Vec<f32> {
         let mut y = vec![0f32; case.m * packed.n()];
@@ -153,7 +153,7 @@ fn separately(case: &Case, numbers: &Numbers, ranges: &[Ranges], precision: Prec
         cache_v[to..to + kv].copy_from_slice(&v[b * kv..(b + 1) * kv]);
     }
     let mut mixed = vec![0f32; q.len()];
-    attend_cached(&q, &cache_k, &cache_v, ranges, &shape, &mut mixed);
+    forward_last(&q, &cache_k, &cache_v, &shape, ranges, &mut mixed);
     let middle = add(&numbers.x, &project(&mixed, 3));
     let g = norm(&middle, &numbers.norms[1]);
     let (gate, up) = (project(&g, 4), project(&g, 5));
@@ -250,7 +250,7 @@ fn a_block_is_its_separate_kernels_to_the_bit_and_plain_loops_nearly() {
     for case in &cases {
         for precision in [Precision::Fp32, Precision::Bf16] {
             let numbers = case.numbers(precision);
-            let ranges = match Ranges::parse("test", &numbers.ranges, CAPACITY, case.window) {
+            let ranges = match parse_ranges("test", &numbers.ranges, CAPACITY) {
                 Ok(ranges) => ranges,
                 Err(error) => panic!("{error}"),
             };
