@@ -46,10 +46,11 @@ function verifiable(experiment, base, runs) {
     ratio(mean(runs.map(({ after }) => after.perplexity.general)), base.perplexity.general), ratio(mean(runs.map(({ after }) => after.perplexity.news)), base.perplexity.news), minutes(mean(runs.map(({ seconds }) => seconds))),
   ];
   const curve = curves(experiment, runs, 'reward', 'reward');
-  const others = Object.keys(base.accuracy).filter((name) => name !== own);
+  const others = Object.keys(tasks).filter((name) => name !== own);
   return {
     lines: [
       '```sh', command(experiment.config), '```', '', table(head, [...rows, average]), '',
+      ...(base.constants[own] ? [`The same answer to everything (${base.constants[own].answer}) would be right ${percent(base.constants[own].accuracy)} of the time.`, ''] : []),
       'Other tasks, which it was not trained on (accuracy, and the change in points):', '',
       table(['seed', ...others], [['before', ...others.map((name) => percent(base.accuracy[name]))], ...runs.map(({ seed, after }) => [String(seed), ...others.map((name) => `${percent(after.accuracy[name])} (${points(after.accuracy[name] - base.accuracy[name])})`)])]), '',
       ...curve.text, '', foot(runs), '',
@@ -62,7 +63,7 @@ function verifiable(experiment, base, runs) {
 function corpus(experiment, base, runs) {
   const reward = experiment.id === 'next-token' ? 'rewards/prediction/mean' : 'rewards/information_gain/mean';
   const title = experiment.id === 'next-token' ? 'predictions that are right' : 'information gain, nats';
-  const others = Object.keys(base.accuracy);
+  const others = Object.keys(tasks);
   const curve = curves(experiment, runs, 'reward', title);
   const both = (run, make) => [['run', make(run.after, run.control.held.run)], ['control', make(run.control.measured, run.control.held.control)]];
   return {

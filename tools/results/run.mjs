@@ -11,6 +11,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, r
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { datasetByRef } from '@espalier/data';
 import { commit, machine } from '../bench/lib/machine.mjs';
 import { codeRows, experiments, model, news, tasks } from './experiments.mjs';
 import { curveOf } from './curves.mjs';
@@ -47,19 +48,29 @@ function espalier(args, log) {
   });
 }
 
-/** Accuracy on every task, hidden tests and compile rate of the code task, perplexity on general text and on news. */
-async function measure(path, log) {
+/** Accuracy on every task, perplexity on general text and on news; with `code` hidden tests and compile rate of the code task. */
+async function measure(path, log, { code: withCode }) {
   const families = await espalier(['eval', '--model', path, '--max-new-tokens', '24', ...Object.values(tasks).flatMap((ref) => ['--tasks', ref]), '--perplexity', 'general'], log);
-  const code = await espalier(['eval', '--model', path, '--max-new-tokens', '64', '--stop', '\n\n', '--dataset', codeRows, '--reward', 'tests:column=hiddenTests', '--reward', 'compiles', '--reward', 'tests:column=hiddenTests,partial=true,name=pass_rate'], log);
+  const code = withCode && (await espalier(['eval', '--model', path, '--max-new-tokens', '64', '--stop', '\n\n', '--dataset', codeRows, '--reward', 'tests:column=hiddenTests', '--reward', 'compiles', '--reward', 'tests:column=hiddenTests,partial=true,name=pass_rate'], log));
   const text = await espalier(['eval', '--model', path, '--perplexity', news], log);
   const accuracy = Object.fromEntries(Object.keys(tasks).map((name, i) => [name, Object.values(families.tasks)[i].accuracy]));
-  return { accuracy: { ...accuracy, code: code.accuracy }, code: code.rewards, perplexity: { general: families.perplexity, news: text.perplexity }, tokens: { general: families.text_tokens, news: text.text_tokens } };
+  return { accuracy: { ...accuracy, ...(code && { code: code.accuracy }) }, ...(code && { code: code.rewards }), perplexity: { general: families.perplexity, news: text.perplexity }, tokens: { general: families.text_tokens, news: text.text_tokens } };
+}
+
+/** What the answer earns that is right most often: who has learnt no more than that has not learnt the task. */
+async function bestConstant(ref) {
+  const rows = await datasetByRef(ref);
+  const counts = new Map();
+  for (let i = 0; i < rows.size; i++) counts.set(rows.row(i).answer, (counts.get(rows.row(i).answer) ?? 0) + 1);
+  const [[answer, count]] = [...counts].sort((a, b) => b[1] - a[1]);
+  return { answer, accuracy: count / rows.size };
 }
 
 async function base() {
   if (read().base) return;
   const log = join(root, values.runs, 'base.log');
-  const measured = await measure(model, log);
+  const constants = Object.fromEntries(await Promise.all(Object.entries(tasks).map(async ([name, ref]) => [name, await bestConstant(ref)])));
+  const measured = { ...(await measure(model, log, { code: true })), constants };
   write((results) => (results.base = measured));
 }
 
@@ -74,8 +85,9 @@ async function runOne(experiment, seed) {
   const began = performance.now();
   const ran = await espalier(['rpt', '--config', `examples/rpt/${experiment.config}.yaml`, '--seed', String(seed), '--output-dir', dir], log);
   const seconds = (performance.now() - began) / 1000;
-  const after = await measure(ran.model, log);
-  const control = ran.control ? { ...ran.control, measured: await measure(join(dir, ran.control.folder, 'model'), log) } : undefined;
+  const what = { code: experiment.own === 'code' };
+  const after = await measure(ran.model, log, what);
+  const control = ran.control ? { ...ran.control, measured: await measure(join(dir, ran.control.folder, 'model'), log, what) } : undefined;
   const metrics = readFileSync(join(root, dir, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
   const first = metrics.find((record) => 'eval_reward' in record);
   write((results) => {

@@ -81,6 +81,20 @@ describe('openEngine', () => {
     expect(logps).not.toEqual(expected.subarray(1));
   });
 
+  it.runIf(native).each(['bf16', 'fp32'] as const)('samples with the log-probs that training computes, over several tiles of attention: %s', async (precision) => {
+    const engine = await open({ backend: 'native', precision });
+    const prompt = Int32Array.from({ length: 50 }, (_, t) => 3 + ((t * 7) % 50));
+    const differences: number[] = [];
+    for (const [, { tokens, logps }] of await generateAll(engine, [{ id: 'a', prompt, n: 3, seed: 5, sampling: { maxNewTokens: 40, ignoreEos: true } }])) {
+      const whole = Int32Array.from([...prompt, ...tokens]);
+      const actionIndex = Int32Array.from(tokens, (_, t) => prompt.length + t);
+      const trained = await engine.learner.forward({ tokens: whole, offsets: Int32Array.of(0, whole.length), actionIndex, columns: {}, normalizer: { tokens: tokens.length, sequences: 1 } }, ['logps']);
+      tokens.forEach((_, t) => differences.push(Math.abs(logps![t] - trained.logps![t])));
+    }
+    expect(differences).toHaveLength(120);
+    expect(Math.max(...differences)).toBeLessThan(1e-5);
+  });
+
   it('names a model that is not there', async () => {
     await expect(openEngine({ model: join(fixture('smollm2'), 'nowhere'), backend: testBackend(), inline: true })).rejects.toMatchObject({ code: 'not_found' });
   });

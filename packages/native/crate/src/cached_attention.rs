@@ -3,7 +3,7 @@
 //! A row reads a range that many rows may share (a prompt) and a range of its own. It is computed as training computes the last query of the same context, to the bit:
 //! a sampler's log-probs and a trainer's differ by nothing that comes from here.
 
-use crate::attention::{forward_last, heads, Heads, Span};
+use crate::attention::{forward_last, heads, Span};
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, product};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
@@ -60,7 +60,7 @@ pub fn cached_attention(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::{forward, spans};
+    use crate::attention::{forward, spans, Heads};
 
     fn wave(n: usize, seed: u32) -> Vec<f32> {
         (0..n).map(|i| crate::sampling::uniform([seed, 5], i as u32, 0) as f32 * 2.0 - 1.0).collect()

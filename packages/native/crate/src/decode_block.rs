@@ -4,9 +4,9 @@
 //! between them, packing the same rows for several products, and passes over memory: what follows a product element by element is done while
 //! its columns are in the cache.
 
+use crate::attention::{forward_last, Span};
 use crate::attention::{heads, Heads};
 use crate::border::{disjoint, fail, floats_mut, guard, ints, part, place, place_of, product};
-use crate::attention::{forward_last, Span};
 use crate::cached_attention::parse_ranges;
 use crate::gemm::rows::{multiply_rows, PackedRows, Product};
 use crate::gemm::PackedB;

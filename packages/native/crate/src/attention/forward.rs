@@ -1,0 +1,141 @@
+//! The forward pass, for whole sequences and for the last query of each.
+
+use super::tiles::{multiply, pack_rows, pack_transposed, seen, Scratch, TILE};
+use super::{Heads, Queries, Span};
+use crate::pool::{parallel_for, SharedMut};
+use crate::vectorised;
+
+vectorised! {
+    /// All query heads of key head `kv_head`, for some queries of a sequence that stand one after another.
+    fn forward_block<V>(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, span: &Span, kv_head: usize, queries: &Queries, o: &SharedMut<f32>, lse: Option<&SharedMut<f32>>) {
+        let (dim, padded, group) = (shape.dim, shape.padded(), shape.group());
+        let Queries { row: first_row, position: first, rows } = *queries;
+        let (q_stride, k_stride) = (shape.heads * dim, shape.kv_heads * dim);
+        let all = rows * group;
+        let sizes = [dim * TILE, TILE * padded, TILE * TILE, all * padded, all, all];
+        let mut scratch = Scratch::borrow(&sizes);
+        let [kt, vp, scores, sums, tops, totals] = scratch.pieces(sizes);
+            sums.fill(0.0);
+            tops.fill(f32::NEG_INFINITY);
+            totals.fill(0.0);
+            let end = first + rows;
+            let mut from = shape.first_seen(first) / TILE * TILE;
+            while from < end {
+                let count = TILE.min(end - from);
+                pack_transposed(k, span, from, count, k_stride, kv_head, dim, kt);
+                pack_rows(v, span, from, count, k_stride, kv_head, dim, padded, vp);
+                // Queries before `lowest` are earlier than every key of this tile.
+                let lowest = from.saturating_sub(first).min(rows);
+                for g in 0..group {
+                    let head = kv_head * group + g;
+                    let queries = &q[(first_row + lowest) * q_stride + head * dim..];
+                    let active = rows - lowest;
+                    assert!(queries.len() >= (active - 1) * q_stride + dim);
+                    // SAFETY: queries holds `active` rows of `dim` in steps of q_stride, kt is [dim, TILE], scores [TILE, TILE] and active <= TILE.
+                    unsafe { multiply::<V>((active, TILE, dim), queries.as_ptr(), (q_stride, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
+                    for i in 0..active {
+                        let (low, high) = seen(shape, first + lowest + i, from, count);
+                        let row = &mut scores[i * TILE..(i + 1) * TILE];
+                        let r = g * rows + lowest + i;
+                        if low >= high {
+                            row.fill(0.0);
+                            continue;
+                        }
+                        row[..low].fill(f32::NEG_INFINITY);
+                        row[high..].fill(f32::NEG_INFINITY);
+                        // SAFETY: row holds TILE floats, a multiple of every vector's width; sums holds `all` rows of `padded`.
+                        unsafe {
+                            let p = row.as_mut_ptr();
+                            let scale = V::splat(shape.scale);
+                            let mut top = V::splat(f32::NEG_INFINITY);
+                            for c in (0..TILE).step_by(V::LANES) {
+                                let s = V::load(p.add(c)).mul(scale);
+                                s.store(p.add(c));
+                                top = top.max(s);
+                            }
+                            let new_top = top.top().max(tops[r]);
+                            let shift = V::splat(new_top);
+                            let mut total = V::splat(0.0);
+                            for c in (0..TILE).step_by(V::LANES) {
+                                let e = V::load(p.add(c)).sub(shift).exp();
+                                e.store(p.add(c));
+                                total = total.add(e);
+                            }
+                            let decay = V::splat(tops[r] - new_top).exp();
+                            let decay_one = decay.lanes()[0];
+                            totals[r] = totals[r] * decay_one + total.sum();
+                            tops[r] = new_top;
+                            if decay_one != 1.0 {
+                                let out = sums.as_mut_ptr().add(r * padded);
+                                for c in (0..padded).step_by(V::LANES) {
+                                    V::load(out.add(c)).mul(decay).store(out.add(c));
+                                }
+                            }
+                        }
+                    }
+                    let out = &mut sums[(g * rows + lowest) * padded..(g + 1) * rows * padded];
+                    // SAFETY: scores is [active, TILE] with count <= TILE, vp [count, padded], out [active, padded].
+                    unsafe { multiply::<V>((active, padded, count), scores.as_ptr(), (TILE, 1), vp.as_ptr(), padded, out.as_mut_ptr(), padded, true) };
+                }
+                from += TILE;
+            }
+            for g in 0..group {
+                let head = kv_head * group + g;
+                for i in 0..rows {
+                    let (r, row) = (g * rows + i, first_row + i);
+                    // SAFETY: this block alone writes these rows of these heads.
+                    let out = unsafe { o.slice(row * q_stride + head * dim, dim) };
+                    let inverse = 1.0 / totals[r];
+                    for (target, sum) in out.iter_mut().zip(&sums[r * padded..]) {
+                        *target = sum * inverse;
+                    }
+                    if let Some(lse) = lse {
+                        // SAFETY: as above.
+                        unsafe { lse.slice(row * shape.heads + head, 1)[0] = tops[r] + totals[r].ln() };
+                    }
+                }
+            }
+    }
+}
+
+/// `q [T, heads, dim]`, `k`, `v [T, kv_heads, dim]` → `o [T, heads, dim]`, `lse [T, heads]`.
+pub fn forward(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    shape: &Heads,
+    spans: &[Span],
+    o: &mut [f32],
+    lse: &mut [f32],
+) {
+    let mut tasks = Vec::new();
+    for (s, span) in spans.iter().enumerate() {
+        for first in (0..span.len).step_by(TILE) {
+            for kv_head in 0..shape.kv_heads {
+                tasks.push((span.prefix_len + first, s, first, kv_head));
+            }
+        }
+    }
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.0)); // the longest contexts first, for balance
+    let (o, lse) = (SharedMut::new(o), SharedMut::new(lse));
+    parallel_for(tasks.len(), |task| {
+        let (_, s, first, kv_head) = tasks[task];
+        let span = &spans[s];
+        let queries = Queries {
+            row: span.start + first,
+            position: span.prefix_len + first,
+            rows: TILE.min(span.len - first),
+        };
+        forward_block(q, k, v, shape, span, kv_head, &queries, &o, Some(&lse));
+    });
+}
+
+/// One query a sequence, the last of its context: `q [sequences, heads, dim]` → `o` of the same shape; `k`, `v` hold the rows of the spans. Gives what [`forward`] gives there.
+pub fn forward_last(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, spans: &[Span], o: &mut [f32]) {
+    let o = SharedMut::new(o);
+    parallel_for(spans.len() * shape.kv_heads, |task| {
+        let (row, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
+        let queries = Queries { row, position: spans[row].context() - 1, rows: 1 };
+        forward_block(q, k, v, shape, &spans[row], kv_head, &queries, &o, None);
+    });
+}

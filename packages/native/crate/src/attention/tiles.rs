@@ -1,0 +1,228 @@
+//! What both passes are made of: products of tiles, tiles copied out of rows, and room for them.
+
+use super::{Heads, Span};
+use crate::vector::Vector;
+use std::cell::Cell;
+
+/// Keys a tile, and queries a block.
+pub(super) const TILE: usize = 64;
+/// Floats of scratch that a thread keeps between calls.
+const SCRATCH_KEPT: usize = 2 << 20;
+
+/// `c [M, N vectors] (+)= a [M, k] · b [k, N vectors]`.
+///
+/// # Safety
+/// `a` must be readable at `i * a_row + p * a_col`, `b` at rows of `b_row` floats, `c` writable at rows of `c_row`, for N vectors each.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn block<V: Vector, const M: usize, const N: usize>(
+    k: usize,
+    a: *const f32,
+    a_row: usize,
+    a_col: usize,
+    b: *const f32,
+    b_row: usize,
+    c: *mut f32,
+    c_row: usize,
+    accumulate: bool,
+) {
+    let mut sums = [[V::splat(0.0); N]; M];
+    for p in 0..k {
+        // SAFETY: p < k, and the caller's promise.
+        unsafe {
+            let mut row = [V::splat(0.0); N];
+            for (j, value) in row.iter_mut().enumerate() {
+                *value = V::load(b.add(p * b_row + j * V::LANES));
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = V::splat(*a.add(i * a_row + p * a_col));
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum = x.fma(value, *sum);
+                }
+            }
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (j, sum) in sums.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let place = c.add(i * c_row + j * V::LANES);
+                let value = if accumulate { V::load(place).add(*sum) } else { *sum };
+                value.store(place);
+            }
+        }
+    }
+}
+
+/// `c [m, n] (+)= a [m, k] · b [k, n]`; `n` is a multiple of 16. Every element is one sum over `k` in order, whatever `m` is.
+///
+/// # Safety
+/// `a` must be readable at `i * a_row + p * a_col`, `b` as `[k, n]` in rows of `b_row`, `c` writable as `[m, n]` in rows of `c_row`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub(super) unsafe fn multiply<V: Vector>(
+    (m, n, k): (usize, usize, usize),
+    a: *const f32,
+    (a_row, a_col): (usize, usize),
+    b: *const f32,
+    b_row: usize,
+    c: *mut f32,
+    c_row: usize,
+    accumulate: bool,
+) {
+    let pair = 2 * V::LANES;
+    let mut j = 0;
+    while j < n {
+        let two = j + pair <= n;
+        let mut i = 0;
+        while i < m {
+            // SAFETY: i < m and j < n, and the caller's promise.
+            unsafe {
+                let (a, b, c) = (a.add(i * a_row), b.add(j), c.add(i * c_row + j));
+                macro_rules! run {
+                    ($m:literal) => {
+                        if two {
+                            block::<V, $m, 2>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate)
+                        } else {
+                            block::<V, $m, 1>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate)
+                        }
+                    };
+                }
+                match m - i {
+                    1 => run!(1),
+                    2 => run!(2),
+                    3 => run!(3),
+                    4 => run!(4),
+                    5 => run!(5),
+                    _ => run!(6),
+                }
+            }
+            i += 6;
+        }
+        j += if two { pair } else { V::LANES };
+    }
+}
+
+/// `out[d * TILE + i] = rows[i][d]`.
+fn transpose_four(rows: [&[f32]; 4], out: &mut [f32]) {
+    let dim = rows[0].len();
+    let mut first = 0;
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::*;
+        assert!(rows.iter().all(|row| row.len() == dim) && out.len() >= dim.saturating_sub(1) * TILE + 4);
+        while first + 4 <= dim {
+            // SAFETY: SSE is part of x86-64; each row holds four floats from `first` on, and `out` four at each of these rows.
+            unsafe {
+                let [mut a, mut b, mut c, mut d] = rows.map(|row| _mm_loadu_ps(row.as_ptr().add(first)));
+                _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+                for (i, column) in [a, b, c, d].into_iter().enumerate() {
+                    _mm_storeu_ps(out.as_mut_ptr().add((first + i) * TILE), column);
+                }
+            }
+            first += 4;
+        }
+    }
+    for d in first..dim {
+        for (i, row) in rows.iter().enumerate() {
+            out[d * TILE + i] = row[d];
+        }
+    }
+}
+
+/// Copies head `head` of the rows of logical positions `from .. from + count` as `[dim, TILE]`, the rest zero.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn pack_transposed(
+    x: &[f32],
+    span: &Span,
+    from: usize,
+    count: usize,
+    stride: usize,
+    head: usize,
+    dim: usize,
+    out: &mut [f32],
+) {
+    let row = |j: usize| {
+        let at = span.row(from + j) * stride + head * dim;
+        &x[at..at + dim]
+    };
+    let fours = count / 4 * 4;
+    for j in (0..fours).step_by(4) {
+        transpose_four([row(j), row(j + 1), row(j + 2), row(j + 3)], &mut out[j..dim * TILE]);
+    }
+    for j in fours..count {
+        for (d, &value) in row(j).iter().enumerate() {
+            out[d * TILE + j] = value;
+        }
+    }
+    if count < TILE {
+        for row in out[..dim * TILE].chunks_exact_mut(TILE) {
+            row[count..].fill(0.0);
+        }
+    }
+}
+
+/// The same as `[count, padded]`.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn pack_rows(
+    x: &[f32],
+    span: &Span,
+    from: usize,
+    count: usize,
+    stride: usize,
+    head: usize,
+    dim: usize,
+    padded: usize,
+    out: &mut [f32],
+) {
+    for (j, row) in out[..count * padded].chunks_exact_mut(padded).enumerate() {
+        let at = span.row(from + j) * stride + head * dim;
+        row[..dim].copy_from_slice(&x[at..at + dim]);
+        row[dim..].fill(0.0);
+    }
+}
+
+/// Which columns of the tile from `from` the query at `position` sees.
+#[inline(always)]
+pub(super) fn seen(shape: &Heads, position: usize, from: usize, count: usize) -> (usize, usize) {
+    (
+        shape.first_seen(position).saturating_sub(from).min(count),
+        (position + 1).saturating_sub(from).min(count),
+    )
+}
+
+thread_local! {
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// A thread's scratch, on loan. Not handed to a closure, because closures lose the processor features of the function that they stand in.
+pub(super) struct Scratch(Vec<f32>);
+
+impl Scratch {
+    /// Room for pieces of these sizes, each rounded up to 16 floats, so that it may be read in whole vectors.
+    pub(super) fn borrow(sizes: &[usize]) -> Self {
+        let mut room = SCRATCH.take();
+        let total: usize = sizes.iter().map(|n| n.next_multiple_of(16)).sum();
+        if room.len() < total {
+            room.resize(total, 0.0);
+        }
+        Self(room)
+    }
+    /// The pieces; contents arbitrary.
+    pub(super) fn pieces<const N: usize>(&mut self, sizes: [usize; N]) -> [&mut [f32]; N] {
+        let mut rest = &mut self.0[..];
+        sizes.map(|n| {
+            let (piece, after) = std::mem::take(&mut rest).split_at_mut(n.next_multiple_of(16));
+            rest = after;
+            &mut piece[..n]
+        })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.0.len() <= SCRATCH_KEPT {
+            SCRATCH.set(std::mem::take(&mut self.0));
+        }
+    }
+}

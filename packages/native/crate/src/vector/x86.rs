@@ -1,0 +1,143 @@
+//! Vectors of x86-64's registers.
+
+use super::Vector;
+use std::arch::x86_64::*;
+
+/// Eight floats in a `ymm` register.
+#[derive(Clone, Copy)]
+pub struct Avx2(__m256);
+/// Sixteen floats in a `zmm` register.
+#[derive(Clone, Copy)]
+pub struct Avx512(__m512);
+
+macro_rules! simple {
+    ($($name:ident($($arg:ident),*) => $intrinsic:ident),* $(,)?) => {
+        $(#[inline(always)]
+        fn $name(self $(, $arg: Self)*) -> Self {
+            // SAFETY: this type is used only where the processor was checked (see `vectorised!`).
+            Self(unsafe { $intrinsic(self.0 $(, $arg.0)*) })
+        })*
+    };
+}
+
+impl Vector for Avx2 {
+    const LANES: usize = 8;
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        Self(unsafe { _mm256_set1_ps(x) })
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller's promise, and the processor was checked.
+        Self(unsafe { _mm256_loadu_ps(p) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller's promise, and the processor was checked.
+        unsafe { _mm256_storeu_ps(p, self.0) }
+    }
+    simple! {
+        add(o) => _mm256_add_ps, sub(o) => _mm256_sub_ps, mul(o) => _mm256_mul_ps, div(o) => _mm256_div_ps,
+        fma(a, b) => _mm256_fmadd_ps, max(o) => _mm256_max_ps, min(o) => _mm256_min_ps, sqrt() => _mm256_sqrt_ps,
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: the processor was checked (see `vectorised!`). Lane i is added to lane i + half, as in the general form.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+    #[inline(always)]
+    fn top(self) -> f32 {
+        // SAFETY: as above.
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        Self(unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        Self(unsafe {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(
+                _mm256_cvtps_epi32(self.0),
+                _mm256_set1_epi32(127),
+            )))
+        })
+    }
+    #[inline(always)]
+    fn zero_where_below(self, key: Self, bound: Self) -> Self {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        Self(unsafe { _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(key.0, bound.0), self.0) })
+    }
+}
+
+impl Avx512 {
+    #[inline(always)]
+    fn halves(self) -> [Avx2; 2] {
+        // SAFETY: the processor was checked (see `vectorised!`); a level with AVX-512 has AVX2.
+        unsafe { [Avx2(_mm512_castps512_ps256(self.0)), Avx2(_mm512_extractf32x8_ps::<1>(self.0))] }
+    }
+}
+
+impl Vector for Avx512 {
+    const LANES: usize = 16;
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        Self(unsafe { _mm512_set1_ps(x) })
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller's promise, and the processor was checked.
+        Self(unsafe { _mm512_loadu_ps(p) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller's promise, and the processor was checked.
+        unsafe { _mm512_storeu_ps(p, self.0) }
+    }
+    simple! {
+        add(o) => _mm512_add_ps, sub(o) => _mm512_sub_ps, mul(o) => _mm512_mul_ps, div(o) => _mm512_div_ps,
+        fma(a, b) => _mm512_fmadd_ps, max(o) => _mm512_max_ps, min(o) => _mm512_min_ps, sqrt() => _mm512_sqrt_ps,
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let [low, high] = self.halves();
+        low.add(high).sum()
+    }
+    #[inline(always)]
+    fn top(self) -> f32 {
+        let [low, high] = self.halves();
+        low.max(high).top()
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        Self(unsafe {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(
+                _mm512_cvtps_epi32(self.0),
+                _mm512_set1_epi32(127),
+            )))
+        })
+    }
+    #[inline(always)]
+    fn zero_where_below(self, key: Self, bound: Self) -> Self {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        Self(unsafe { _mm512_maskz_mov_ps(!_mm512_cmp_ps_mask::<_CMP_LT_OQ>(key.0, bound.0), self.0) })
+    }
+}
