@@ -58,7 +58,7 @@ export function recipe({ model, seed, judge, rows, cacheDir }: RecipeOptions) {
     sft({ numTrainEpochs: 1, perDeviceTrainBatchSize: 8, learningRate: 3e-6, saveSteps: 20, saveTotalLimit: 1 }),
     measure('after sft'),
     aiPreferences({ ...revising, judge: judge === 'random' ? randomJudge(seed) : model, pairsPerPrompt: 2, labels: 'hard', labelMargin: 0.01 }),
-    branch('dpo', dpo({ maxSteps: 46, perDeviceTrainBatchSize: 8, learningRate: 3.5e-6, beta: 0.1, saveSteps: 23, saveTotalLimit: 1 }), measure('measured')),
+    branch('dpo', dpo({ maxSteps: 46, perDeviceTrainBatchSize: 8, learningRate: 4.5e-6, beta: 0.1, saveSteps: 23, saveTotalLimit: 1 }), measure('measured')),
     branch(
       'ppo',
       rewardModel({ maxSteps: 46, perDeviceTrainBatchSize: 8, learningRate: 1e-5, saveSteps: 23, saveTotalLimit: 1 }),

@@ -7,7 +7,7 @@ export * from './shape-rewards';
 export * from './composing/cached-reward';
 export * from './composing/ensemble-reward';
 export { resilientReward, type ResilientOptions } from './composing/resilient-reward';
-export type { RetryOptions } from './composing/retry';
+export type { RetryOptions } from '@espalier/spec/retry';
 export { arithmeticSteps, type ArithmeticStep } from './reasoning/arithmetic-steps';
 export { depthReward, stepsReward, type DepthOptions, type StepsOptions } from './reasoning/step-rewards';
 export * from './reasoning/thought';

@@ -34,7 +34,7 @@ const taskFields: Record<string, z.ZodType> = Object.fromEntries(
 
 /** Flags that say which rows a command works on. */
 export const dataFields = {
-  dataset: z.string().min(1).optional().describe("rows in one of TRL's formats: a .jsonl, .json, .csv, .tsv or .parquet file, a dataset of the hub (owner/name, hf://datasets/owner/name/config/split), or a task such as arithmetic:difficulty=2,size=512; #split=sft:0.4,rpt:0.6;take=rpt behind it takes a part"),
+  dataset: z.string().min(1).optional().describe("rows in one of TRL's formats: a .jsonl, .json, .csv, .tsv or .parquet file, a dataset of the hub (owner/name, hf://datasets/owner/name/config/split), or a task such as arithmetic:difficulty=2,size=512 or code:size=200; #split=sft:0.4,rpt:0.6;take=rpt behind it takes a part"),
   datasetConfig: z.string().min(1).optional().describe('configuration of a dataset of the hub'),
   datasetTrainSplit: z.string().min(1).optional().describe('its split; default: train'),
   task: z.enum(taskNames as unknown as [string, ...string[]]).optional().describe('rows made by a procedural task, in place of --dataset'),

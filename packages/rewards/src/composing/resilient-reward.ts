@@ -1,5 +1,6 @@
 import { defineReward, EspalierError, isEspalierError, throwIfAborted, type Reward, type RewardContext, type RewardFunction, type RewardSample } from '@espalier/spec';
-import { inParallel, TransientFailure, withRetries, type RetryOptions } from './retry';
+import { TransientFailure, withRetries, type RetryOptions } from '@espalier/spec/retry';
+import { inParallel } from './in-parallel';
 
 export interface ResilientOptions extends RetryOptions {
   /** Samples a call. Default: all of a group together, and never less. */
@@ -22,7 +23,7 @@ export interface ResilientOptions extends RetryOptions {
  * resilientReward(judgeReward, { concurrency: 8, batchSize: 16, timeoutMs: 20_000, maxRetries: 3, onFailure: 'null' });
  */
 export function resilientReward(reward: RewardFunction, options: ResilientOptions = {}): RewardFunction {
-  const { batchSize = 1, concurrency = 4, timeoutMs = 60_000, onFailure = 'throw' } = options;
+  const { batchSize = 1, concurrency = 4, timeoutMs = 60_000, onFailure = 'throw', ...retry } = options;
   for (const [name, value] of Object.entries({ batchSize, concurrency, timeoutMs })) if (!(value >= 1)) throw new EspalierError('bad_config', `\`${name}\` is ${String(value)}`, { fix: 'a number from 1' });
   return defineReward({
     name: reward.name,
@@ -32,7 +33,7 @@ export function resilientReward(reward: RewardFunction, options: ResilientOption
       const batches = batchesOf(samples, batchSize);
       const scored = await inParallel(batches, concurrency, async (batch) => {
         try {
-          return await withRetries(`reward function "${reward.name}"`, () => inTime(reward, batch.map((i) => samples[i]), context, timeoutMs), isTransient, { ...options, signal: context.signal });
+          return await withRetries(`reward function "${reward.name}"`, () => inTime(reward, batch.map((i) => samples[i]), context, timeoutMs), { maxRetries: 4, ...retry, isTransient, signal: context.signal });
         } catch (error) {
           if (onFailure === 'throw' || context.signal?.aborted || !(isEspalierError(error) && error.code === 'network')) throw error;
           context.log?.(`${reward.name}/failed`, batch.length);

@@ -1,18 +1,10 @@
 import { EspalierError, throwIfAborted } from '@espalier/spec';
-import { TransientFailure } from '../composing/retry';
+import { retryAfter, TransientFailure } from '@espalier/spec/retry';
 
 /** Beyond this an answer is no list of rewards. */
 const maxAnswerBytes = 256 * 2 ** 20;
 
 const overload = new Set([408, 425, 429]);
-
-/** What is asked by `Retry-After`: seconds, or a date. Milliseconds, at most five minutes; null when there is none. */
-export function retryAfter(header: string | null, now = Date.now()): number | null {
-  if (header === null || header.trim() === '') return null;
-  const seconds = Number(header);
-  const wait = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(header) - now;
-  return Number.isFinite(wait) ? Math.min(300_000, Math.max(0, wait)) : null;
-}
 
 /**
  * One POST of JSON, one whole answer of JSON. The key goes into the header and nowhere else: it is cut out of whatever comes back.

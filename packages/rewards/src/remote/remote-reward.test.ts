@@ -3,7 +3,6 @@ import type { RewardSample } from '@espalier/spec';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { faultyRewardServer, type Fault, type FaultyRewardServer } from './test-support';
-import { retryAfter } from './http-call';
 import { remoteReward, requestOf, type RemoteRewardOptions } from './remote-reward';
 
 let server: FaultyRewardServer;
@@ -96,11 +95,6 @@ describe('remoteReward', () => {
     expect(() => remote({ url: 'http://me:pw@a/b' })).toThrow('holds a name or password');
     expect(() => remote({ batchSize: 0 })).toThrow('`batchSize` is 0');
     expect(() => remote({ onFailure: 'ignore' as 'null' })).toThrow('throw or null');
-  });
-
-  it('reads Retry-After', () => {
-    expect([retryAfter('2'), retryAfter(null), retryAfter(''), retryAfter('soon'), retryAfter('9999')]).toEqual([2000, null, null, null, 300_000]);
-    expect(retryAfter('Thu, 01 Jan 1970 00:00:05 GMT', 2000)).toBe(3000);
   });
 });
 

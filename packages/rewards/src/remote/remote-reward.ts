@@ -1,6 +1,7 @@
 import { defineReward, EspalierError, isEspalierError, throwIfAborted, type Reward, type RewardContext, type RewardFunction, type RewardSample } from '@espalier/spec';
 import { batchesOf } from '../composing/resilient-reward';
-import { inParallel, TransientFailure, withRetries, type RetryOptions } from '../composing/retry';
+import { withRetries, type RetryOptions } from '@espalier/spec/retry';
+import { inParallel } from '../composing/in-parallel';
 import { postJson } from './http-call';
 
 export interface RemoteRewardOptions extends RetryOptions {
@@ -32,7 +33,7 @@ export interface RemoteRewardOptions extends RetryOptions {
  * remoteReward({ url: 'http://127.0.0.1:8080/score', apiKeyEnv: 'JUDGE_KEY', timeoutMs: 20_000 });
  */
 export function remoteReward(options: RemoteRewardOptions): RewardFunction {
-  const { apiKeyEnv, batchSize = 64, concurrency = 4, timeoutMs = 60_000, onFailure = 'throw', columns } = options;
+  const { apiKeyEnv, batchSize = 64, concurrency = 4, timeoutMs = 60_000, onFailure = 'throw', columns, ...retry } = options;
   const url = readUrl(options.url);
   for (const [field, value] of Object.entries({ batchSize, concurrency, timeoutMs })) if (!(value >= 1)) throw new EspalierError('bad_config', `\`${field}\` is ${String(value)}`, { fix: 'a number from 1' });
   if (!['throw', 'null'].includes(onFailure)) throw new EspalierError('bad_config', `\`onFailure\` is ${JSON.stringify(onFailure)}`, { fix: 'throw or null' });
@@ -49,7 +50,7 @@ export function remoteReward(options: RemoteRewardOptions): RewardFunction {
         const asked = batch.map((i) => samples[i]);
         const ask = async () => readAnswer(await postJson(url.href, requestOf(asked, context, columns), { key, timeoutMs, signal: context.signal }), asked, where);
         try {
-          const rewards = await withRetries(`asking ${where} for rewards`, ask, (error) => error instanceof TransientFailure, { ...options, signal: context.signal });
+          const rewards = await withRetries(`asking ${where} for rewards`, ask, { maxRetries: 4, ...retry, signal: context.signal });
           batch.forEach((i, k) => (results[i] = rewards[k]));
         } catch (error) {
           if (onFailure === 'throw' || !(isEspalierError(error) && error.code === 'network')) throw isEspalierError(error) && error.code === 'bad_config' ? new EspalierError('bad_config', `${where}: ${error.message}`, { cause: error }) : error;

@@ -1,7 +1,7 @@
 import { EspalierError } from '@espalier/spec';
 import { promptLogpsOf, samplesOf, type SampleAnswer } from './completion-answer';
-import { HttpClient, HttpRefusal } from './http-client';
-import { withRetries, type RetryOptions } from './retry';
+import { HttpClient, HttpRefusal, unreachable } from './http-client';
+import { withRetries, type RetryOptions } from '@espalier/spec/retry';
 
 /** What a server was found to be able to do. */
 export interface HttpCapabilities {
@@ -38,7 +38,7 @@ interface Probe {
 /** The answer, or null where the server refuses or gives something else. */
 async function attempt<T>({ client, retry, signal }: Probe, path: string, body: object, read: (events: unknown[]) => T | null): Promise<T | null> {
   try {
-    return await withRetries(`asking ${client.root} what it can do`, async () => read(await client.call('POST', path, body, signal)), { ...retry, maxRetries: Math.min(3, retry.maxRetries ?? 3), signal });
+    return await withRetries(`asking ${client.root} what it can do`, async () => read(await client.call('POST', path, body, signal)), { ...retry, maxRetries: Math.min(3, retry.maxRetries ?? 3), fix: unreachable, signal });
   } catch (error) {
     if (error instanceof HttpRefusal && error.status !== 401 && error.status !== 403) return null;
     throw error instanceof HttpRefusal ? new EspalierError('network', `${client.root} refuses: ${error.message}`, { fix: 'set the environment variable that `apiKeyEnv` names to a valid key' }) : error;
@@ -64,7 +64,7 @@ export const neutral = { top_k: -1, min_p: 0, repetition_penalty: 1 };
  */
 export async function probeCapabilities(probe: Probe, promptText = 'The'): Promise<HttpCapabilities> {
   const { client, model, signal } = probe;
-  const [listed] = (await withRetries(`asking ${client.root} for its models`, () => client.call('GET', '/v1/models', undefined, signal), { ...probe.retry, signal }).catch((error: unknown) => {
+  const [listed] = (await withRetries(`asking ${client.root} for its models`, () => client.call('GET', '/v1/models', undefined, signal), { ...probe.retry, fix: unreachable, signal }).catch((error: unknown) => {
     if (!(error instanceof HttpRefusal)) throw error;
     if (error.status === 401 || error.status === 403) throw new EspalierError('network', `${client.root} refuses: ${error.message}`, { fix: 'name the environment variable that holds a valid key in `apiKeyEnv`' });
     return [null];

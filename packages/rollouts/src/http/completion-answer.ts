@@ -1,4 +1,4 @@
-import { TransientFailure } from './retry';
+import { TransientFailure } from '@espalier/spec/retry';
 
 /** One sample, as `/v1/completions` gives it. */
 export interface SampleAnswer {

@@ -1,6 +1,9 @@
 import { EspalierError, throwIfAborted } from '@espalier/spec';
 import { createParser } from 'eventsource-parser';
-import { retryAfter, TransientFailure } from './retry';
+import { retryAfter, TransientFailure } from '@espalier/spec/retry';
+
+/** What would do when a server never answers. */
+export const unreachable = 'look whether the server runs and is reachable';
 
 export interface HttpClientOptions {
   /** Such as `http://127.0.0.1:8000/v1`; `/v1` may be left out. */

@@ -6,7 +6,6 @@ import { AdaptiveLimit } from './adaptive-limit';
 import { faults, faultyServer, logpOf, tokenOf, type FaultyServer, type FaultyServerOptions } from './faulty-server';
 import { httpRolloutEngine, type HttpRolloutEngine, type HttpRolloutEngineOptions } from './http-rollout-engine';
 import { httpTextModel } from './http-text-model';
-import { delayOf, retryAfter, TransientFailure } from './retry';
 
 const open: { close(): Promise<void> }[] = [];
 
@@ -155,17 +154,6 @@ describe('capabilities', () => {
     const error: unknown = await httpRolloutEngine({ baseUrl: 'http://127.0.0.1:9', model: 'x', baseDelayMs: 1, ...options }).catch((failure: unknown) => failure);
     expect(error).toMatchObject({ code });
     expect(String(error)).not.toContain('secret');
-  });
-});
-
-describe('waiting', () => {
-  it('doubles, with full jitter, and keeps to Retry-After', () => {
-    const failure = new TransientFailure('x');
-    const at = (attempt: number, random: number) => delayOf(attempt, failure, { baseDelayMs: 100, maxDelayMs: 1000, random: () => random });
-    expect([at(0, 1), at(1, 1), at(3, 1), at(9, 1), at(3, 0.25)]).toEqual([100, 200, 800, 1000, 200]);
-    expect(delayOf(5, new TransientFailure('x', 2000), { random: () => 0.4 })).toBe(2200);
-    expect([retryAfter('3'), retryAfter(null), retryAfter('soon')]).toEqual([3000, null, null]);
-    expect(retryAfter(new Date(5000).toUTCString(), 1000)).toBe(4000);
   });
 });
 

@@ -5,9 +5,9 @@ import type { Tokenizer } from '@espalier/models';
 import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit';
 import { missingForTraining, neutral, probeCapabilities, type HttpCapabilities } from './capabilities';
 import { promptLogpsOf, samplesOf } from './completion-answer';
-import { HttpClient, HttpRefusal, type HttpClientOptions } from './http-client';
+import { HttpClient, HttpRefusal, type HttpClientOptions, unreachable } from './http-client';
 import { linkedSignal } from './linked-signal';
-import { withRetries, type RetryOptions, type TransientFailure } from './retry';
+import { withRetries, type RetryOptions, type TransientFailure } from '@espalier/spec/retry';
 
 export interface HttpRolloutEngineOptions extends HttpClientOptions, RetryOptions {
   /** The model's name on the server. */
@@ -69,7 +69,7 @@ export async function httpRolloutEngine(options: HttpRolloutEngineOptions): Prom
     withRetries(
       what,
       () => limit.run(async () => read(await client.call('POST', '/v1/completions', body, signal)), signal),
-      { ...options, signal, onFailure: (failure) => (failure.overload && limit.overloaded(), options.onRetry?.(failure)) },
+      { ...options, fix: unreachable, signal, onFailure: (failure) => (failure.overload && limit.overloaded(), options.onRetry?.(failure)) },
     ).catch((error: unknown) => {
       throw error instanceof HttpRefusal ? new EspalierError(error.status === 404 ? 'not_found' : error.status === 401 || error.status === 403 ? 'network' : 'bad_data', `${what}: ${client.root} refuses: ${error.message}`) : error;
     });
@@ -172,7 +172,7 @@ export async function httpRolloutEngine(options: HttpRolloutEngineOptions): Prom
     if (adapter === weights.name) return;
     const path = handle.uri.startsWith('file:') ? fileURLToPath(handle.uri) : handle.uri;
     try {
-      await withRetries(`loading ${adapter}`, () => client.call('POST', '/v1/load_lora_adapter', { lora_name: adapter, lora_path: path }, closing.signal), { ...options, signal: closing.signal, onFailure: options.onRetry });
+      await withRetries(`loading ${adapter}`, () => client.call('POST', '/v1/load_lora_adapter', { lora_name: adapter, lora_path: path }, closing.signal), { ...options, fix: unreachable, signal: closing.signal, onFailure: options.onRetry });
     } catch (error) {
       if (!(error instanceof HttpRefusal)) throw error;
       // A try whose answer was lost may have loaded it.

@@ -1,8 +1,8 @@
 import { EspalierError, throwIfAborted, upToSentence, type Message, type TextModel } from '@espalier/spec';
 import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit';
-import { HttpClient, HttpRefusal, type HttpClientOptions } from './http-client';
+import { HttpClient, HttpRefusal, type HttpClientOptions, unreachable } from './http-client';
 import { linkedSignal } from './linked-signal';
-import { TransientFailure, withRetries, type RetryOptions } from './retry';
+import { TransientFailure, withRetries, type RetryOptions } from '@espalier/spec/retry';
 
 export interface HttpTextModelOptions extends HttpClientOptions, RetryOptions {
   /** The model's name on the server. */
@@ -52,7 +52,7 @@ export function httpTextModel(options: HttpTextModelOptions): TextModel {
         return { value, tokens: completionTokens || 1 };
       }, signal);
     try {
-      return await withRetries(what, attempt, { ...options, signal, onFailure: (failure) => (failure.overload && limit.overloaded(), options.onRetry?.(failure)) });
+      return await withRetries(what, attempt, { ...options, fix: unreachable, signal, onFailure: (failure) => (failure.overload && limit.overloaded(), options.onRetry?.(failure)) });
     } catch (error) {
       if (!(error instanceof HttpRefusal)) throw error;
       throw new EspalierError(error.status === 404 ? 'not_found' : error.status === 401 || error.status === 403 ? 'network' : 'bad_data', `${what}: ${client.root} refuses: ${error.message}`);
