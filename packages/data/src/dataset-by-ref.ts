@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { EspalierError } from '@espalier/spec';
-import { z } from 'zod';
 import type { Dataset } from './dataset';
 import { parseDatasetRef } from './dataset-ref';
 import { fetchHubDataset } from './hub/dataset';
@@ -10,9 +9,11 @@ import type { HubOptions } from './hub/snapshot';
 import { loadRows, type LoadRowsOptions } from './load-rows';
 import { concatenateDatasets } from './mixture';
 import { split, splitCacheFolder } from './split';
+import { isCurriculumRef } from './tasks/curriculum-ref';
 import { taskFamilies, taskFamily } from './tasks/families';
 import { isTaskFamily, type TaskFamily } from './tasks/family';
 import { taskMixture, taskMixtureOptions, type TaskMixtureOptions } from './tasks/mixture-task';
+import { parseTaskOptions } from './tasks/task-options';
 
 /** What a reference may name as a task: the families of this package, and `mixture` of several of them. */
 export type TaskName = (typeof taskFamilies)[number]['name'] | 'mixture';
@@ -138,31 +139,7 @@ export function checkDatasetRef(ref: string, { families }: Pick<DatasetByRefOpti
 }
 
 function unknownDataset(source: string, families: readonly TaskFamily[] = []): EspalierError {
+  if (isCurriculumRef(source)) return new EspalierError('unsupported', `"${source}" draws by what completions earn, and has no rows of its own`, { fix: 'reinforcement pre-training (`espalier rpt`) trains on it; `mixture:…` gives rows of several tasks' });
   const looksLikeFile = /[/\\]|\.\w+$/.test(source);
   return new EspalierError('not_found', looksLikeFile ? `there is no file ${source}` : `"${source}" is neither a file nor a task`, { fix: `a file of rows (.jsonl, .csv, .parquet), a dataset of the hub (hf://datasets/owner/name), or one of the tasks ${[...taskNames, ...families.map(({ name }) => name)].join(', ')}` });
-}
-
-/** `difficulty=3,operations=+|-,template=…`: numbers and booleans by their looks, lists with `|` where the option takes one. */
-function parseTaskOptions(written: string, ref: string, schema: z.ZodObject): Record<string, unknown> {
-  if (written === '') return {};
-  return Object.fromEntries(
-    written.split(',').map((pair) => {
-      const at = pair.indexOf('=');
-      if (at < 1) throw new EspalierError('bad_config', `"${pair}" in "${ref}" is no option`, { fix: 'name=value, separated by commas' });
-      const name = pair.slice(0, at).trim().replace(/_([a-z])/g, (_, c: string) => c.toUpperCase());
-      const value = pair.slice(at + 1).trim();
-      if (!Object.hasOwn(schema.shape, name)) throw new EspalierError('bad_config', `"${ref}": the task has no option \`${name}\``, { fix: `one of ${Object.keys(schema.shape).join(', ')}` });
-      if (takesList(schema.shape[name] as z.ZodType)) return [name, value.split('|').map(readOption)];
-      return [name, readOption(value)];
-    }),
-  );
-}
-
-const readOption = (value: string): unknown => (value === 'true' ? true : value === 'false' ? false : /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value);
-
-/** Whether an option is, or may be, a list. */
-function takesList(schema: z.ZodType): boolean {
-  if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional) return takesList(schema.unwrap() as z.ZodType);
-  if (schema instanceof z.ZodUnion) return schema.options.some((option) => takesList(option as z.ZodType));
-  return schema instanceof z.ZodArray;
 }

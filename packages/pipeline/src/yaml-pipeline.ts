@@ -1,4 +1,4 @@
-import { checkDatasetRef } from '@espalier/data';
+import { checkDatasetRef, curriculumByRef, isCurriculumRef } from '@espalier/data';
 import { EspalierError, isEspalierError, type Plugin, type Stage } from '@espalier/spec';
 import { snakeCase } from '@espalier/trainer';
 import { branch } from './branch';
@@ -118,6 +118,7 @@ async function makeStage(entry: unknown, registry: Registry): Promise<Stage> {
     const source = options[key];
     const given = typeof source === 'string' ? await pluginDataset(source, registry) : null;
     if (given) options[key] = given;
+    else if (kind === 'rpt' && key === 'dataset' && typeof source === 'string' && isCurriculumRef(source)) curriculumByRef(source);
     else checkSource(key, source);
   }
   const factory = Object.hasOwn(builtIn, kind) ? builtIn[kind] : undefined;

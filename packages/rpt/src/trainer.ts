@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { curriculumByRef, isCurriculumRef } from '@espalier/data';
 import { writeReport } from '@espalier/report';
 import { EspalierError, type Algorithm, type Metrics, type TextModel } from '@espalier/spec';
 import type { DatasetInput, Json, OnlineTrainerOptions, PlannedModel, RewardEvaluation, RunPlan, StatefulAlgorithm, TrainResult } from '@espalier/trainer';
@@ -12,7 +13,7 @@ import { checkLmLoss } from './sampled-run';
 
 /** What {@link RPTTrainer} takes. */
 export interface RPTTrainerOptions extends Omit<OnlineTrainerOptions, 'rewardFuncs' | 'trainDataset'> {
-  /** Rows of the type that the objective trains on: a `.jsonl` file, a task's name, a dataset, or rows. Needed but with a curriculum. */
+  /** Rows of the type that the objective trains on: a `.jsonl` file, a task's name, a dataset, or rows. `curriculum:families=…` names a curriculum. Needed but with `curriculum`. */
   trainDataset?: DatasetInput;
   /** `verifiable`: rows that are chosen by what completions earn, in place of `trainDataset`. Its state is saved with checkpoints. */
   curriculum?: RowCurriculum;
@@ -66,7 +67,8 @@ export class RPTTrainer {
 
   private readonly options: RPTTrainerOptions & { trainDataset: DatasetInput };
 
-  constructor(options: RPTTrainerOptions) {
+  constructor(given: RPTTrainerOptions) {
+    const options = withNamedCurriculum(given);
     const config = parseRPTConfig(options.args, options.objective?.fields);
     this.objective = options.objective ?? objectiveNamed(config.objective);
     this.args = { ...ownFields(config, this.objective), objective: this.objective.name };
@@ -174,6 +176,12 @@ export class RPTTrainer {
       throw error;
     }));
   }
+}
+
+/** `trainDataset: 'curriculum:…'` as the curriculum that it names. */
+function withNamedCurriculum(options: RPTTrainerOptions): RPTTrainerOptions {
+  const { trainDataset, ...others } = options;
+  return typeof trainDataset === 'string' && isCurriculumRef(trainDataset) && !options.curriculum ? { ...others, curriculum: curriculumByRef(trainDataset) } : options;
 }
 
 /** @throws EspalierError `bad_config` when the objective wants an algorithm or rewards that are missing, or has no use for those given */

@@ -50,6 +50,14 @@ describe('espalier rpt --objective', () => {
     expect(readFileSync(join(output, 'report.html'), 'utf8')).toContain('"control"');
   });
 
+  it('draws from a curriculum that --dataset names', async () => {
+    const output = join(dir, 'curriculum');
+    const result = onlyJson(await espalier(['rpt', '--dataset', 'curriculum:families=arithmetic|chain,difficulties=1|2', '--reward', 'task', '--output-dir', output, ...sampled, ...common]));
+    expect(result).toMatchObject({ steps: 1 });
+    const outcome = await espalier(['grpo', '--dataset', 'curriculum:families=chain', '--reward', 'task', '--output-dir', join(dir, 'never'), ...common]);
+    expect([outcome.status, complaints(outcome)[0]]).toEqual([2, expect.stringContaining('draws by what completions earn')]);
+  });
+
   it('refuses what does not go together, with the field and what would do', async () => {
     const { prompts, corpus } = datasets();
     const refused = async (...args: string[]) => {

@@ -1,3 +1,4 @@
+import { isCurriculumRef } from '@espalier/data';
 import { checkRptConfig, createRptTrainer, openRows, resolveEnvironment, resolveRewards, rptAlgorithmNames, rptFlatConfig, type RptFlatConfigInput } from '@espalier/pipeline';
 import { objectiveNamed, rptObjectives } from '@espalier/rpt';
 import { EspalierError } from '@espalier/spec';
@@ -28,12 +29,13 @@ export const rptCommand = () =>
     more: { ...rewardFields, lmDataset: z.string().min(1).optional().describe('rows of the language-model loss that --lm-loss-coef weighs') },
     whole: ['reward', 'goldReward', 'environment', 'stop', 'questionTemplate', 'middleTemplate', 'valueTemplate'],
     rows: { accepted: ['prompt_only', 'preference', 'language_modeling'], endlessSize: Infinity },
+    curricula: true,
     shown: rewardMetrics,
-    notes: '--per-device-train-batch-size counts completions: 32 with --num-generations 8 are 4 prompts. Rows have `prompt`; those of a corpus `text`; those of objective precision `prompt`, `completion` and `correct`.',
+    notes: '--per-device-train-batch-size counts completions: 32 with --num-generations 8 are 4 prompts. Rows have `prompt`; those of a corpus `text`; those of objective precision `prompt`, `completion` and `correct`. --dataset curriculum:families=arithmetic|count_letters,difficulties=1|2|3 draws problems that the policy passes sometimes.',
     check: ({ algorithm, ...config }) => checkRptConfig(config as RptFlatConfigInput, algorithm as string | undefined),
     async create({ values, args, model, modelArgs, train, evaluation, callbacks, trackers, signal }) {
       const { algorithm, ...config } = args as { algorithm?: string; objective: string };
-      const { reward, environment } = values as { reward?: string[]; environment?: string };
+      const { reward, environment, dataset } = values as { reward?: string[]; environment?: string; dataset?: string };
       checkRewards(config.objective, { reward, environment });
       const registry = await openRegistry(values['plugin'] as string[] | undefined);
       const lmDataset = values['lmDataset'] === undefined ? undefined : await openRows(values['lmDataset'] as string, { accepted: ['language_modeling', 'prompt_completion'] });
@@ -45,7 +47,7 @@ export const rptCommand = () =>
           ...(await goldOf(values)),
           ...(algorithm === undefined ? {} : { algorithm }),
           registry,
-          trainDataset: train,
+          trainDataset: typeof dataset === 'string' && isCurriculumRef(dataset) ? dataset : train,
           ...(evaluation ? { evalDataset: evaluation } : {}),
           ...(lmDataset ? { lmDataset } : {}),
           evalSamples: values['evalSamples'] as number,

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { algorithmHelp } from '../algorithm-help';
 import { fieldHelp } from '../field-help';
-import { datasetOf, filesByRef, streamFiles, type Dataset, type RowStream } from '@espalier/data';
+import { curriculumByRef, datasetOf, filesByRef, isCurriculumRef, streamFiles, type Dataset, type RowStream } from '@espalier/data';
 import { formatNumber, openRows, type OpenRowsOptions } from '@espalier/pipeline';
 import { EspalierError, isEspalierError, type Metrics, type Tracker } from '@espalier/spec';
 import { modelArguments, type ModelArgumentsInput, type RunPlan, type TrainerCallback, type TrainingArguments, type TrainResult } from '@espalier/trainer';
@@ -94,6 +94,8 @@ export interface TrainCommandSpec<Shape extends z.ZodRawShape> {
   rows: OpenRowsOptions & { more?: Record<string, unknown> };
   /** Rows may come as a stream: `--dataset-streaming`. */
   streams?: boolean;
+  /** `--dataset` may name a curriculum. */
+  curricula?: boolean;
   notes?: string;
   /** Metrics that the progress bar shows, where the step has them. */
   shown: readonly string[];
@@ -149,7 +151,8 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
   const environment = values['environment'] as string | undefined;
   const given = values['dataset'] !== undefined || values['task'] !== undefined;
   // An environment says itself what is asked: its rows may have any columns, or be none at all.
-  const rows = stream ? datasetOf([], stream.name) : environment !== undefined && !given ? emptyRows(environment) : await openData(values, { ...spec.rows, ...(environment === undefined ? {} : { accepted: undefined }), onNotice });
+  const named = values['dataset'];
+  const rows = stream ? datasetOf([], stream.name) : spec.curricula === true && typeof named === 'string' && isCurriculumRef(named) ? drawnRows(named) : environment !== undefined && !given ? emptyRows(environment) : await openData(values, { ...spec.rows, ...(environment === undefined ? {} : { accepted: undefined }), onNotice });
   if (!Number.isFinite(rows.size) && !((args['maxSteps'] as number) > 0)) throw new EspalierError('usage', `${rows.name} has no end and --max-steps is ${String(args['maxSteps'])}`, { fix: 'give --max-steps, or --task-size' });
   const accepted = environment === undefined ? spec.rows.accepted : undefined;
   const evaluation =
@@ -195,6 +198,12 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
     progress?.stop();
     await trainer.close();
   }
+}
+
+/** Stands for the rows of a curriculum, which the trainer draws itself. */
+function drawnRows(ref: string): Dataset {
+  const [row] = curriculumByRef(ref).next(1); // wrong options show at once
+  return { name: ref, size: Infinity, row: () => row, origin: () => ({}) };
 }
 
 const withoutPrefix = (metrics: Metrics): Metrics => Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name.replace(/^eval_/, ''), value]));

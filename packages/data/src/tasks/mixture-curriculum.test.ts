@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { checkDatasetRef, curriculum, datasetByRef, defineTaskFamily, passRateWeight, Random, taskFamilies, taskMixture, taskReward, type TaskRow } from '../index';
+import { checkDatasetRef, curriculum, curriculumByRef, datasetByRef, defineTaskFamily, passRateWeight, Random, taskFamilies, taskMixture, taskReward, type TaskRow } from '../index';
 
 /** What somebody else's package may hold. */
 const riddles = defineTaskFamily({
@@ -94,6 +94,16 @@ describe('taskMixture', () => {
 });
 
 describe('curriculum', () => {
+  it('is named where rows are, and is no rows', async () => {
+    const named = curriculumByRef('curriculum:families=arithmetic*2|chain,difficulties=1|2,seed=4,low=0.3');
+    const made = curriculum({ families: ['arithmetic*2', 'chain'], difficulties: [1, 2], seed: 4, low: 0.3 });
+    expect(named.next(30)).toEqual(made.next(30));
+    expect(curriculumByRef('curriculum').arms()).toHaveLength(taskFamilies.length * 5);
+    expect(() => curriculumByRef('curriculum:familys=chain')).toThrow('no option `familys`');
+    expect(() => curriculumByRef('curriculum:difficulties=7')).toThrow('`difficulties.0`');
+    expect(() => curriculumByRef('curriculum:families=chains')).toThrow('no task family "chains"');
+    await expect(datasetByRef('curriculum:families=chain')).rejects.toMatchObject({ code: 'unsupported', message: expect.stringContaining('draws by what completions earn') as string });
+  });
   /** A policy that always solves the easy ones, never the hard ones, and those between by chance. */
   const policy = { 1: 1, 2: 0.95, 3: 0.5, 4: 0.03, 5: 0 } as Record<number, number>;
   const train = (rounds: number, seed: number) => {
