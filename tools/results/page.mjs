@@ -30,6 +30,14 @@ function foot(runs) {
   return `<small>${date}, commit ${commit}, ${machine.processor}, ${threads} thread${threads === '1' ? '' : 's'} (${machine.features}), Node ${machine.node}; seconds are those of the whole command on a machine that did ${runs.some((run) => run.machine.load > 0.5) ? 'other work besides' : 'nothing else'}.</small>`;
 }
 
+/** What the commonest answer alone would earn, and whether more was learnt. */
+function constantLine(constant, reached) {
+  if (!constant) return [];
+  const more = reached - constant.accuracy;
+  const so = more > 0.05 ? `: ${points(more)} points beyond that were learnt` : '. **No more than that was learnt**: the form of an answer, and which one is the commonest';
+  return [`The same answer to everything (${constant.answer}) would be right ${percent(constant.accuracy)} of the time${so}.`, ''];
+}
+
 /** Runs with rewards that can be verified: their own task, the others, perplexity. */
 function verifiable(experiment, base, runs) {
   const { own } = experiment;
@@ -50,7 +58,7 @@ function verifiable(experiment, base, runs) {
   return {
     lines: [
       '```sh', command(experiment.config), '```', '', table(head, [...rows, average]), '',
-      ...(base.constants[own] ? [`The same answer to everything (${base.constants[own].answer}) would be right ${percent(base.constants[own].accuracy)} of the time.`, ''] : []),
+      ...constantLine(base.constants[own], mean(runs.map(({ after }) => after.accuracy[own]))),
       'Other tasks, which it was not trained on (accuracy, and the change in points):', '',
       table(['seed', ...others], [['before', ...others.map((name) => percent(base.accuracy[name]))], ...runs.map(({ seed, after }) => [String(seed), ...others.map((name) => `${percent(after.accuracy[name])} (${points(after.accuracy[name] - base.accuracy[name])})`)])]), '',
       ...curve.text, '', foot(runs), '',
