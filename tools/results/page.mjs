@@ -70,7 +70,7 @@ function verifiable(experiment, base, runs) {
 /** Runs on a corpus, beside their controls. */
 function corpus(experiment, base, runs) {
   const reward = experiment.id === 'next-token' ? 'rewards/prediction/mean' : 'rewards/information_gain/mean';
-  const title = experiment.id === 'next-token' ? 'predictions that are right' : 'information gain, nats';
+  const title = experiment.id === 'next-token' ? 'reward of a prediction' : 'information gain, nats';
   const others = Object.keys(tasks);
   const curve = curves(experiment, runs, 'reward', title);
   const both = (run, make) => [['run', make(run.after, run.control.held.run)], ['control', make(run.control.measured, run.control.held.control)]];
