@@ -1,7 +1,6 @@
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import { curriculum, type Curriculum, type CurriculumOptions } from './curriculum';
-import type { TaskFamily } from './family';
 import { parseTaskOptions } from './task-options';
 
 const options = z.strictObject({
@@ -26,11 +25,9 @@ export const isCurriculumRef = (ref: string): boolean => ref === name || ref.sta
  * @example
  * const rows = curriculumByRef('curriculum:families=arithmetic|chain,difficulties=1|2').next(8);
  */
-export function curriculumByRef(ref: string, families: readonly TaskFamily[] = []): Curriculum {
+export function curriculumByRef(ref: string): Curriculum {
   if (!isCurriculumRef(ref)) throw new EspalierError('bad_config', `"${ref}" names no curriculum`, { fix: 'curriculum:families=arithmetic|chain,difficulties=1|2' });
   const parsed = options.safeParse(parseTaskOptions(ref.slice(name.length + 1), ref, options));
   if (!parsed.success) throw new EspalierError('bad_config', `"${ref}": \`${parsed.error.issues[0].path.join('.')}\`: ${parsed.error.issues[0].message}`);
-  const { families: named, ...rest } = parsed.data;
-  const found = named?.map((entry) => families.find((family) => family.name === entry) ?? entry);
-  return curriculum({ ...rest, ...(found ? { families: found } : {}) } as CurriculumOptions);
+  return curriculum(parsed.data as CurriculumOptions);
 }
