@@ -1,7 +1,7 @@
 import { EspalierError } from '@espalier/spec';
+import { withRetries, type RetryOptions } from '@espalier/spec/retry';
 import { promptLogpsOf, samplesOf, type SampleAnswer } from './completion-answer';
 import { HttpClient, HttpRefusal, unreachable } from './http-client';
-import { withRetries, type RetryOptions } from '@espalier/spec/retry';
 
 /** What a server was found to be able to do. */
 export interface HttpCapabilities {

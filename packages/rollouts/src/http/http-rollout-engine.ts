@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { EspalierError, throwIfAborted, type Completion, type GenerateRequest, type RolloutEngine, type SamplingOptions, type WeightsHandle } from '@espalier/spec';
+import { withRetries, type RetryOptions, type TransientFailure } from '@espalier/spec/retry';
 import type { Tokenizer } from '@espalier/models';
 import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit';
 import { missingForTraining, neutral, probeCapabilities, type HttpCapabilities } from './capabilities';
 import { promptLogpsOf, samplesOf } from './completion-answer';
-import { HttpClient, HttpRefusal, type HttpClientOptions, unreachable } from './http-client';
+import { HttpClient, HttpRefusal, unreachable, type HttpClientOptions } from './http-client';
 import { linkedSignal } from './linked-signal';
-import { withRetries, type RetryOptions, type TransientFailure } from '@espalier/spec/retry';
 
 export interface HttpRolloutEngineOptions extends HttpClientOptions, RetryOptions {
   /** The model's name on the server. */

@@ -1,8 +1,8 @@
 import { EspalierError, throwIfAborted, upToSentence, type Message, type TextModel } from '@espalier/spec';
-import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit';
-import { HttpClient, HttpRefusal, type HttpClientOptions, unreachable } from './http-client';
-import { linkedSignal } from './linked-signal';
 import { TransientFailure, withRetries, type RetryOptions } from '@espalier/spec/retry';
+import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit';
+import { HttpClient, HttpRefusal, unreachable, type HttpClientOptions } from './http-client';
+import { linkedSignal } from './linked-signal';
 
 export interface HttpTextModelOptions extends HttpClientOptions, RetryOptions {
   /** The model's name on the server. */
