@@ -1,4 +1,5 @@
-// The sampler's log-probs against those that the learner computes for the same tokens: { model, precision, lora }. Mean and greatest |Δ| over some thousand tokens.
+// The sampler's log-probs against those that the learner computes for the same tokens, in the engine's precision: { model, precision, lora }. Mean and greatest |Δ| over some
+// thousand tokens. (`engine.score` is in fp32 whatever the precision.)
 import { openEngine } from '@espalier/engine';
 import { sftObjective } from '@espalier/sft';
 import { options, serve, textBatch } from '../lib/serve.mjs';
@@ -19,15 +20,12 @@ await serve({ backend: engine.info.backend, precision: engine.info.precision }, 
     const prompt = encoded[Number(requestId)];
     sequences.push({ prompt, logps, all: Int32Array.from([...prompt, ...tokens]) });
   }
-  const scored = await engine.score(sequences.map(({ all }) => all));
-  let [sum, count, greatest] = [0, 0, 0];
-  sequences.forEach(({ prompt, logps }, s) =>
-    logps.forEach((logp, t) => {
-      const difference = Math.abs(logp - scored[s][prompt.length + t]);
-      sum += difference;
-      count++;
-      greatest = Math.max(greatest, difference);
-    }),
-  );
+  const offsets = Int32Array.from([0, ...sequences.map(({ all }) => all.length)]);
+  for (let s = 1; s < offsets.length; s++) offsets[s] += offsets[s - 1];
+  const tokens = Int32Array.from(sequences.flatMap(({ all }) => [...all]));
+  const actionIndex = Int32Array.from(sequences.flatMap(({ prompt, logps }, s) => Array.from(logps, (_, t) => offsets[s] + prompt.length + t)));
+  const { logps: trained } = await engine.learner.forward({ tokens, offsets, actionIndex, columns: {}, normalizer: { tokens: actionIndex.length, sequences: sequences.length } }, ['logps']);
+  const differences = sequences.flatMap(({ logps }) => [...logps]).map((logp, i) => Math.abs(logp - trained[i]));
+  const [sum, count, greatest] = [differences.reduce((a, b) => a + b, 0), differences.length, differences.reduce((a, b) => Math.max(a, b), 0)];
   return { seconds: (performance.now() - start) / 1000, mean: sum / count, greatest, tokens: count };
 });

@@ -7,12 +7,14 @@
 
 mod backward;
 mod forward;
+mod last;
 #[cfg(test)]
 mod tests;
 mod tiles;
 
 pub use backward::{backward, Backward};
-pub use forward::{forward, forward_last};
+pub use forward::forward;
+pub use last::forward_last;
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, product};
 use napi::bindgen_prelude::*;
@@ -82,6 +84,10 @@ impl Span {
         } else {
             self.start + position - self.prefix_len
         }
+    }
+    /// Whether the rows of these positions lie one after another.
+    fn is_whole(&self, from: usize, count: usize) -> bool {
+        from >= self.prefix_len || from + count <= self.prefix_len
     }
     fn cost(&self) -> usize {
         self.len * (self.prefix_len + self.len / 2 + TILE)

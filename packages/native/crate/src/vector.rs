@@ -6,6 +6,7 @@
 /// Floats that a thread takes at a time in element-wise kernels: 64 KiB of each operand.
 pub const GRAIN: usize = 16_384;
 
+pub mod eight;
 mod level;
 pub use level::{level, Level};
 
@@ -41,6 +42,8 @@ macro_rules! vectorised {
 /// A vector of `LANES` floats. The types of x86-64 are used only inside [`vectorised!`] functions, which check the processor first.
 pub trait Vector: Copy {
     const LANES: usize;
+    /// Doubles, in the same processor's registers.
+    type Doubles: eight::Eight;
     fn splat(x: f32) -> Self;
     /// # Safety
     /// `p` must be readable for `LANES` floats.
@@ -88,6 +91,19 @@ pub trait Vector: Copy {
         let lanes = self.lanes();
         // SAFETY: the caller's promise; the array holds 16 floats.
         unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count.min(16)) }
+    }
+    /// `out[d * stride + i] = rows[i][d]` for 8 rows and 8 columns.
+    ///
+    /// # Safety
+    /// Each row must be readable for 8 floats, `out` writable for 8 at each multiple of the stride.
+    #[inline(always)]
+    unsafe fn transpose(rows: [*const f32; 8], out: *mut f32, stride: usize) {
+        for (i, row) in rows.into_iter().enumerate() {
+            for d in 0..8 {
+                // SAFETY: by the caller's promise.
+                unsafe { *out.add(d * stride + i) = *row.add(d) };
+            }
+        }
     }
     /// The lanes as an array on the stack, the rest zero.
     #[inline(always)]
@@ -159,6 +175,7 @@ impl Portable {
 
 impl Vector for Portable {
     const LANES: usize = 8;
+    type Doubles = eight::Portable;
     #[inline(always)]
     fn splat(x: f32) -> Self {
         Self([x; 8])

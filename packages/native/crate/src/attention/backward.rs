@@ -1,6 +1,6 @@
 //! The backward pass.
 
-use super::tiles::{multiply, pack_rows, pack_transposed, seen, Scratch, TILE};
+use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, seen, Scratch, TILE};
 use super::{Heads, Span};
 use crate::memory::Floats;
 use crate::pool::{parallel_for, parallel_ranges, SharedMut};
@@ -40,8 +40,8 @@ vectorised! {
             }
             for from in (0..span.context()).step_by(TILE) {
                 let count = TILE.min(span.context() - from);
-                pack_transposed(x.k, span, from, count, k_stride, kv_head, dim, kt);
-                pack_transposed(x.v, span, from, count, k_stride, kv_head, dim, vt);
+                pack_transposed::<V>(x.k, span, from, count, k_stride, kv_head, dim, kt);
+                pack_transposed::<V>(x.v, span, from, count, k_stride, kv_head, dim, vt);
                 pack_rows(x.k, span, from, count, k_stride, kv_head, dim, padded, kp);
                 dks.fill(0.0);
                 dvs.fill(0.0);
@@ -53,8 +53,8 @@ vectorised! {
                     let (qb, dyb) = (&qs[first * padded..], &dys[first * padded..]);
                     // SAFETY: qb and dyb hold `rows` rows of `padded`, kt and vt are [dim, TILE], probs and ds [TILE, TILE].
                     unsafe {
-                        multiply::<V>((rows, TILE, dim), qb.as_ptr(), (padded, 1), kt.as_ptr(), TILE, probs.as_mut_ptr(), TILE, false);
-                        multiply::<V>((rows, TILE, dim), dyb.as_ptr(), (padded, 1), vt.as_ptr(), TILE, ds.as_mut_ptr(), TILE, false);
+                        multiply::<V>((rows, columns_of(count), dim), qb.as_ptr(), (padded, 1), kt.as_ptr(), TILE, probs.as_mut_ptr(), TILE, false);
+                        multiply::<V>((rows, columns_of(count), dim), dyb.as_ptr(), (padded, 1), vt.as_ptr(), TILE, ds.as_mut_ptr(), TILE, false);
                     }
                     for i in 0..rows {
                         let (low, high) = seen(shape, span.prefix_len + first + i, from, count);

@@ -1,13 +1,59 @@
-//! The forward pass, for whole sequences and for the last query of each.
+//! The forward pass of whole sequences.
 
-use super::tiles::{multiply, pack_rows, pack_transposed, seen, Scratch, TILE};
+use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, seen, Scratch, TILE};
 use super::{Heads, Queries, Span};
 use crate::pool::{parallel_for, SharedMut};
+use crate::vector::Vector;
 use crate::vectorised;
+
+/// One step of the running softmax: a row of scores of a tile becomes weights against the new maximum; gives what earlier weights are to be multiplied by.
+///
+/// # Safety
+/// `row` must be readable and writable for [`TILE`] floats.
+#[inline(always)]
+pub(super) unsafe fn weigh<V: Vector>(row: *mut f32, scale: f32, top: &mut f32, total: &mut f32) -> f32 {
+    let scale = V::splat(scale);
+    let mut highest = V::splat(f32::NEG_INFINITY);
+    for c in (0..TILE).step_by(V::LANES) {
+        // SAFETY: TILE is a multiple of every vector's width.
+        let s = unsafe { V::load(row.add(c)) }.mul(scale);
+        // SAFETY: as above.
+        unsafe { s.store(row.add(c)) };
+        highest = highest.max(s);
+    }
+    let new_top = highest.top().max(*top);
+    let shift = V::splat(new_top);
+    let mut sum = V::splat(0.0);
+    for c in (0..TILE).step_by(V::LANES) {
+        // SAFETY: as above.
+        let e = unsafe { V::load(row.add(c)) }.sub(shift).exp();
+        // SAFETY: as above.
+        unsafe { e.store(row.add(c)) };
+        sum = sum.add(e);
+    }
+    let decay = V::splat(*top - new_top).exp().lanes()[0];
+    *total = *total * decay + sum.sum();
+    *top = new_top;
+    decay
+}
+
+/// `sums *= decay`.
+///
+/// # Safety
+/// `sums` must be readable and writable for `padded` floats, a multiple of every vector's width.
+#[inline(always)]
+pub(super) unsafe fn shrink<V: Vector>(decay: f32, sums: *mut f32, padded: usize) {
+    if decay != 1.0 {
+        for c in (0..padded).step_by(V::LANES) {
+            // SAFETY: by the caller's promise.
+            unsafe { V::load(sums.add(c)).mul(V::splat(decay)).store(sums.add(c)) };
+        }
+    }
+}
 
 vectorised! {
     /// All query heads of key head `kv_head`, for some queries of a sequence that stand one after another.
-    fn forward_block<V>(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, span: &Span, kv_head: usize, queries: &Queries, o: &SharedMut<f32>, lse: Option<&SharedMut<f32>>) {
+    fn forward_block<V>(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, span: &Span, kv_head: usize, queries: &Queries, o: &SharedMut<f32>, lse: &SharedMut<f32>) {
         let (dim, padded, group) = (shape.dim, shape.padded(), shape.group());
         let Queries { row: first_row, position: first, rows } = *queries;
         let (q_stride, k_stride) = (shape.heads * dim, shape.kv_heads * dim);
@@ -22,7 +68,7 @@ vectorised! {
             let mut from = shape.first_seen(first) / TILE * TILE;
             while from < end {
                 let count = TILE.min(end - from);
-                pack_transposed(k, span, from, count, k_stride, kv_head, dim, kt);
+                pack_transposed::<V>(k, span, from, count, k_stride, kv_head, dim, kt);
                 pack_rows(v, span, from, count, k_stride, kv_head, dim, padded, vp);
                 // Queries before `lowest` are earlier than every key of this tile.
                 let lowest = from.saturating_sub(first).min(rows);
@@ -32,7 +78,7 @@ vectorised! {
                     let active = rows - lowest;
                     assert!(queries.len() >= (active - 1) * q_stride + dim);
                     // SAFETY: queries holds `active` rows of `dim` in steps of q_stride, kt is [dim, TILE], scores [TILE, TILE] and active <= TILE.
-                    unsafe { multiply::<V>((active, TILE, dim), queries.as_ptr(), (q_stride, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
+                    unsafe { multiply::<V>((active, columns_of(count), dim), queries.as_ptr(), (q_stride, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
                     for i in 0..active {
                         let (low, high) = seen(shape, first + lowest + i, from, count);
                         let row = &mut scores[i * TILE..(i + 1) * TILE];
@@ -45,32 +91,8 @@ vectorised! {
                         row[high..].fill(f32::NEG_INFINITY);
                         // SAFETY: row holds TILE floats, a multiple of every vector's width; sums holds `all` rows of `padded`.
                         unsafe {
-                            let p = row.as_mut_ptr();
-                            let scale = V::splat(shape.scale);
-                            let mut top = V::splat(f32::NEG_INFINITY);
-                            for c in (0..TILE).step_by(V::LANES) {
-                                let s = V::load(p.add(c)).mul(scale);
-                                s.store(p.add(c));
-                                top = top.max(s);
-                            }
-                            let new_top = top.top().max(tops[r]);
-                            let shift = V::splat(new_top);
-                            let mut total = V::splat(0.0);
-                            for c in (0..TILE).step_by(V::LANES) {
-                                let e = V::load(p.add(c)).sub(shift).exp();
-                                e.store(p.add(c));
-                                total = total.add(e);
-                            }
-                            let decay = V::splat(tops[r] - new_top).exp();
-                            let decay_one = decay.lanes()[0];
-                            totals[r] = totals[r] * decay_one + total.sum();
-                            tops[r] = new_top;
-                            if decay_one != 1.0 {
-                                let out = sums.as_mut_ptr().add(r * padded);
-                                for c in (0..padded).step_by(V::LANES) {
-                                    V::load(out.add(c)).mul(decay).store(out.add(c));
-                                }
-                            }
+                            let decay = weigh::<V>(row.as_mut_ptr(), shape.scale, &mut tops[r], &mut totals[r]);
+                            shrink::<V>(decay, sums.as_mut_ptr().add(r * padded), padded);
                         }
                     }
                     let out = &mut sums[(g * rows + lowest) * padded..(g + 1) * rows * padded];
@@ -89,10 +111,8 @@ vectorised! {
                     for (target, sum) in out.iter_mut().zip(&sums[r * padded..]) {
                         *target = sum * inverse;
                     }
-                    if let Some(lse) = lse {
-                        // SAFETY: as above.
-                        unsafe { lse.slice(row * shape.heads + head, 1)[0] = tops[r] + totals[r].ln() };
-                    }
+                    // SAFETY: as above.
+                    unsafe { lse.slice(row * shape.heads + head, 1)[0] = tops[r] + totals[r].ln() };
                 }
             }
     }
@@ -126,16 +146,6 @@ pub fn forward(
             position: span.prefix_len + first,
             rows: TILE.min(span.len - first),
         };
-        forward_block(q, k, v, shape, span, kv_head, &queries, &o, Some(&lse));
-    });
-}
-
-/// One query a sequence, the last of its context: `q [sequences, heads, dim]` → `o` of the same shape; `k`, `v` hold the rows of the spans. Gives what [`forward`] gives there.
-pub fn forward_last(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, spans: &[Span], o: &mut [f32]) {
-    let o = SharedMut::new(o);
-    parallel_for(spans.len() * shape.kv_heads, |task| {
-        let (row, kv_head) = (task / shape.kv_heads, task % shape.kv_heads);
-        let queries = Queries { row, position: spans[row].context() - 1, rows: 1 };
-        forward_block(q, k, v, shape, &spans[row], kv_head, &queries, &o, None);
+        forward_block(q, k, v, shape, span, kv_head, &queries, &o, &lse);
     });
 }

@@ -103,36 +103,10 @@ pub(super) unsafe fn multiply<V: Vector>(
     }
 }
 
-/// `out[d * TILE + i] = rows[i][d]`.
-fn transpose_four(rows: [&[f32]; 4], out: &mut [f32]) {
-    let dim = rows[0].len();
-    let mut first = 0;
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::*;
-        assert!(rows.iter().all(|row| row.len() == dim) && out.len() >= dim.saturating_sub(1) * TILE + 4);
-        while first + 4 <= dim {
-            // SAFETY: SSE is part of x86-64; each row holds four floats from `first` on, and `out` four at each of these rows.
-            unsafe {
-                let [mut a, mut b, mut c, mut d] = rows.map(|row| _mm_loadu_ps(row.as_ptr().add(first)));
-                _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
-                for (i, column) in [a, b, c, d].into_iter().enumerate() {
-                    _mm_storeu_ps(out.as_mut_ptr().add((first + i) * TILE), column);
-                }
-            }
-            first += 4;
-        }
-    }
-    for d in first..dim {
-        for (i, row) in rows.iter().enumerate() {
-            out[d * TILE + i] = row[d];
-        }
-    }
-}
-
-/// Copies head `head` of the rows of logical positions `from .. from + count` as `[dim, TILE]`, the rest zero.
+/// Copies head `head` of the rows of logical positions `from .. from + count` as `[dim, TILE]`, zeros after them up to [`columns_of`] `count`.
+#[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub(super) fn pack_transposed(
+pub(super) fn pack_transposed<V: Vector>(
     x: &[f32],
     span: &Span,
     from: usize,
@@ -142,24 +116,42 @@ pub(super) fn pack_transposed(
     dim: usize,
     out: &mut [f32],
 ) {
+    let out = &mut out[..dim * TILE];
     let row = |j: usize| {
         let at = span.row(from + j) * stride + head * dim;
         &x[at..at + dim]
     };
-    let fours = count / 4 * 4;
-    for j in (0..fours).step_by(4) {
-        transpose_four([row(j), row(j + 1), row(j + 2), row(j + 3)], &mut out[j..dim * TILE]);
+    let (rows, columns) = (count / 8 * 8, dim / 8 * 8);
+    for j in (0..rows).step_by(8) {
+        let eight: [&[f32]; 8] = std::array::from_fn(|i| row(j + i));
+        for d in (0..columns).step_by(8) {
+            // SAFETY: each row holds 8 floats from `d` on, and `out` 8 from `j` on at each of these columns: j + 8 <= TILE.
+            unsafe {
+                V::transpose(eight.map(|row| row.as_ptr().add(d)), out.as_mut_ptr().add(d * TILE + j), TILE)
+            };
+        }
+        for d in columns..dim {
+            for (i, row) in eight.iter().enumerate() {
+                out[d * TILE + j + i] = row[d];
+            }
+        }
     }
-    for j in fours..count {
+    for j in rows..count {
         for (d, &value) in row(j).iter().enumerate() {
             out[d * TILE + j] = value;
         }
     }
-    if count < TILE {
-        for row in out[..dim * TILE].chunks_exact_mut(TILE) {
-            row[count..].fill(0.0);
+    let end = columns_of(count);
+    if count < end {
+        for row in out.chunks_exact_mut(TILE) {
+            row[count..end].fill(0.0);
         }
     }
+}
+
+/// So many columns of a tile are computed where it has `count` keys.
+pub(super) fn columns_of(count: usize) -> usize {
+    count.next_multiple_of(16)
 }
 
 /// The same as `[count, padded]`.

@@ -1,8 +1,29 @@
 use super::weights::exp_lanes;
 use super::*;
+use crate::vector::eight::{Eight, Portable};
+use crate::vectorised;
 
 fn exp(x: f64) -> f64 {
-    exp_lanes([x; 8])[3]
+    exp_lanes(Portable::splat(x)).lanes()[3]
+}
+
+vectorised! {
+    fn exp_here<V>(x: [f64; 8]) -> [f64; 8] {
+        // SAFETY: the array holds eight numbers.
+        exp_lanes(unsafe { V::Doubles::load(x.as_ptr()) }).lanes()
+    }
+}
+
+#[test]
+fn exp_is_the_same_to_the_bit_in_all_registers() {
+    for i in 0..20_000 {
+        let x: [f64; 8] = std::array::from_fn(|l| -f64::from(8 * i + l as u32) * 0.0047);
+        assert_eq!(exp_here(x), x.map(exp));
+    }
+    for x in [0.0, -0.0, -708.0, -708.1, f64::NEG_INFINITY] {
+        assert_eq!(exp_here([x; 8]), [exp(x); 8]);
+    }
+    assert!(exp_here([f64::NAN; 8])[0].is_nan() && exp(f64::NAN).is_nan());
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Exponentials and sums in float64, eight lanes at a time, in an order that other languages can repeat.
 
+use crate::vector::eight::{Eight, ROUND};
 use crate::vectorised;
 
 /// Powers of two are added to the exponent field; below this the result is 0.
 const SMALLEST: f64 = -708.0;
-/// Adding and subtracting 1.5 * 2^52 rounds to the nearest integer, ties to even.
-const ROUND: f64 = 6_755_399_441_055_744.0;
 const LOG2_E: f64 = std::f64::consts::LOG2_E;
 /// ln 2 in two pieces; the first has 32 trailing zero bits (fdlibm).
 const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
@@ -35,29 +34,19 @@ pub(super) fn fold(s: [f64; 8]) -> f64 {
 }
 
 /// `e^x` for `x <= 0`: 0 below -708; else with `k = round(x * LOG2_E)` and `r = (x - k * LN2_HIGH) - k * LN2_LOW`, Horner's scheme over `1 / n!`, `n = 13 … 0`,
-/// times `2^k`. Of eight numbers, step by step for all of them: so written, the compiler makes vectors of it.
+/// times `2^k`.
 #[inline(always)]
-pub(super) fn exp_lanes(x: [f64; 8]) -> [f64; 8] {
-    let (mut shifted, mut r, mut p) = ([0.0; 8], [0.0; 8], [1.0 / 6_227_020_800.0; 8]);
-    for l in 0..8 {
-        let clamped = if x[l] < SMALLEST { SMALLEST } else { x[l] };
-        shifted[l] = clamped * LOG2_E + ROUND;
-        let k = shifted[l] - ROUND;
-        r[l] = (clamped - k * LN2_HIGH) - k * LN2_LOW;
-    }
+pub(super) fn exp_lanes<E: Eight>(x: E) -> E {
+    let smallest = E::splat(SMALLEST);
+    let clamped = x.at_least(smallest);
+    let shifted = clamped.mul(E::splat(LOG2_E)).add(E::splat(ROUND));
+    let k = shifted.sub(E::splat(ROUND)); // at least -1022, by the clamp
+    let r = clamped.sub(k.mul(E::splat(LN2_HIGH))).sub(k.mul(E::splat(LN2_LOW)));
+    let mut p = E::splat(1.0 / 6_227_020_800.0);
     for coefficient in COEFFICIENTS {
-        for l in 0..8 {
-            p[l] = p[l] * r[l] + coefficient;
-        }
+        p = p.mul(r).add(E::splat(coefficient));
     }
-    for l in 0..8 {
-        // `shifted` holds k in its low bits, so this is 2^k; k >= -1022 by the clamp above.
-        let scale =
-            f64::from_bits((shifted[l].to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(1023)) << 52);
-        let value = p[l] * scale;
-        p[l] = if x[l] < SMALLEST { 0.0 } else { value };
-    }
-    p
+    p.mul(shifted.pow2_of_rounded()).zero_where_below(x, smallest)
 }
 
 /// Weights between two marks of the running sum.
@@ -69,34 +58,42 @@ vectorised! {
     pub(super) fn weigh<V>(z: &[f32], y: Option<&[f64]>, top: f64, inverse: f64, out: &mut [f64], marks: &mut Vec<f64>) -> f64 {
         marks.clear();
         let n = out.len();
-        let mut sums = [0.0f64; 8];
+        assert!(z.len() >= n && y.is_none_or(|y| y.len() >= n));
+        let (high, factor) = (V::Doubles::splat(top), V::Doubles::splat(inverse));
+        let mut sums = V::Doubles::splat(0.0);
         let mut running = 0.0;
         let mut start = 0;
         while start < n {
             let count = (n - start).min(8);
-            // What is missing in the last chunk weighs 0, and adding 0 changes no sum.
-            let mut x = [f64::NEG_INFINITY; 8];
-            match y {
-                Some(y) => x[..count].copy_from_slice(&y[start..start + count]),
-                None => x.iter_mut().zip(&z[start..start + count]).for_each(|(x, &z)| *x = f64::from(z)),
-            }
-            for value in &mut x {
-                *value = (*value - top) * inverse;
-            }
-            let w = exp_lanes(x);
-            for l in 0..8 {
-                sums[l] += w[l];
-            }
-            for weight in w {
+            let whole = count == 8;
+            let x = match y {
+                // SAFETY: eight numbers from `start` on are there.
+                Some(y) if whole => unsafe { V::Doubles::load(y.as_ptr().add(start)) },
+                // SAFETY: as above.
+                None if whole => unsafe { V::Doubles::widen(z.as_ptr().add(start)) },
+                _ => {
+                    // What is missing in the last chunk weighs 0, and adding 0 changes no sum.
+                    let mut last = [f64::NEG_INFINITY; 8];
+                    for (l, last) in last[..count].iter_mut().enumerate() {
+                        *last = y.map_or_else(|| f64::from(z[start + l]), |y| y[start + l]);
+                    }
+                    // SAFETY: the array holds eight.
+                    unsafe { V::Doubles::load(last.as_ptr()) }
+                }
+            };
+            let w = exp_lanes(x.sub(high).mul(factor));
+            sums = sums.add(w);
+            let lanes = w.lanes();
+            for weight in lanes {
                 running += weight;
             }
-            out[start..start + count].copy_from_slice(&w[..count]);
+            out[start..start + count].copy_from_slice(&lanes[..count]);
             start += 8;
             if start.is_multiple_of(MARK) || start >= n {
                 marks.push(running);
             }
         }
-        fold(sums)
+        fold(sums.lanes())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Vectors of x86-64's registers.
 
-use super::Vector;
+use super::{eight, Vector};
 use std::arch::x86_64::*;
 
 /// Eight floats in a `ymm` register.
@@ -22,6 +22,7 @@ macro_rules! simple {
 
 impl Vector for Avx2 {
     const LANES: usize = 8;
+    type Doubles = eight::Avx2;
     #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: the processor was checked (see `vectorised!`).
@@ -40,6 +41,28 @@ impl Vector for Avx2 {
     simple! {
         add(o) => _mm256_add_ps, sub(o) => _mm256_sub_ps, mul(o) => _mm256_mul_ps, div(o) => _mm256_div_ps,
         fma(a, b) => _mm256_fmadd_ps, max(o) => _mm256_max_ps, min(o) => _mm256_min_ps, sqrt() => _mm256_sqrt_ps,
+    }
+    #[inline(always)]
+    unsafe fn transpose(rows: [*const f32; 8], out: *mut f32, stride: usize) {
+        // SAFETY: the caller's promise, and the processor was checked.
+        unsafe {
+            for d in [0, 4] {
+                // Four columns of row i, and of row i + 4.
+                let mut halves = [_mm256_setzero_ps(); 4];
+                for (i, half) in halves.iter_mut().enumerate() {
+                    let low = _mm256_castps128_ps256(_mm_loadu_ps(rows[i].add(d)));
+                    *half = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(rows[i + 4].add(d)));
+                }
+                let [a, b, c, e] = halves;
+                let (ab, ba) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (ce, ec) = (_mm256_unpacklo_ps(c, e), _mm256_unpackhi_ps(c, e));
+                let out = out.add(d * stride);
+                _mm256_storeu_ps(out, _mm256_shuffle_ps::<0x44>(ab, ce));
+                _mm256_storeu_ps(out.add(stride), _mm256_shuffle_ps::<0xee>(ab, ce));
+                _mm256_storeu_ps(out.add(2 * stride), _mm256_shuffle_ps::<0x44>(ba, ec));
+                _mm256_storeu_ps(out.add(3 * stride), _mm256_shuffle_ps::<0xee>(ba, ec));
+            }
+        }
     }
     #[inline(always)]
     fn sum(self) -> f32 {
@@ -91,6 +114,7 @@ impl Avx512 {
 
 impl Vector for Avx512 {
     const LANES: usize = 16;
+    type Doubles = eight::Avx512;
     #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: the processor was checked (see `vectorised!`).
@@ -109,6 +133,11 @@ impl Vector for Avx512 {
     simple! {
         add(o) => _mm512_add_ps, sub(o) => _mm512_sub_ps, mul(o) => _mm512_mul_ps, div(o) => _mm512_div_ps,
         fma(a, b) => _mm512_fmadd_ps, max(o) => _mm512_max_ps, min(o) => _mm512_min_ps, sqrt() => _mm512_sqrt_ps,
+    }
+    #[inline(always)]
+    unsafe fn transpose(rows: [*const f32; 8], out: *mut f32, stride: usize) {
+        // SAFETY: by the caller's promise; a level with AVX-512 has AVX2.
+        unsafe { Avx2::transpose(rows, out, stride) }
     }
     #[inline(always)]
     fn sum(self) -> f32 {
