@@ -1,5 +1,5 @@
 import { EspalierError } from '@espalier/spec';
-import { checkpoint, linear, offTape, residualAdd, tidy } from '@espalier/tensor';
+import { adaptedLinear, checkpoint, linear, offTape, tidy } from '@espalier/tensor';
 import type { Tensor, Variable } from '@espalier/tensor';
 import { attendCached } from './attend';
 import type { Attend, StepCache } from './attend';
@@ -88,9 +88,8 @@ export abstract class BaseDecoder implements Decoder {
 
   /** A linear layer, with its adapter where it has one. */
   protected project(x: Tensor, { name, weight, bias }: Projection): Tensor {
-    const y = linear(x, weight, bias);
     const adapter = this.useAdapters ? this.adapters.get(name) : undefined;
-    return adapter ? residualAdd(y, linear(linear(x, adapter.a), adapter.b), adapter.scale) : y;
+    return adapter ? adaptedLinear(x, weight, bias, adapter) : linear(x, weight, bias);
   }
 
   /** Runs the blocks; what a block leaves behind is freed before the next, save what a tape keeps. */

@@ -134,18 +134,28 @@ fn main() {
             for weights in &layers {
                 packed.pack(&weights[0], m, D, |range| &narrow[range.start * D..range.end * D]);
                 for group in [&weights[0..3], &weights[3..4], &weights[4..6]] {
-                    let products: Vec<[Product; 1]> =
-                        group.iter().map(|weight| [Product { weight, bias: None, y }]).collect();
+                    let products: Vec<[Product; 1]> = group
+                        .iter()
+                        .map(|weight| [Product { weight, bias: None, y, accumulate: false }])
+                        .collect();
                     let groups: Vec<&[Product]> = products.iter().map(|product| &product[..]).collect();
                     multiply_rows(&packed, &groups, |_, _| ());
                 }
                 packed.pack(&weights[6], m, INNER, |range| &wide[range.start * INNER..range.end * INNER]);
-                multiply_rows(&packed, &[&[Product { weight: &weights[6], bias: None, y }]], |_, _| ());
+                multiply_rows(
+                    &packed,
+                    &[&[Product { weight: &weights[6], bias: None, y, accumulate: false }]],
+                    |_, _| (),
+                );
             }
         });
         let lm_head = median(|| {
             packed.pack(&head, m, D, |range| &narrow[range.start * D..range.end * D]);
-            multiply_rows(&packed, &[&[Product { weight: &head, bias: None, y }]], |_, _| ());
+            multiply_rows(
+                &packed,
+                &[&[Product { weight: &head, bias: None, y, accumulate: false }]],
+                |_, _| (),
+            );
         });
         // SAFETY: nobody writes it any more.
         let logits: &[f32] = unsafe { y.slice(0, m * VOCAB) };

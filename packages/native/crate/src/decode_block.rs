@@ -34,7 +34,7 @@ pub struct Linear<'a> {
 
 impl<'a> Linear<'a> {
     fn to(self, y: SharedMut<'a, f32>) -> Product<'a> {
-        Product { weight: self.weight, bias: self.bias, y }
+        Product { weight: self.weight, bias: self.bias, y, accumulate: false }
     }
 }
 

@@ -5,11 +5,13 @@
 //! (`border`), so that wrong arguments become JavaScript errors and never undefined behaviour.
 
 pub mod adamw;
+pub mod adapted_linear;
 pub mod arena;
 pub mod border;
 pub mod dtype;
 pub mod features;
 pub mod gemm;
+pub mod lent;
 pub mod linear;
 pub mod memory;
 pub mod pool;

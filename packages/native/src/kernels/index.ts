@@ -1,4 +1,5 @@
 import { activationKernels } from './activations';
+import { adaptedLinearKernels } from './adapted-linear';
 import { arithmeticKernels } from './arithmetic';
 import { attentionKernels } from './attention';
 import { decodeBlocksKernels } from './decode-blocks';
@@ -17,6 +18,7 @@ import { tokenOutputKernels } from './token-outputs';
 /** Every kernel in Rust: the fused ones, and the standard ones that replace the CPU backend's. */
 export const nativeKernels: readonly NativeKernel[] = [
   ...activationKernels,
+  ...adaptedLinearKernels,
   ...arithmeticKernels,
   ...attentionKernels,
   ...decodeBlocksKernels,

@@ -2,13 +2,14 @@ import { EspalierDecodeBlocks } from '@espalier/native';
 import type { DecodeBlocksAttrs } from '@espalier/native';
 import { engine, getKernel } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { LowRankAdapter } from './adapted-linear';
 import { check, dims, run } from './kernel';
 
-/** A linear layer: weight `[N, K]`, bias `[N]`; with a low-rank adapter, a `[r, K]`, b `[N, r]`, `scale (x aᵀ) bᵀ` is added. */
+/** A linear layer: weight `[N, K]`, bias `[N]`; with a low-rank adapter as `adaptedLinear` adds it. */
 export interface LinearParameters {
   weight: Tensor;
   bias?: Tensor;
-  adapter?: { a: Tensor; b: Tensor; scale: number };
+  adapter?: LowRankAdapter;
 }
 
 /** The parameters of a block of a Llama-like decoder, and its keys and values. */

@@ -1,3 +1,5 @@
+export { adaptedLinear } from './adapted-linear';
+export type { LowRankAdapter } from './adapted-linear';
 export * from './adamw';
 export * from './add-in-place';
 export * from './causal-attention';
@@ -6,7 +8,7 @@ export * from './embedding';
 export * from './gelu';
 export * from './kv-cache';
 export * from './layer-norm';
-export * from './linear';
+export { linear } from './linear';
 export * from './residual-add';
 export { rmsNorm } from './rms-norm';
 export * from './rotary';

@@ -16,7 +16,8 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
   return run(isFrozen(w) && (!bias || isFrozen(bias)) ? EspalierFrozenLinear : EspalierLinear, { x, w, bias });
 }
 
-const isFrozen = (parameter: Tensor) => parameter instanceof Variable && !parameter.trainable;
+/** Whether a parameter is not trained. */
+export const isFrozen = (parameter: Tensor) => parameter instanceof Variable && !parameter.trainable;
 
 /** The same where nothing of the layer is trained: its input need not be kept for the backward pass. */
 const EspalierFrozenLinear = 'EspalierFrozenLinear';

@@ -1,5 +1,6 @@
 import { causalAttention, embedding, gelu, layerNorm, linear, residualAdd, rmsNorm, rotary, swiglu, tokenDivergence, tokenOutputs, view } from '../ops';
-import { tensor2d, type Tensor } from '../tfjs';
+import { besideFrozen } from '../ops/adapted-linear';
+import { tensor1d, tensor2d, type Tensor } from '../tfjs';
 import * as reference from './references';
 
 /** A fused operation on inputs of given shapes, and the same in float64. */
@@ -21,6 +22,23 @@ function linearCase(name: string, t: number, n: number, k: number, bias: boolean
     shapes: [[t, k], [n, k], ...(bias ? [[n]] : [])],
     run: ([x, w, b]) => [linear(x, w, b)],
     reference: ([x, w, b]) => [reference.linearReference(x, w, b ?? null, t, n, k)],
+  };
+}
+
+/** The weight and the bias are frozen. */
+function adaptedLinearCase(name: string, t: number, n: number, k: number, r: number): FusedCase {
+  const scale = 0.5;
+  const numbers = (count: number, phase: number) => Float64Array.from({ length: count }, (_, i) => Math.fround(Math.sin(1.7 * i + phase)));
+  const [w, bias] = [numbers(n * k, 0.2), numbers(n, 0.9)];
+  return {
+    name: `adaptedLinear: ${name}`,
+    shapes: [[t, k], [r, k], [n, r]],
+    run: ([x, a, b]) => [besideFrozen(x, tensor2d(Float32Array.from(w), [n, k]), tensor1d(Float32Array.from(bias)), { a, b, scale })],
+    reference: ([x, a, b]) => {
+      const h = reference.linearReference(x, a, null, t, r, k).map((value) => value * scale);
+      const update = reference.linearReference(h, b, null, t, n, r);
+      return [reference.linearReference(x, w, bias, t, n, k).map((value, i) => value + update[i])];
+    },
   };
 }
 
@@ -79,6 +97,9 @@ export const fusedCases: readonly FusedCase[] = [
   linearCase('linear with a bias', 4, 3, 6, true),
   linearCase('linear on one row', 1, 19, 17, true),
   linearCase('linear beyond one block', 33, 18, 35, false),
+  adaptedLinearCase('one row', 1, 5, 3, 1),
+  adaptedLinearCase('odd sizes', 7, 19, 17, 3),
+  adaptedLinearCase('beyond one block', 33, 35, 18, 16),
   { name: 'rmsNorm', shapes: [[5, 9], [9]], run: ([x, w]) => [rmsNorm(x, w, 1e-5)], reference: ([x, w]) => [reference.rmsNormReference(x, w, 1e-5)] },
   { name: 'rmsNorm of heads', shapes: [[3, 2, 6], [6]], run: ([x, w]) => [rmsNorm(x, w, 1e-6)], reference: ([x, w]) => [reference.rmsNormReference(x, w, 1e-6)] },
   { name: 'layerNorm', shapes: [[5, 9], [9], [9]], run: ([x, w, b]) => [layerNorm(x, w, b, 1e-5)], reference: ([x, w, b]) => [reference.layerNormReference(x, w, b, 1e-5)] },

@@ -1,6 +1,6 @@
 use super::*;
+use crate::adapted_linear::{self, Sizes};
 use crate::dtype::Precision;
-use crate::elementwise::accumulate;
 use crate::gemm::choice::noise;
 use crate::gemm::{multiply, Output, Right, View};
 use crate::swiglu::swiglu_forward;
@@ -122,11 +122,12 @@ fn separately(case: &Case, numbers: &Numbers, ranges: &[Span], precision: Precis
         y
     };
     let project = |x: &[f32], i: usize| -> Vec<f32> {
-        let mut y = times(x, &numbers.packed[i], numbers.biases[i].as_deref());
-        if let Some(LowRank { packed: [a, b], .. }) = &numbers.adapters[i] {
-            let update = times(&times(x, a, None), b, None);
-            accumulate(&update, SCALE, &mut y);
-        }
+        let (weight, bias) = (&numbers.packed[i], numbers.biases[i].as_deref());
+        let Some(LowRank { a, b, rank, .. }) = &numbers.adapters[i] else { return times(x, weight, bias) };
+        let sizes = Sizes { m: case.m, n: weight.n(), k: weight.k(), r: *rank };
+        let (mut y, mut h) = (vec![0f32; case.m * weight.n()], vec![0f32; case.m * rank]);
+        let low_rank = adapted_linear::LowRank { a, b, scale: SCALE };
+        adapted_linear::forward(sizes, x, weight, bias, low_rank, precision, (&mut y, &mut h));
         y
     };
     let norm = |x: &[f32], weight: &[f32]| -> Vec<f32> {

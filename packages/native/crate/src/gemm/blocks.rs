@@ -28,10 +28,15 @@ unsafe impl Sync for Blocks<'_> {}
 impl Blocks<'_> {
     /// Cuts C into tasks and runs them.
     pub fn run(&self) {
-        let kernel = self.kernel;
-        let (panels_m, panels_n) = (self.m.div_ceil(kernel.mr), self.n.div_ceil(kernel.nr));
+        Self::run_all(std::slice::from_ref(self));
+    }
+
+    /// The same for products that go to one C, those after the first accumulating: a task computes all of them on its tile.
+    pub fn run_all(terms: &[Self]) {
+        let Some(Self { kernel, m, n, .. }) = terms.first() else { return };
+        let (panels_m, panels_n) = (m.div_ceil(kernel.mr), n.div_ceil(kernel.nr));
         // More tasks than threads, so that none waits long for the last; many more where a task is just reading B.
-        let wanted = if self.m <= FEW_ROWS { 32 } else { 4 } * num_threads();
+        let wanted = if *m <= FEW_ROWS { 32 } else { 4 } * num_threads();
         let (mut step_m, mut step_n) =
             ((kernel.task.0 / kernel.mr).max(1), (kernel.task.1 / kernel.nr).max(1));
         step_m = panels_m.div_ceil(panels_m.div_ceil(step_m)); // of about the same size
@@ -43,7 +48,9 @@ impl Blocks<'_> {
         parallel_for(across * down, |task| {
             let (i, j) = (task % across * step_m, task / across * step_n);
             (kernel.enter)();
-            self.task(i..(i + step_m).min(panels_m), j..(j + step_n).min(panels_n));
+            for term in terms {
+                term.task(i..(i + step_m).min(panels_m), j..(j + step_n).min(panels_n));
+            }
             (kernel.leave)();
         });
     }

@@ -6,7 +6,7 @@ use super::operand::{PackJob, PackedA, Side};
 use super::pack::STEP;
 use super::view::View;
 use crate::dtype::Precision;
-use crate::memory::Block;
+use crate::lent::Lent;
 use std::ops::Range;
 
 /// `X [m, n]` as the left operand of `X · B` and of `Xᵀ · B`.
@@ -23,12 +23,7 @@ impl BothWays {
     pub fn new(m: usize, n: usize, wanted: [bool; 2], precision: Precision) -> Self {
         let kernel = choice::kernel(precision);
         let room = |wanted: bool, lanes, k| {
-            wanted.then(|| PackedA {
-                kernel,
-                m: lanes,
-                k,
-                block: Block::new(Side::A.bytes(kernel, lanes, k)),
-            })
+            wanted.then(|| PackedA { kernel, m: lanes, k, block: Lent::new(Side::A.bytes(kernel, lanes, k)) })
         };
         Self { kernel, m, n, rows: room(wanted[0], m, n), columns: room(wanted[1], n, m) }
     }

@@ -23,12 +23,14 @@ pub mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_pairs;
 pub mod rows;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use both_ways::BothWays;
 pub use operand::{Left, PackedA, PackedB, PackedColumns, Right};
+pub use terms::{multiply_terms, Term};
 pub use view::View;
 
 use crate::dtype::Precision;

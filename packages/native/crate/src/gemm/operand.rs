@@ -6,7 +6,7 @@ use super::pack::{self, Source};
 use super::view::View;
 use crate::arena::Piece;
 use crate::dtype::Precision;
-use crate::memory::Block;
+use crate::lent::Lent;
 use crate::pool::parallel_for;
 use std::ops::Range;
 
@@ -130,12 +130,33 @@ impl<'a> PackJob<'a> {
     }
 }
 
+/// Where a right operand is packed: for long, or for a call.
+pub(super) enum Room {
+    Piece(Piece),
+    Lent(Lent),
+}
+
+impl Room {
+    pub(super) fn as_ptr(&self) -> *mut u8 {
+        match self {
+            Room::Piece(piece) => piece.as_ptr(),
+            Room::Lent(lent) => lent.as_ptr(),
+        }
+    }
+    fn bytes(&self) -> usize {
+        match self {
+            Room::Piece(piece) => piece.bytes(),
+            Room::Lent(lent) => lent.bytes(),
+        }
+    }
+}
+
 /// A right operand, packed to be used many times.
 pub struct PackedB {
     pub(super) kernel: &'static Kernel,
     pub(super) n: usize,
     pub(super) k: usize,
-    pub(super) block: Piece,
+    pub(super) block: Room,
 }
 
 impl PackedB {
@@ -143,10 +164,19 @@ impl PackedB {
     /// `None` when memory is exhausted.
     pub fn new(lanes: View, precision: Precision) -> Option<Self> {
         let kernel = choice::kernel(precision);
-        let block = Piece::try_new(Side::B.bytes(kernel, lanes.rows, lanes.columns))?;
+        let block = Room::Piece(Piece::try_new(Side::B.bytes(kernel, lanes.rows, lanes.columns))?);
         let mut packed = Self { kernel, n: lanes.rows, k: lanes.columns, block };
         packed.repack(lanes);
         Some(packed)
+    }
+
+    /// The same for the length of a call.
+    pub fn transient(lanes: View, precision: Precision) -> Self {
+        let kernel = choice::kernel(precision);
+        let block = Room::Lent(Lent::new(Side::B.bytes(kernel, lanes.rows, lanes.columns)));
+        let mut packed = Self { kernel, n: lanes.rows, k: lanes.columns, block };
+        packed.repack(lanes);
+        packed
     }
 
     /// Packs other values of the same shape. Panics when the shape differs.
@@ -193,14 +223,14 @@ pub struct PackedA {
     pub(super) kernel: &'static Kernel,
     pub(super) m: usize,
     pub(super) k: usize,
-    pub(super) block: Block,
+    pub(super) block: Lent,
 }
 
 impl PackedA {
     /// Packs A(m, k).
     pub fn new(view: View, precision: Precision) -> Self {
         let kernel = choice::kernel(precision);
-        let block = Block::new(Side::A.bytes(kernel, view.rows, view.columns));
+        let block = Lent::new(Side::A.bytes(kernel, view.rows, view.columns));
         if view.rows > 0 && view.columns > 0 {
             // SAFETY: the block has the size of this shape and is not shared yet.
             let job = unsafe { PackJob::new(kernel, Side::A, view, block.as_ptr()) };

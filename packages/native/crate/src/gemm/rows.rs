@@ -56,7 +56,7 @@ impl PackedRows {
     }
 
     /// Panics where the rows and the product do not fit together.
-    fn times<'a>(&self, &Product { weight, bias, y }: &Product<'a>) -> Blocks<'a> {
+    fn times<'a>(&self, &Product { weight, bias, y, accumulate }: &Product<'a>) -> Blocks<'a> {
         let (Some(kernel), Some(block)) = (self.kernel, &self.block) else { panic!("no rows were packed") };
         assert!(std::ptr::eq(weight.kernel, kernel), "rows and weights are packed for one kernel");
         assert!(weight.k == self.k, "inner sizes differ");
@@ -71,18 +71,20 @@ impl PackedRows {
             b: weight.block.as_ptr(),
             c: y.as_ptr(),
             stride: weight.n,
-            accumulate: false,
+            accumulate,
             bias,
         }
     }
 }
 
-/// One product: `y [m, n] = rows · weight + bias`.
+/// One product: `y [m, n] (+)= rows · weight + bias`.
 #[derive(Clone, Copy)]
 pub struct Product<'a> {
     pub weight: &'a PackedB,
     pub bias: Option<&'a [f32]>,
     pub y: SharedMut<'a, f32>,
+    /// Add to what is in `y`.
+    pub accumulate: bool,
 }
 
 /// Computes all products. Those of a group are equally wide and computed column by column together; then `after(group, columns)` is called, on the
@@ -152,8 +154,9 @@ mod tests {
                     let [one, two] = &mut results[..] else { panic!("two") };
                     let (one, two) = (SharedMut::new(one), SharedMut::new(two));
                     rows.pack(&packed[0], m, k, |range| &x[range.start * k..range.end * k]);
-                    let first = [Product { weight: &packed[0], bias: Some(&bias), y: one }];
-                    let second = [Product { weight: &packed[1], bias: None, y: two }];
+                    let first =
+                        [Product { weight: &packed[0], bias: Some(&bias), y: one, accumulate: false }];
+                    let second = [Product { weight: &packed[1], bias: None, y: two, accumulate: false }];
                     multiply_rows(&rows, &[&first, &second], |group, columns| {
                         if group == 0 {
                             for row in 0..m {
@@ -198,8 +201,10 @@ mod tests {
         let (one, two, products) = (SharedMut::new(one), SharedMut::new(two), SharedMut::new(products));
         let mut rows = PackedRows::default();
         rows.pack(&left, m, k, |range| &x[range.start * k..range.end * k]);
-        let pair =
-            [Product { weight: &left, bias: None, y: one }, Product { weight: &right, bias: None, y: two }];
+        let pair = [
+            Product { weight: &left, bias: None, y: one, accumulate: false },
+            Product { weight: &right, bias: None, y: two, accumulate: false },
+        ];
         multiply_rows(&rows, &[&pair], |_, columns| {
             for at in (0..m).flat_map(|row| columns.clone().map(move |column| row * n + column)) {
                 // SAFETY: these columns are this call's alone.
