@@ -85,8 +85,8 @@ describe.skipIf(!status.available)('the backend native', () => {
     expect(backend.pool.statistics().inUse).toBe(inUse);
   });
 
-  it('packs a weight at its second use and frees it with its data', () => {
-    const [w, x] = [tensor2d(Array.from({ length: 40 }, () => Array.from({ length: 30 }, () => 0.5))), ones([2, 30])];
+  it('packs a weight at its second use by many rows, at the first by few, and frees it with its data', () => {
+    const [w, x, few] = [tensor2d(Array.from({ length: 40 }, () => Array.from({ length: 30 }, () => 0.5))), ones([200, 30]), ones([2, 30])];
     const before = backend.nativeMemory().packedWeights;
     const outputs = [run(EspalierLinear, { x, w })];
     expect(backend.nativeMemory().packedWeights).toBe(before);
@@ -94,8 +94,11 @@ describe.skipIf(!status.available)('the backend native', () => {
     expect(backend.nativeMemory().packedWeights).toBeGreaterThan(before);
     w.dispose();
     expect(backend.nativeMemory().packedWeights).toBe(before);
+    const other = ones([40, 30]);
+    outputs.push(run(EspalierLinear, { x: few, w: add(other, scalar(-0.5)) }));
+    expect(backend.nativeMemory().packedWeights).toBeGreaterThan(before);
     for (const y of outputs) expect(y.dataSync().every((value) => value === 15)).toBe(true);
-    [x, ...outputs].forEach((y) => y.dispose());
+    [x, few, other, ...outputs].forEach((y) => y.dispose());
   });
 
   it('works in place for a variable, and counts no tensor twice', () => {

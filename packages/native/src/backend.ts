@@ -41,6 +41,9 @@ export function withNativePrecision<T>(precision: Precision, body: () => T): T {
   }
 }
 
+/** So few rows that packing the weight takes as long as multiplying, or longer. */
+const fewRows = 128;
+
 /**
  * tfjs's CPU backend with Rust kernels for what is hot. The numbers of a float32 tensor that a Rust kernel made lie in a buffer of the pool, which gets it back
  * when the last tensor on it is disposed; arrays that came from outside (`tensor(values)`) stay the caller's.
@@ -60,9 +63,13 @@ export class NativeBackend extends MathBackendCPU {
     return overridden ?? nativePrecision();
   }
 
-  /** `w [n, k]` packed for products, or null when that is not worth it: at a first use, or in another format than most. */
-  packed(w: TensorInfo, n: number, k: number): PackedWeight | null {
+  /**
+   * `w [n, k]` packed for products, or null when that is not worth it: at a first use, or in another format than most. A product of few `rows` packs at a first use
+   * too: packing is most of its work in any case, and what has few rows is mostly a prompt, which decoding follows.
+   */
+  packed(w: TensorInfo, n: number, k: number, rows = Infinity): PackedWeight | null {
     if (this.precision !== nativePrecision()) return null;
+    if (rows <= fewRows) return this.packedNow(w);
     return this.weights.get(w.dataId as object, this.floats(w), n, k, this.precision);
   }
 

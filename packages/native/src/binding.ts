@@ -76,9 +76,13 @@ interface ProductFunctions {
   /** dw [N, K] (+)= dyᵀ · x, with dy [M, N] and x [M, K]. */
   linearDw(dw: Float32Array, dy: Float32Array, x: Float32Array, m: number, n: number, k: number, precision: Precision, accumulate: boolean): void;
   /**
-   * A linear layer with a low-rank adapter: h [M, r] = scale · x aᵀ, y [M, N] = x wᵀ + bias + h bᵀ, with x [M, K], a [r, K], b [N, r].
+   * A linear layer with a low-rank adapter: h [M, r] = scale · x aᵀ, y [M, N] = x wᵀ + bias + h bᵀ, with x [M, K], a [r, K], b [N, r]. `packed`: w in this precision, or
+   * null, and it is packed on the way.
    */
-  adaptedLinear(y: Float32Array, h: Float32Array, x: Float32Array, packed: PackedWeight, bias: Float32Array | null, a: Float32Array, b: Float32Array, scale: number, m: number, r: number): void;
+  adaptedLinear(
+    y: Float32Array, h: Float32Array, x: Float32Array, w: Float32Array, packed: PackedWeight | null, bias: Float32Array | null, a: Float32Array, b: Float32Array,
+    scale: number, m: number, n: number, k: number, r: number, precision: Precision,
+  ): void;
   /** Its backward pass, w [N, K] and bias frozen, h as it came from the forward pass: dx [M, K], da [r, K], db [N, r]. */
   adaptedLinearGrad(
     dx: Float32Array, da: Float32Array, db: Float32Array, dy: Float32Array, x: Float32Array, h: Float32Array, w: Float32Array, a: Float32Array, b: Float32Array,

@@ -27,6 +27,8 @@ export * from './schedules';
 export * from './seeds';
 export * from './split-batch';
 export * from './training-loop';
+export * from './loop-options';
+export * from './round';
 export { builtinTrackers, chooseTrackers } from './trackers/choose-trackers';
 export { tensorboardTag, tensorboardTracker } from './trackers/tensorboard';
 export { readTrainerState } from './checkpoints';

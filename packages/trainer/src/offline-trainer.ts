@@ -11,7 +11,7 @@ import type { PlannedModel, RunPlan } from './plan';
 import { planOffline } from './plan-offline';
 import { openPolicy, type Policy, type PolicyEngineOptions } from './policy';
 import type { Json } from './trainer-state';
-import type { TrainResult } from './training-loop';
+import type { TrainResult } from './loop-options';
 
 /** What every trainer on given rows takes, whatever its loss. */
 export interface OfflineTrainerOptions {

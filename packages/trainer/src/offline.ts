@@ -7,7 +7,8 @@ import type { AuxiliaryLoss } from './online';
 import { deriveSeed } from './seeds';
 import { asOneStep } from './split-batch';
 import type { Json } from './trainer-state';
-import { runTrainingLoop, type TrainResult } from './training-loop';
+import type { TrainResult } from './loop-options';
+import { runTrainingLoop } from './training-loop';
 
 /** Adds to a collated batch what must be computed for it with the weights of the step: log-probs of the reference, a KL estimate. Changes no weights. */
 export type CompleteBatch<Example> = (batch: TokenBatch, examples: readonly Example[], context: { learner: Learner; signal?: AbortSignal }) => Promise<TokenBatch>;

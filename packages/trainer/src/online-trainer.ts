@@ -15,7 +15,7 @@ import { openPolicy, type Policy } from './policy';
 import { allPrompts, promptSource, taskSource, type PromptSource, type TaskPrompt } from './prompts';
 import { weightedRewards, type WeightedReward } from './rewards';
 import type { Json } from './trainer-state';
-import type { TrainResult } from './training-loop';
+import type { TrainResult } from './loop-options';
 
 /** What every on-policy trainer takes, whatever its algorithm. */
 export interface OnlineTrainerOptions extends EnvironmentOptions {

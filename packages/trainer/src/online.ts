@@ -15,7 +15,9 @@ import { tokenAdvantages, tokenFields } from './sample-tokens';
 import { deriveSeed } from './seeds';
 import { asOneStep, ownSequences, selectSequences } from './split-batch';
 import type { Json } from './trainer-state';
-import { runTrainingLoop, type TrainResult, type Update, type UpdatePart } from './training-loop';
+import type { TrainResult } from './loop-options';
+import type { Update, UpdatePart } from './round';
+import { runTrainingLoop } from './training-loop';
 
 /** An algorithm that carries state from round to round (an adaptive coefficient), to be saved with a checkpoint. */
 export interface StatefulAlgorithm extends Algorithm {

@@ -9,7 +9,7 @@ import type { TrainerCallback } from './callbacks';
 import { trainOnline, type AuxiliaryLoss, type StatefulAlgorithm } from './online';
 import { onlineArguments, type OnlineArgumentsInput } from './online-arguments';
 import type { OwningAlgorithm } from './owned-learners';
-import type { Update } from './training-loop';
+import type { Update } from './round';
 
 let dir: string;
 beforeEach(async () => {

@@ -5,7 +5,7 @@ import type { Algorithm, Learner, Objective, TokenBatch } from '@espalier/spec';
 import type { ModelArgumentsInput } from './arguments';
 import type { Policy, PolicyEngineOptions } from './policy';
 import type { Json } from './trainer-state';
-import type { Update } from './training-loop';
+import type { Update } from './round';
 
 /** A learner that is trained beside the policy: a critic. It is stepped with the policy, saved into a folder of its own in every checkpoint, and restored from there. */
 export interface OwnedLearner {

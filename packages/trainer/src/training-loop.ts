@@ -1,114 +1,22 @@
 import { ReportKeeper } from '@espalier/report';
-import { EspalierError, isEspalierError, throwIfAborted, type Learner, type Metrics, type MetricSums, type Notice, type Objective, type TokenBatch, type Tracker } from '@espalier/spec';
+import { EspalierError, isEspalierError, throwIfAborted, type Metrics, type MetricSums, type Notice, type Tracker } from '@espalier/spec';
 import { resolveWarmupSteps, type TrainingArguments } from './arguments';
 import type { TrainerCallback, TrainerControl, TrainerProgress } from './callbacks';
+import { checkBestModel } from './check-best-model';
 import { nextPatience, type PatienceState } from './early-stopping';
-import { nextSequenceNumber } from './learner-calls';
-import { loadLearners, saveLearners, type OwnedLearner } from './owned-learners';
+import type { LoopOptions, TrainResult } from './loop-options';
+import { accumulate, optimise } from './optimiser-step';
+import { loadLearners, saveLearners } from './owned-learners';
+import type { Update } from './round';
 import { MetricsWindow } from './metrics-window';
 import { Guard } from './guard';
 import { RunMonitor, type Alarm } from './monitor';
-import { chooseAlarms, type MonitorOptions } from './monitor-options';
+import { chooseAlarms } from './monitor-options';
 import { readTrainerState } from './checkpoints';
 import { openRun, type RunFolder } from './run-folder';
 import { learningRateSchedule } from './schedules';
 import { chooseTrackers } from './trackers/choose-trackers';
 import type { Json, TrainerState } from './trainer-state';
-
-export interface UpdatePart {
-  batch: TokenBatch;
-  objective: Objective;
-  temperature?: number;
-  /** Put before the names of the metrics. */
-  prefix?: string;
-  /** Noise on the embeddings (NEFTune), drawn from `seed`. */
-  neftuneNoiseAlpha?: number;
-  seed?: number;
-  /** The name of an owned learner. Default: the policy. */
-  learner?: string;
-}
-
-/** What one step of the run is computed from: an optimiser step, or several that count as one. */
-export interface Update {
-  /** The (first) optimiser step. The parts' `normalizer`s are of the whole of it. */
-  parts: readonly UpdatePart[];
-  /** Optimiser steps after the first one (epochs and minibatches of PPO), under the same learning rate. */
-  further?: readonly (readonly UpdatePart[])[];
-  /** Asked with the metrics of an optimiser step, before it is taken: true leaves out this one and those after it. */
-  enough?(metrics: MetricSums): boolean;
-  /** Metrics over the optimiser steps that were taken. */
-  summary?(steps: readonly MetricSums[]): Metrics;
-  /** Tokens trained on. */
-  numTokens: number;
-}
-
-/** One turn of the loop: what was collected, and the optimiser steps to take on it. */
-export interface Round {
-  updates: readonly Update[];
-  metrics: Metrics;
-  samples?: readonly Json[];
-  /** What has come up: each name is told once a run. */
-  notices?: readonly Omit<Notice, 'step'>[];
-}
-
-/** Where the rounds come from: rows (offline) or generation (online). */
-export interface RoundSource {
-  /** Makes round `index`. Everything random in it derives from (seed, index) and the cursor. Must change no weights. */
-  prepare(round: { index: number; step: number; signal?: AbortSignal }): Promise<Round>;
-  /** Share of all rows seen, e.g. 1.5. */
-  epoch(): number;
-  state(): Json;
-  restore(state: Json): void;
-  /** State of the algorithm, when it has one. */
-  algorithmState?(): Json | undefined;
-  restoreAlgorithm?(state: Json): void;
-}
-
-export interface LoopOptions {
-  /** Names the folder of the run when `outputDir` is not given. */
-  name: string;
-  learner: Learner;
-  /** Learners that are trained beside it. */
-  learners?: readonly OwnedLearner[];
-  source: RoundSource;
-  args: TrainingArguments;
-  totalSteps: number;
-  config: Json;
-  /** Held-out metrics, without the prefix `eval_`. */
-  evaluate?: (context: { step: number; signal?: AbortSignal }) => Promise<Metrics>;
-  /** Default of `metricForBestModel`. */
-  bestMetric: string;
-  callbacks?: readonly TrainerCallback[];
-  /** Where metrics go besides the run's folder; `reportTo` may name more. */
-  trackers?: readonly Tracker[];
-  /** What alarms do. Default: they are told. */
-  monitors?: MonitorOptions;
-  /** Makes the KL term weigh more; says how much it weighs now, or null where there is none. */
-  raiseBeta?: () => number | null;
-  /** What is to be said when the run begins: each name once. */
-  notices?: readonly Omit<Notice, 'step'>[];
-  signal?: AbortSignal;
-}
-
-export interface TrainResult {
-  outputDir: string;
-  /** Optimiser steps done in all, those before a resume included. */
-  step: number;
-  /** Of the last record logged. */
-  metrics: Metrics;
-  /** Of the last evaluation; empty when there was none. */
-  evalMetrics: Metrics;
-  /** The checkpoint that the run ends with: the newest, or the best with `loadBestModelAtEnd`; null when none was written. */
-  checkpoint: string | null;
-  best: { metric: string; value: number; step: number } | null;
-  /** A callback, or an alarm, ended the run early. */
-  stopped: boolean;
-  /** Signs that the reward was exploited, in this process: see `onAlarm`. */
-  alarms: readonly Alarm[];
-  /** An alarm took the weights back to those of step `to`: `checkpoint` is theirs. */
-  rolledBack: { from: number; to: number; alarm: string } | null;
-  trainSeconds: number;
-}
 
 const runtimeName = () => new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-');
 
@@ -143,25 +51,6 @@ export async function runTrainingLoop(options: LoopOptions): Promise<TrainResult
       const broken = ended.find((outcome) => outcome.status === 'rejected');
       if (broken && failure === undefined) throw broken.reason;
     }
-  }
-}
-
-/**
- * The best checkpoint is chosen among those that were evaluated: both must fall on the same steps.
- * @throws EspalierError `bad_config` with values that would do
- */
-function checkBestModel(args: TrainingArguments, evaluates: boolean): void {
-  const field = args.loadBestModelAtEnd ? '`load_best_model_at_end`' : args.earlyStoppingPatience !== undefined ? '`early_stopping_patience`' : args.saveStrategy === 'best' ? '`save_strategy` best' : null;
-  if (field === null) return;
-  const evalStrategy = args.evalStrategy ?? (args.evalSteps ? 'steps' : 'no');
-  if (!evaluates) throw new EspalierError('bad_config', `${field} needs an evaluation, and there is nothing to evaluate on`, { fix: 'give an `evalDataset`' });
-  if (evalStrategy === 'no') throw new EspalierError('bad_config', `${field} needs an evaluation, and \`eval_strategy\` is no`, { fix: 'set `eval_steps`, or `eval_strategy` epoch' });
-  if (!args.loadBestModelAtEnd || args.saveStrategy === 'best') return;
-  if (args.saveStrategy !== evalStrategy) throw new EspalierError('bad_config', `${field}: checkpoints are written by \`save_strategy\` ${args.saveStrategy} and evaluated by \`eval_strategy\` ${evalStrategy}`, { fix: `\`save_strategy\` ${evalStrategy}, or best` });
-  const evalSteps = args.evalSteps ?? args.loggingSteps;
-  if (evalStrategy === 'steps' && args.saveSteps % evalSteps !== 0) {
-    const below = Math.floor(args.saveSteps / evalSteps) * evalSteps;
-    throw new EspalierError('bad_config', `${field}: \`save_steps\` ${args.saveSteps} is not a multiple of \`eval_steps\` ${evalSteps}, so checkpoints would go without an evaluation`, { fix: `${below > 0 ? `${below} or ` : ''}${below + evalSteps} would be, or \`save_strategy\` best` });
   }
 }
 
@@ -330,7 +219,7 @@ class TrainingLoop {
     const learningRate = this.schedule(this.step);
     const taken: MetricSums[] = [];
     for (const [i, parts] of [update.parts, ...(update.further ?? [])].entries()) {
-      const { loss, sums, learners } = await this.accumulate(parts, i === 0 ? signal : undefined);
+      const { loss, sums, learners } = await accumulate(parts, { policy: this.options.learner, learners: this.options.learners, step: this.step, signal: i === 0 ? signal : undefined });
       const enough = update.enough?.(sums) ?? false;
       if (enough && learners.every(({ learner }) => learner.clearGradients)) {
         for (const { learner } of learners) await learner.clearGradients!();
@@ -338,7 +227,7 @@ class TrainingLoop {
       }
       this.dirty = true;
       const own: Metrics = { loss };
-      for (const owned of learners) Object.assign(own, await this.optimise(owned, learningRate));
+      for (const owned of learners) Object.assign(own, await optimise(owned, learningRate, this.options.args));
       for (const window of [this.window, stepMetrics]) {
         window.addSums(sums);
         window.addAll(own);
@@ -355,41 +244,6 @@ class TrainingLoop {
     await this.emit((callback) => callback.onStep?.(this.progress(), metrics, this.control));
     for (const notice of this.monitor.observe(this.step, metrics)) await this.act(notice);
     return metrics;
-  }
-
-  /** Forward and backward passes of one optimiser step: its loss, its metrics, and the learners that have a gradient now. */
-  private async accumulate(parts: readonly UpdatePart[], signal: AbortSignal | undefined): Promise<{ loss: number; sums: MetricSums; learners: OwnedLearner[] }> {
-    const policy: OwnedLearner = { name: '', learner: this.options.learner };
-    const learners = new Set<OwnedLearner>();
-    const sums: MetricSums = {};
-    let loss = 0;
-    for (const { batch, objective, temperature, prefix = '', neftuneNoiseAlpha, seed, learner: name } of parts) {
-      if (batch.actionIndex.length === 0) continue; // nothing in it is trained on
-      const owner = name === undefined ? policy : this.options.learners?.find((owned) => owned.name === name);
-      if (!owner) throw new EspalierError('internal', `there is no learner named "${name}"`);
-      const { learner } = owner;
-      learners.add(owner);
-      const call = learner.forwardBackward(batch, objective, { seq: nextSequenceNumber(learner), signal, temperature, ...(neftuneNoiseAlpha === undefined ? {} : { neftuneNoiseAlpha, seed }) });
-      const result = await call.catch(async (error: unknown) => {
-        for (const { learner: other } of learners) if (other !== learner) await other.clearGradients?.().catch(() => undefined); // its own is gone already
-        throw error;
-      });
-      if (!Number.isFinite(result.loss)) throw new EspalierError('bad_config', `the loss became ${result.loss} at step ${this.step + 1}; the weights are those of step ${this.step}`, { fix: 'a smaller `learning_rate` may do' });
-      loss += result.loss;
-      for (const [metric, { sum, weight }] of Object.entries(result.metrics)) {
-        const entry = (sums[prefix + metric] ??= { sum: 0, weight: 0 });
-        entry.sum += sum;
-        entry.weight += weight;
-      }
-    }
-    return { loss, sums, learners: [...learners] }; // none when nothing was trained on (all completions masked): the weights stay as they are
-  }
-
-  private async optimise({ name, learner, learningRateScale = 1 }: OwnedLearner, scheduled: number): Promise<Metrics> {
-    const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm, parameterGroups: groups } = this.options.args;
-    const learningRate = scheduled * learningRateScale;
-    const metrics = await learner.optimStep({ learningRate, maxGradNorm, adamBeta1, adamBeta2, adamEpsilon, weightDecay, ...(groups ? { groups } : {}) }, { seq: nextSequenceNumber(learner) });
-    return name === '' ? metrics : Object.fromEntries(Object.entries(metrics).map(([metric, value]) => [`${name}/${metric}`, value]));
   }
 
   private async tellOnce(notices: readonly Omit<Notice, 'step'>[]): Promise<void> {

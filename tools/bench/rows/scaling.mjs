@@ -1,33 +1,30 @@
 // How cost grows: time a token over the length at the same number of tokens; memory and time over the length of one sequence and over the batch.
 import { alternate } from '../lib/child.mjs';
 import { espalier } from '../lib/contestants.mjs';
-import { check, secondsOf } from '../lib/stats.mjs';
+import { check, median, secondsOf } from '../lib/stats.mjs';
 
 const lengths = [128, 256, 512, 1024, 2048];
-
-/** Multiply-adds of attention's own products against all, of a model like SmolLM2-135M: what time a token may grow by. */
-function attentionShare({ layers = 30, width = 576, inner = 1536, kv = 192, vocabulary = 49152 }, length) {
-  const linear = layers * (2 * width * width + 2 * width * kv + 3 * width * inner) + vocabulary * width;
-  return (layers * width * length) / linear; // q·k and p·v, causal: half of 2 · width · length
-}
 
 export const length = {
   id: 'length',
   title: 'Time a token over length: forward and backward, 2,048 tokens a time',
   async run(context) {
     const { log, verbose } = context;
-    const results = new Map();
-    // One after another, each in a process of its own: these take much memory.
-    const points = lengths.map((n) => espalier(context, String(n), 'step', { precision: 'bf16', rows: 2048 / n, length: n, update: false, whole: true, warm: 1 }, { gigabytes: 5 }));
-    for (const point of points) for (const [name, result] of await alternate([point], { rounds: Math.min(3, context.rounds), log, verbose })) results.set(name, result);
-    const each = lengths.map((n) => { const found = secondsOf(results.get(String(n))); return { x: n, seconds: found?.median ?? null, microseconds: found ? (1e6 * found.median) / 2048 : null }; });
+    // By turns in one process: what is compared should not depend on the minute, nor on where a process came to lie.
+    const turns = lengths.map((n) => ({ rows: 2048 / n, length: n }));
+    const { answers: all = [] } = (await alternate([espalier(context, 'lengths', 'step', { precision: 'bf16', rows: 2, length: 1024, update: false, whole: true, attention: true, warm: 2 }, { gigabytes: 5, turns })], { rounds: context.rounds, log, verbose })).get('lengths');
+    const each = lengths.map((n, i) => {
+      const answers = all[i] ?? [];
+      const microseconds = (seconds) => (answers.length > 0 ? (1e6 * median(answers.map(seconds))) / 2048 : null);
+      return { length: n, whole: microseconds(({ seconds }) => seconds), attention: microseconds(({ attention }) => attention), rest: microseconds(({ seconds, attention }) => seconds - attention) };
+    });
     const [first, last] = [each[0], each[each.length - 1]];
-    const own = attentionShare({}, 2048) - attentionShare({}, 128);
-    const growth = first.seconds && last.seconds ? last.seconds / first.seconds - 1 : null;
+    const text = (value) => value?.toFixed(0) ?? 'failed';
+    const plot = (of) => each.map((point) => [point.length, point[of]]);
     return {
-      table: { header: ['length', 'µs a token', 'times that of 128', "attention's own products, of all"], rows: each.map(({ x, microseconds }) => [String(x), microseconds?.toFixed(0) ?? 'failed', first.microseconds && microseconds ? (microseconds / first.microseconds).toFixed(2) : '', `${(100 * attentionShare({}, x)).toFixed(0)} %`]) },
-      plots: [{ file: 'time-over-length.svg', title: 'Time a token, forward and backward', x: 'tokens a sequence', y: 'µs', points: each.map(({ x, microseconds }) => [x, microseconds]) }],
-      checks: [check("growth of time a token from 128 to 2,048, less attention's own term", growth === null ? null : 100 * (growth - own), 15, { unit: ' %', most: true, digits: 0, note: `attention's own products grow by ${(100 * own).toFixed(0)} % of the rest; bar of ours for "flat"` })],
+      table: { header: ['length', 'µs a token', 'of which attention', 'the rest'], rows: each.map((point) => [String(point.length), text(point.whole), text(point.attention), text(point.rest)]) },
+      plots: [{ file: 'time-over-length.svg', title: 'Time a token, forward and backward', x: 'tokens a sequence', y: 'µs', points: plot('whole') }],
+      checks: [check('growth of time a token from 128 to 2,048, without attention', first.rest && last.rest ? 100 * (last.rest / first.rest - 1) : null, 15, { unit: ' %', most: true, digits: 0, note: 'bar of ours for "flat"' })],
     };
   },
 };

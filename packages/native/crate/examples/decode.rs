@@ -136,7 +136,7 @@ fn main() {
                 for group in [&weights[0..3], &weights[3..4], &weights[4..6]] {
                     let products: Vec<[Product; 1]> = group
                         .iter()
-                        .map(|weight| [Product { weight, bias: None, y, accumulate: false }])
+                        .map(|weight| [Product { weight, bias: None, y, update: None }])
                         .collect();
                     let groups: Vec<&[Product]> = products.iter().map(|product| &product[..]).collect();
                     multiply_rows(&packed, &groups, |_, _| ());
@@ -144,18 +144,14 @@ fn main() {
                 packed.pack(&weights[6], m, INNER, |range| &wide[range.start * INNER..range.end * INNER]);
                 multiply_rows(
                     &packed,
-                    &[&[Product { weight: &weights[6], bias: None, y, accumulate: false }]],
+                    &[&[Product { weight: &weights[6], bias: None, y, update: None }]],
                     |_, _| (),
                 );
             }
         });
         let lm_head = median(|| {
             packed.pack(&head, m, D, |range| &narrow[range.start * D..range.end * D]);
-            multiply_rows(
-                &packed,
-                &[&[Product { weight: &head, bias: None, y, accumulate: false }]],
-                |_, _| (),
-            );
+            multiply_rows(&packed, &[&[Product { weight: &head, bias: None, y, update: None }]], |_, _| ());
         });
         // SAFETY: nobody writes it any more.
         let logits: &[f32] = unsafe { y.slice(0, m * VOCAB) };

@@ -109,25 +109,38 @@ pub fn adapted_linear(
     mut y: Float32ArraySlice,
     mut h: Float32ArraySlice,
     x: Float32ArraySlice,
-    packed: &PackedWeight,
+    w: Float32ArraySlice,
+    packed: Option<&PackedWeight>,
     bias: Option<Float32ArraySlice>,
     a: Float32ArraySlice,
     b: Float32ArraySlice,
     scale: f64,
     m: u32,
+    n: u32,
+    k: u32,
     r: u32,
+    precision: String,
 ) -> Result<()> {
     guard(|| {
-        let weight = packed.get()?;
-        let sizes = sizes(FORWARD, m, weight.n(), weight.k(), r)?;
+        let sizes = sizes(FORWARD, m, n as usize, k as usize, r)?;
         let Sizes { m, n, k, r } = sizes;
-        let read = [place(&x), place_of(&bias), place(&a), place(&b)];
+        let read = [place(&x), place(&w), place_of(&bias), place(&a), place(&b)];
         disjoint(FORWARD, &[place(&y), place(&h)], &read)?;
         let low_rank =
             LowRank { a: floats(&a, "a", r * k)?, b: floats(&b, "b", n * r)?, scale: scale as f32 };
         let bias = bias.as_ref().map(|bias| floats(bias, "bias", n)).transpose()?;
         let outputs = (floats_mut(&mut y, "y", m * n)?, floats_mut(&mut h, "h", m * r)?);
-        forward(sizes, floats(&x, "x", m * k)?, weight, bias, low_rank, packed.precision_of(), outputs);
+        let precision = Precision::parse(&precision)?;
+        let w = View::row_major(floats(&w, "w", n * k)?, n, k);
+        let own;
+        let weight = match packed {
+            Some(packed) => packed.fitting(FORWARD, n, k, precision)?,
+            None => {
+                own = PackedB::transient(w, precision);
+                &own
+            }
+        };
+        forward(sizes, floats(&x, "x", m * k)?, weight, bias, low_rank, precision, outputs);
         Ok(())
     })
 }

@@ -13,7 +13,7 @@ use crate::gemm::PackedB;
 use crate::linear::PackedWeight;
 use crate::memory::Floats;
 use crate::norms::{rms_norm_forward, rms_rows};
-use crate::pool::{parallel_for, SharedMut};
+use crate::pool::SharedMut;
 use crate::rotary::rotary_forward;
 use crate::swiglu::swiglu_in_place;
 use napi::bindgen_prelude::*;
@@ -33,8 +33,10 @@ pub struct Linear<'a> {
 }
 
 impl<'a> Linear<'a> {
-    fn to(self, y: SharedMut<'a, f32>) -> Product<'a> {
-        Product { weight: self.weight, bias: self.bias, y, accumulate: false }
+    /// Its product to `y`; `inner`: the rows of its adapter's update.
+    fn to(self, y: SharedMut<'a, f32>, inner: Option<&'a PackedRows>) -> Product<'a> {
+        let update = self.adapter.and_then(|adapter| Some((inner?, adapter.b)));
+        Product { weight: self.weight, bias: self.bias, y, update }
     }
 }
 
@@ -90,14 +92,11 @@ impl DecodeBlock<'_> {
 
         normalise(rows, self.q.weight, x, self.attention_norm, self.eps, normed);
         {
-            let layers =
-                [(self.q, SharedMut::new(q)), (self.k, SharedMut::new(k)), (self.v, SharedMut::new(v))];
-            if layers.iter().any(|(layer, _)| layer.adapter.is_some()) {
-                adapters.multiply(rows, m, &layers);
-            } else {
-                let [q, k, v] = layers.map(|(layer, y)| [layer.to(y)]);
-                multiply_rows(rows, &[&q, &k, &v], |_, _| ());
-            }
+            let [for_q, for_k, for_v] = adapters.inner(rows, m, [self.q, self.k, self.v]);
+            let q = [self.q.to(SharedMut::new(q), for_q)];
+            let k = [self.k.to(SharedMut::new(k), for_k)];
+            let v = [self.v.to(SharedMut::new(v), for_v)];
+            multiply_rows(rows, &[&q, &k, &v], |_, _| ());
         }
         self.turn(q, self.q_norm, heads, wide);
         self.turn(k, self.k_norm, kv_heads, wide);
@@ -120,14 +119,10 @@ impl DecodeBlock<'_> {
                 let (gate, up) = unsafe { (gate.slice(at, len), up.slice(at, len)) };
                 swiglu_in_place(gate, up);
             };
-            if self.gate.adapter.is_some() || self.up.adapter.is_some() {
-                adapters.multiply(rows, m, &[(self.gate, gate), (self.up, up)]);
-                parallel_for(m, |row| join(row * inner, inner));
-            } else {
-                multiply_rows(rows, &[&[self.gate.to(gate), self.up.to(up)]], |_, columns| {
-                    (0..m).for_each(|row| join(row * inner + columns.start, columns.len()));
-                });
-            }
+            let [for_gate, for_up] = adapters.inner(rows, m, [self.gate, self.up]);
+            multiply_rows(rows, &[&[self.gate.to(gate, for_gate), self.up.to(up, for_up)]], |_, columns| {
+                (0..m).for_each(|row| join(row * inner + columns.start, columns.len()))
+            });
         }
         rows.pack(self.down.weight, m, inner, |range| &gate[range.start * inner..range.end * inner]);
         add_product(rows, self.down, m, d, y, x, adapters);
@@ -166,13 +161,9 @@ fn add_product(
     x: &mut [f32],
     adapters: &mut AdapterScratch,
 ) {
-    if layer.adapter.is_some() {
-        adapters.multiply(rows, m, &[(layer, SharedMut::new(y))]);
-        x.iter_mut().zip(y).for_each(|(x, y)| *x += *y);
-        return;
-    }
     let (x, y) = (SharedMut::new(x), SharedMut::new(y));
-    multiply_rows(rows, &[&[layer.to(y)]], |_, columns| {
+    let [inner] = adapters.inner(rows, m, [layer]);
+    multiply_rows(rows, &[&[layer.to(y, inner)]], |_, columns| {
         for row in 0..m {
             let at = row * d + columns.start;
             // SAFETY: these columns are this call's alone.

@@ -48,6 +48,18 @@ impl PackedWeight {
     pub fn precision_of(&self) -> Precision {
         self.precision
     }
+
+    /// The weight, if it is one of these sizes and this precision.
+    pub fn fitting(&self, kernel: &str, n: usize, k: usize, precision: Precision) -> Result<&PackedB> {
+        if (self.n, self.k, self.precision) != (n, k, precision) {
+            let (found, wanted) = (self.precision.name(), precision.name());
+            let (found_n, found_k) = (self.n, self.k);
+            return Err(fail(format!(
+                "{kernel}: the packed weight is {found_n} x {found_k} ({found}), not {n} x {k} ({wanted})"
+            )));
+        }
+        self.get()
+    }
 }
 
 /// The lanes of a weight: element (n, k).

@@ -1,12 +1,14 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { EspalierAdaptedLinear, EspalierAdaptedLinearGrad } from '../fused-kernels';
 import type { AdaptedLinearAttrs, AdaptedLinearGradInputs, AdaptedLinearInputs } from '../fused-kernels';
 import { nativeKernel } from './kernel';
 
 export const adaptedLinearKernels = [
   nativeKernel<AdaptedLinearInputs, AdaptedLinearAttrs>(EspalierAdaptedLinear, ({ inputs: { x, w, bias, a, b }, attrs: { scale }, backend }) => {
-    const [m, n, r] = [x.shape[0], w.shape[0], a.shape[0]];
+    const [m, n, k, r] = [x.shape[0], w.shape[0], w.shape[1], a.shape[0]];
     const [y, h] = [backend.output([m, n]), backend.output([m, r])];
-    if (m > 0) backend.binding.adaptedLinear(y.values, h.values, backend.floats(x), backend.packedNow(w), bias ? backend.floats(bias) : null, backend.floats(a), backend.floats(b), scale, m, r);
+    const floats = (tensor: TensorInfo | undefined) => (tensor ? backend.floats(tensor) : null);
+    if (m > 0) backend.binding.adaptedLinear(y.values, h.values, backend.floats(x), backend.floats(w), backend.packed(w, n, k, m), floats(bias), backend.floats(a), backend.floats(b), scale, m, n, k, r, backend.precision);
     return [y.info, h.info];
   }),
   nativeKernel<AdaptedLinearGradInputs, AdaptedLinearAttrs>(EspalierAdaptedLinearGrad, ({ inputs, attrs: { scale }, backend }) => {

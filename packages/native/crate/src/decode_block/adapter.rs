@@ -6,7 +6,7 @@ use crate::gemm::PackedB;
 use crate::memory::Floats;
 use crate::pool::SharedMut;
 
-/// A low-rank update of a layer: `y += (scale · x · Aᵀ) · Bᵀ`.
+/// A low-rank update of a layer: `y += (scale · x · Aᵀ) · Bᵀ`, as `adapted_linear` computes it.
 #[derive(Clone, Copy)]
 pub struct Adapter<'a> {
     /// `[r, K]`
@@ -19,41 +19,48 @@ pub struct Adapter<'a> {
 /// Room for what lies between the two products of adapters, used again from call to call.
 #[derive(Default)]
 pub struct AdapterScratch {
-    rows: PackedRows,
+    rows: [PackedRows; 3],
     inner: Option<Floats>,
 }
 
 impl AdapterScratch {
-    /// `y = rows · weight + bias` for each layer, then its adapter's update where it has one, as `adapted_linear` computes it.
-    pub fn multiply<'a>(&mut self, rows: &PackedRows, m: usize, layers: &[(Linear<'a>, SharedMut<'a, f32>)]) {
-        let Self { rows: inner_rows, inner } = self;
-        let ranks: usize = layers.iter().filter_map(|(layer, _)| layer.adapter).map(|it| it.a.n()).sum();
-        let mut rest = room(inner, m * ranks);
-        let mut products: Vec<[Product; 1]> = layers.iter().map(|&(layer, y)| [layer.to(y)]).collect();
-        let mut adapted = vec![];
-        for &(layer, y) in layers {
-            let Some(adapter) = layer.adapter else { continue };
+    /// `scale · rows · Aᵀ [m, r]` of each layer that has an adapter, packed: the rows of its update. All layers have the same inputs.
+    pub fn inner<const N: usize>(
+        &mut self,
+        rows: &PackedRows,
+        m: usize,
+        layers: [Linear; N],
+    ) -> [Option<&PackedRows>; N] {
+        assert!(N <= self.rows.len(), "there is room for {} layers", self.rows.len());
+        let ranks: usize = layers.iter().filter_map(|layer| layer.adapter).map(|it| it.a.n()).sum();
+        if ranks == 0 {
+            return [None; N];
+        }
+        let mut rest = room(&mut self.inner, m * ranks);
+        let mut products = vec![];
+        for adapter in layers.iter().filter_map(|layer| layer.adapter) {
             let (own, others) = rest.split_at_mut(m * adapter.a.n());
             rest = others;
-            let own = SharedMut::new(own); // [m, r]
-            products.push([Product { weight: adapter.a, bias: None, y: own, accumulate: false }]);
-            adapted.push((adapter, own, y));
+            products.push([Product { weight: adapter.a, bias: None, y: SharedMut::new(own), update: None }]);
         }
         let groups: Vec<&[Product]> = products.iter().map(|product| &product[..]).collect();
         multiply_rows(rows, &groups, |_, _| ());
-        for (Adapter { a, b, scale }, inner, y) in adapted {
+        let mut computed = products.iter().map(|[product]| product.y);
+        for (layer, packed) in layers.iter().zip(&mut self.rows) {
+            let Some((Adapter { a, b, scale }, h)) =
+                layer.adapter.and_then(|it| Some((it, computed.next()?)))
+            else {
+                continue;
+            };
             let r = a.n();
-            inner_rows.pack(b, m, r, |range| {
+            packed.pack(b, m, r, |range| {
                 // SAFETY: rows are disjoint, and each range is asked for once.
-                let h = unsafe { inner.slice(range.start * r, range.len() * r) };
+                let h = unsafe { h.slice(range.start * r, range.len() * r) };
                 h.iter_mut().for_each(|h| *h *= scale);
                 h
             });
-            multiply_rows(
-                inner_rows,
-                &[&[Product { weight: b, bias: None, y, accumulate: true }]],
-                |_, _| (),
-            );
         }
+        let packed = &self.rows;
+        std::array::from_fn(|i| layers[i].adapter.map(|_| &packed[i]))
     }
 }

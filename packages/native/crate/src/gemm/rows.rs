@@ -56,7 +56,13 @@ impl PackedRows {
     }
 
     /// Panics where the rows and the product do not fit together.
-    fn times<'a>(&self, &Product { weight, bias, y, accumulate }: &Product<'a>) -> Blocks<'a> {
+    fn times<'a>(
+        &self,
+        weight: &'a PackedB,
+        bias: Option<&'a [f32]>,
+        y: SharedMut<'a, f32>,
+        accumulate: bool,
+    ) -> Blocks<'a> {
         let (Some(kernel), Some(block)) = (self.kernel, &self.block) else { panic!("no rows were packed") };
         assert!(std::ptr::eq(weight.kernel, kernel), "rows and weights are packed for one kernel");
         assert!(weight.k == self.k, "inner sizes differ");
@@ -77,26 +83,34 @@ impl PackedRows {
     }
 }
 
-/// One product: `y [m, n] (+)= rows · weight + bias`.
+/// One product: `y [m, n] = rows · weight + bias`, and an update where there is one.
 #[derive(Clone, Copy)]
 pub struct Product<'a> {
     pub weight: &'a PackedB,
     pub bias: Option<&'a [f32]>,
     pub y: SharedMut<'a, f32>,
-    /// Add to what is in `y`.
-    pub accumulate: bool,
+    /// Other rows and their weight: their product is added to `y`.
+    pub update: Option<(&'a PackedRows, &'a PackedB)>,
 }
 
 /// Computes all products. Those of a group are equally wide and computed column by column together; then `after(group, columns)` is called, on the
 /// same thread: it may use these columns of the group's results, and nobody else does.
 pub fn multiply_rows(rows: &PackedRows, groups: &[&[Product]], after: impl Fn(usize, Range<usize>) + Sync) {
     let Some(kernel) = rows.kernel else { panic!("no rows were packed") };
-    let blocks: Vec<Vec<Blocks>> =
-        groups.iter().map(|group| group.iter().map(|product| rows.times(product)).collect()).collect();
+    let mut blocks: Vec<Vec<Blocks>> = vec![];
     let mut starts = vec![0]; // the first panel of each group, all groups' panels counted through
-    for group in &blocks {
-        let n = group.first().map_or(0, |first| first.n);
-        assert!(group.iter().all(|block| block.n == n), "products of a group are equally wide");
+    for group in groups {
+        let n = group.first().map_or(0, |first| first.weight.n);
+        let mut own = vec![];
+        for &Product { weight, bias, y, update } in *group {
+            assert!(weight.n == n, "products of a group are equally wide");
+            own.push(rows.times(weight, bias, y, false));
+            if let Some((inner, weight)) = update {
+                assert!(weight.n == n && inner.m == rows.m, "an update is as large as its product");
+                own.push(inner.times(weight, None, y, true));
+            }
+        }
+        blocks.push(own);
         starts.push(starts[starts.len() - 1] + n.div_ceil(kernel.nr));
     }
     let (panels, panels_m) = (starts[groups.len()], rows.m.div_ceil(kernel.mr));
@@ -154,9 +168,8 @@ mod tests {
                     let [one, two] = &mut results[..] else { panic!("two") };
                     let (one, two) = (SharedMut::new(one), SharedMut::new(two));
                     rows.pack(&packed[0], m, k, |range| &x[range.start * k..range.end * k]);
-                    let first =
-                        [Product { weight: &packed[0], bias: Some(&bias), y: one, accumulate: false }];
-                    let second = [Product { weight: &packed[1], bias: None, y: two, accumulate: false }];
+                    let first = [Product { weight: &packed[0], bias: Some(&bias), y: one, update: None }];
+                    let second = [Product { weight: &packed[1], bias: None, y: two, update: None }];
                     multiply_rows(&rows, &[&first, &second], |group, columns| {
                         if group == 0 {
                             for row in 0..m {
@@ -202,8 +215,8 @@ mod tests {
         let mut rows = PackedRows::default();
         rows.pack(&left, m, k, |range| &x[range.start * k..range.end * k]);
         let pair = [
-            Product { weight: &left, bias: None, y: one, accumulate: false },
-            Product { weight: &right, bias: None, y: two, accumulate: false },
+            Product { weight: &left, bias: None, y: one, update: None },
+            Product { weight: &right, bias: None, y: two, update: None },
         ];
         multiply_rows(&rows, &[&pair], |_, columns| {
             for at in (0..m).flat_map(|row| columns.clone().map(move |column| row * n + column)) {
