@@ -41,6 +41,7 @@ export const fieldHelp: Readonly<Record<string, string>> = {
   parameterGroups: 'parameters that are trained otherwise: [{"match": "norm", "learningRateScale": 0.1, "weightDecay": 0}]',
   seed: 'everything random derives from it',
   dataSeed: 'seed of the order of the rows; default: --seed',
+  samplerWeights: 'generate with linear layers in eight bits: faster, and off by what sampling/sampling_logp_difference says; native alone',
   usePeft: 'train low-rank adapters in place of all weights',
   loraR: 'rank of the adapters',
   loraAlpha: 'scale of the adapters: alpha / rank',

@@ -21,7 +21,7 @@ export class EngineModel {
   private readonly lora: LoraOptions | undefined;
   private readonly ema: Ema | null;
   private referenceMoved = false;
-  private readonly limits: Pick<OpenParams, 'maxBatchSize' | 'maxCacheBytes' | 'prefillTokens'>;
+  private readonly limits: Pick<OpenParams, 'samplerWeights' | 'maxBatchSize' | 'maxCacheBytes' | 'prefillTokens'>;
   private teacherDecoding: Decoding | null = null;
   private version = 0;
   private published: { version: number; digest: string } | null = null;
@@ -45,6 +45,7 @@ export class EngineModel {
       withoutNative: backend.attempts.find(({ name, available }) => name === 'native' && !available)?.reason,
       ...(backend.notice && { notice: backend.notice }),
       precision: matmulPrecision(),
+      ...(params.samplerWeights && { samplerWeights: params.samplerWeights }),
       config,
       parameterCount: count(decoder.parameters),
       trainableCount: count(decoder.trainable),
@@ -60,6 +61,7 @@ export class EngineModel {
   static async open(params: OpenParams): Promise<EngineModel> {
     const backend = await selectBackend(params.backend);
     if (params.precision) setMatmulPrecision(params.precision);
+    if (params.samplerWeights && backend.name !== 'native') throw new EspalierError('unsupported', `the sampler's weights in ${params.samplerWeights} need the backend native, and this one is ${backend.name}`, { fix: 'leave `samplerWeights` out, or see why with `espalier doctor`' });
     const checkpoint = await openCheckpoint(params.model);
     const made: Decoder[] = [];
     try {

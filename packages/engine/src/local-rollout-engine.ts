@@ -20,7 +20,7 @@ export function localRolloutEngine(engine: Engine): RolloutEngine {
   return {
     specVersion: 'v1',
     name: 'local',
-    capabilities: { tokenIds: true, logps: true, sync: 'memory' },
+    capabilities: { tokenIds: true, logps: true, sync: 'memory', ...(engine.info.samplerWeights && { rounded: true }) },
     generate: (requests, options) => open().generate(requests, options),
     score: async (sequences) => open().score(sequences),
     scoreContinuations: async (questions, { signal } = {}) => continuationLogps(open().learner, questions, signal),

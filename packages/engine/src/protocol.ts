@@ -29,6 +29,7 @@ export interface OpenParams {
   model: string;
   backend?: string;
   precision?: 'bf16' | 'fp32';
+  samplerWeights?: 'int8';
   lora?: LoraOptions;
   scalarHead?: boolean;
   freeze?: { layers: number };
@@ -51,6 +52,8 @@ export interface EngineInfo {
   /** One line for the user, where another backend than the one that was asked for serves. */
   notice?: string;
   precision: 'bf16' | 'fp32';
+  /** Where it generates with weights that are rounded further than those of training. */
+  samplerWeights?: 'int8';
   config: DecoderConfig;
   parameterCount: number;
   /** Fewer than `parameterCount` with LoRA. */

@@ -53,6 +53,27 @@ describe('GRPOTrainer on a small model', () => {
     expect(await weights(name, 6)).toBe(await weights(`${name}-straight`, 6));
   });
 
+  it('measures how far a sampler in eight bits is from the learner, and corrects for it', async ({ skip }) => {
+    const engine = await openEngine({ model: join(dir, 'model'), inline: true });
+    const { backend } = engine.info;
+    await engine.close();
+    skip(backend !== 'native', 'the Rust kernels are missing');
+    const metricsOf = async (name: string, modelArgs: GRPOTrainerOptions['modelArgs']) => {
+      const run = trainer(name, { maxSteps: 2, saveStrategy: 'no', loggingSteps: 1 }, { modelArgs: { backend: 'native', ...modelArgs } });
+      const { metrics } = await run.train();
+      await run.close();
+      return metrics;
+    };
+    const exact = await metricsOf('exact-sampler', {});
+    expect(exact['sampling/sampling_logp_difference/mean']).toBeLessThan(1e-5);
+    expect(exact).not.toHaveProperty(['sampling/importance_sampling_ratio/mean']);
+    const rounded = await metricsOf('rounded-sampler', { samplerWeights: 'int8' });
+    expect(rounded['sampling/sampling_logp_difference/mean']).toBeGreaterThan(1e-5);
+    expect(rounded['sampling/sampling_logp_difference/mean']).toBeLessThan(0.1);
+    expect(rounded['sampling/importance_sampling_ratio/mean']).toBeCloseTo(1, 1);
+    expect(rounded['sampling/staleness/max']).toBe(0);
+  });
+
   it('micro-batches add up: 8 × 1 is 2 × 4', async () => {
     const norms = async (name: string, perDeviceTrainBatchSize: number, gradientAccumulationSteps: number) => {
       const list: number[] = [];

@@ -2,7 +2,7 @@ import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { backend_util, DataId, DataType, TensorInfo } from '@tensorflow/tfjs-core';
 import { copyRegisteredKernels, findBackend, findBackendFactory, getKernel, registerBackend, registerKernel, unregisterKernel } from '@tensorflow/tfjs-core';
 import { loadNative } from './binding';
-import type { NativeBinding, PackedWeight, Precision } from './binding';
+import type { NativeBinding, PackedWeight, Precision, WeightPrecision } from './binding';
 import { BufferPool } from './buffer-pool';
 import type { PoolStatistics } from './buffer-pool';
 import { nativeKernels } from './kernels';
@@ -12,7 +12,7 @@ import { PackedWeights } from './packed-weights';
 export const nativeBackendName = 'native';
 
 let chosenPrecision: Precision | undefined;
-let overridden: Precision | undefined;
+let overridden: WeightPrecision | undefined;
 
 /** In which format the operands of `linear` and of the LM head are: bf16 where the processor multiplies it, else fp32, unless the environment or a caller chose. */
 export function nativePrecision(): Precision {
@@ -30,8 +30,11 @@ export function setNativePrecision(precision: Precision): void {
   chosenPrecision = precision;
 }
 
-/** Runs `body`, which does not wait for anything, with its products in this format. */
-export function withNativePrecision<T>(precision: Precision, body: () => T): T {
+/**
+ * Runs `body`, which does not wait for anything, with its products in this format. `int8` is that of linear layers, forward, without a gradient: what else `body`
+ * computes is as {@link nativePrecision} says.
+ */
+export function withNativePrecision<T>(precision: WeightPrecision, body: () => T): T {
   const before = overridden;
   overridden = precision;
   try {
@@ -59,15 +62,22 @@ export class NativeBackend extends MathBackendCPU {
     this.weights = new PackedWeights(binding);
   }
 
+  /** Of products. */
   get precision(): Precision {
+    return overridden === undefined || overridden === 'int8' ? nativePrecision() : overridden;
+  }
+
+  /** Of a linear layer's product, forward. */
+  get weightPrecision(): WeightPrecision {
     return overridden ?? nativePrecision();
   }
 
   /**
    * `w [n, k]` packed for products, or null when that is not worth it: at a first use, or in another format than most. A product of few `rows` packs at a first use
-   * too: packing is most of its work in any case, and what has few rows is mostly a prompt, which decoding follows.
+   * too: packing is most of its work in any case, and what has few rows is mostly a prompt, which decoding follows. In eight bits it is always packed.
    */
   packed(w: TensorInfo, n: number, k: number, rows = Infinity): PackedWeight | null {
+    if (this.weightPrecision === 'int8') return this.packedNow(w);
     if (this.precision !== nativePrecision()) return null;
     if (rows <= fewRows) return this.packedNow(w);
     return this.weights.get(w.dataId as object, this.floats(w), n, k, this.precision);
@@ -75,7 +85,7 @@ export class NativeBackend extends MathBackendCPU {
 
   /** `w [n, k]` packed for products, at its first use too: for what comes again and again between two changes of the weights. */
   packedNow(w: TensorInfo): PackedWeight {
-    return this.weights.now(w.dataId as object, this.floats(w), w.shape[0], w.shape[1], this.precision);
+    return this.weights.now(w.dataId as object, this.floats(w), w.shape[0], w.shape[1], this.weightPrecision);
   }
 
   /** A new float32 tensor of arbitrary contents, to be written by the kernel that asked. */

@@ -5,6 +5,9 @@ import { howToBuild, platformPackage, whyMissing } from './platform-package';
 /** In which format the operands of a matrix product are; sums are always fp32. */
 export type Precision = 'fp32' | 'bf16';
 
+/** The same for a product that need not be exact: `int8` has both operands in eight bits, with a scale for each 32 numbers of a row. */
+export type WeightPrecision = Precision | 'int8';
+
 /** What the processor offers and which kernels are used because of it. */
 export interface NativeFeatures {
   arch: string;
@@ -13,11 +16,14 @@ export interface NativeFeatures {
   avx2: boolean;
   avx512: boolean;
   avx512Bf16: boolean;
+  avx512Vnni: boolean;
   amxBf16: boolean;
   /** The micro-kernel of fp32 products. */
   fp32Kernel: string;
   /** The micro-kernel of bf16 products. */
   bf16Kernel: string;
+  /** The micro-kernel of products in eight bits. */
+  int8Kernel: string;
   /** Whether the processor multiplies bf16 itself: then it is the default precision. */
   nativeBf16: boolean;
   /** Micro-kernels that gave wrong results in their self-test here and are not used. */
@@ -30,7 +36,7 @@ export interface PackedWeight {
   readonly n: number;
   /** Length of the sums: K. */
   readonly k: number;
-  readonly precision: Precision;
+  readonly precision: WeightPrecision;
   /** Bytes held; 0 after `releaseWeight`. */
   readonly bytes: number;
 }
@@ -62,7 +68,7 @@ interface ProductFunctions {
    * Packs w [N, K] for `linear`. With `transposed`, w is [K, N] in memory (so for the product that `linear` gives, N and K name
    * the handle's own sizes): `packWeight(w, K_of_w, N_of_w, precision, true)` serves dx = dy · w as `linear(dx, dy, packed, null, m)`.
    */
-  packWeight(w: Float32Array, n: number, k: number, precision: Precision, transposed?: boolean): PackedWeight;
+  packWeight(w: Float32Array, n: number, k: number, precision: WeightPrecision, transposed?: boolean): PackedWeight;
   /** Packs changed values into the memory of an existing handle. */
   repackWeight(packed: PackedWeight, w: Float32Array): void;
   /** Frees the handle's memory; using it afterwards is an error. */
@@ -81,7 +87,7 @@ interface ProductFunctions {
    */
   adaptedLinear(
     y: Float32Array, h: Float32Array, x: Float32Array, w: Float32Array, packed: PackedWeight | null, bias: Float32Array | null, a: Float32Array, b: Float32Array,
-    scale: number, m: number, n: number, k: number, r: number, precision: Precision,
+    scale: number, m: number, n: number, k: number, r: number, precision: WeightPrecision,
   ): void;
   /** Its backward pass, w [N, K] and bias frozen, h as it came from the forward pass: dx [M, K], da [r, K], db [N, r]. */
   adaptedLinearGrad(

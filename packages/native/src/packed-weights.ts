@@ -1,5 +1,6 @@
-import type { NativeBinding, PackedWeight, Precision } from './binding';
+import type { NativeBinding, PackedWeight, WeightPrecision } from './binding';
 
+/** A weight in one precision. */
 interface Entry {
   /** Uses since the values last changed. */
   uses: number;
@@ -9,34 +10,36 @@ interface Entry {
 
 /**
  * Weights packed once a version for matrix products. A weight that is used once between two changes (a training step of one micro-batch) is not worth a copy;
- * one that is used again is packed at its second use and stays so until its values change or its data goes.
+ * one that is used again is packed at its second use and stays so until its values change or its data goes. Each precision that it is used in is packed by itself.
  */
 export class PackedWeights {
-  private readonly entries = new Map<object, Entry>();
+  private readonly entries = new Map<object, Map<WeightPrecision, Entry>>();
 
   constructor(private readonly binding: NativeBinding) {}
 
   /** The packed form of `w [n, k]`, or null at a first use. */
-  get(dataId: object, w: Float32Array, n: number, k: number, precision: Precision): PackedWeight | null {
-    const entry = this.used(dataId);
+  get(dataId: object, w: Float32Array, n: number, k: number, precision: WeightPrecision): PackedWeight | null {
+    const entry = this.used(dataId, precision);
     return entry.uses < 2 ? null : this.pack(entry, w, n, k, precision);
   }
 
   /** The packed form of `w [n, k]`, at a first use too. */
-  now(dataId: object, w: Float32Array, n: number, k: number, precision: Precision): PackedWeight {
-    return this.pack(this.used(dataId), w, n, k, precision);
+  now(dataId: object, w: Float32Array, n: number, k: number, precision: WeightPrecision): PackedWeight {
+    return this.pack(this.used(dataId, precision), w, n, k, precision);
   }
 
-  private used(dataId: object): Entry {
-    let entry = this.entries.get(dataId);
-    if (!entry) this.entries.set(dataId, (entry = { uses: 0, stale: false, packed: null }));
+  private used(dataId: object, precision: WeightPrecision): Entry {
+    let forms = this.entries.get(dataId);
+    if (!forms) this.entries.set(dataId, (forms = new Map()));
+    let entry = forms.get(precision);
+    if (!entry) forms.set(precision, (entry = { uses: 0, stale: false, packed: null }));
     entry.uses++;
     return entry;
   }
 
-  private pack(entry: Entry, w: Float32Array, n: number, k: number, precision: Precision): PackedWeight {
+  private pack(entry: Entry, w: Float32Array, n: number, k: number, precision: WeightPrecision): PackedWeight {
     const { packed } = entry;
-    if (packed && packed.n === n && packed.k === k && packed.precision === precision) {
+    if (packed && packed.n === n && packed.k === k) {
       if (entry.stale) this.binding.repackWeight(packed, w);
       entry.stale = false;
       return packed;
@@ -50,18 +53,16 @@ export class PackedWeights {
 
   /** The values changed in place. */
   changed(dataId: object): void {
-    const entry = this.entries.get(dataId);
-    if (!entry) return;
-    entry.uses = 0;
-    entry.stale = true;
+    for (const entry of this.entries.get(dataId)?.values() ?? []) {
+      entry.uses = 0;
+      entry.stale = true;
+    }
   }
 
   /** The data is gone. */
   forget(dataId: object): void {
-    const entry = this.entries.get(dataId);
-    if (!entry) return;
+    for (const { packed } of this.entries.get(dataId)?.values() ?? []) if (packed) this.binding.releaseWeight(packed);
     this.entries.delete(dataId);
-    if (entry.packed) this.binding.releaseWeight(entry.packed);
   }
 
   dispose(): void {
@@ -71,7 +72,7 @@ export class PackedWeights {
   /** Bytes held. */
   get bytes(): number {
     let total = 0;
-    for (const { packed } of this.entries.values()) total += packed?.bytes ?? 0;
+    for (const forms of this.entries.values()) for (const { packed } of forms.values()) total += packed?.bytes ?? 0;
     return total;
   }
 }

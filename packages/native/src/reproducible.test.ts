@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { nativeStatus } from './index';
+import { nativeStatus, type NativeFeatures } from './index';
 
 const status = nativeStatus();
 if (!status.available) console.warn(`not checked here: ${status.reason}`);
@@ -54,6 +54,50 @@ const run = (environment: Record<string, string>): Record<string, string> => {
   const library = fileURLToPath(new URL('../espalier-native.node', import.meta.url));
   return JSON.parse(execFileSync(process.execPath, ['-e', program, library], { env: { ...process.env, ...environment }, encoding: 'utf8' })) as Record<string, string>;
 };
+
+/** Names of kernels, and results as numbers. */
+const asOn = `
+const b = require(process.argv[1]);
+let seed = 1;
+const f = (n) => Float32Array.from({ length: n }, () => ((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32) * 3 - 1.5);
+const [rows, n, d] = [37, 70, 333];
+const [x, w, g] = [f(rows * d), f(n * d), f(d)];
+const out = {};
+for (const precision of ['fp32', 'bf16', 'int8']) {
+  const y = new Float32Array(rows * n);
+  b.linear(y, x, b.packWeight(w, n, d, precision), null, rows);
+  out[precision] = [...y];
+}
+const normed = new Float32Array(rows * d);
+b.rmsNorm(x, g, normed, rows, d, 1e-5);
+out.norm = [...normed];
+const [T, H, K, W] = [133, 6, 2, 20];
+const [o, lse] = [new Float32Array(T * H * W), new Float32Array(T * H)];
+b.causalAttention(f(T * H * W), f(T * K * W), f(T * K * W), Int32Array.of(0, 100, T), Int32Array.of(-1, 0), o, lse, H, K, W, 0.2, 0);
+out.attention = [...o];
+console.log(JSON.stringify({ features: b.features(), out }));
+`;
+
+const on = (ESPALIER_CPU: string) => {
+  const library = fileURLToPath(new URL('../espalier-native.node', import.meta.url));
+  return JSON.parse(execFileSync(process.execPath, ['-e', asOn, library], { env: { ...process.env, ESPALIER_CPU }, encoding: 'utf8' })) as { features: NativeFeatures; out: Record<string, number[]> };
+};
+
+describe.skipIf(!status.available)('ESPALIER_CPU', () => {
+  it('stands for a processor that has less, with the same results', () => {
+    const [here, avx2, baseline] = ['', 'avx2', 'baseline'].map(on);
+    expect(avx2.features).toMatchObject({ avx2: here.features.avx2, avx512: false, avx512Bf16: false, avx512Vnni: false, amxBf16: false, nativeBf16: false });
+    expect(baseline.features).toMatchObject({ avx2: false, avx512: false, fp32Kernel: 'portable', bf16Kernel: 'portable-rounded', int8Kernel: 'portable-int8' });
+    for (const other of [avx2, baseline]) {
+      expect(other.out.int8).toEqual(here.out.int8); // whole numbers: no order of a sum to differ by
+      for (const [name, values] of Object.entries(here.out)) {
+        const size = Math.max(...values.map(Math.abs));
+        expect(size).toBeGreaterThan(0.1);
+        expect(Math.max(...values.map((value, i) => Math.abs(value - other.out[name][i]))) / size, name).toBeLessThan(1e-5);
+      }
+    }
+  });
+});
 
 describe.skipIf(!status.available)('results', () => {
   it('are the same to the bit on one thread, on two and on seven', () => {

@@ -53,7 +53,8 @@ export interface Completion {
 export interface RolloutEngine {
   specVersion: 'v1';
   name: string;
-  capabilities: { tokenIds: boolean; logps: boolean; sync: 'memory' | 'adapter' | 'full' | 'none' };
+  /** `rounded`: it samples with the weights that it was given in a coarser format, and its log-probs are those of that. */
+  capabilities: { tokenIds: boolean; logps: boolean; sync: 'memory' | 'adapter' | 'full' | 'none'; rounded?: boolean };
   /** Completions in the order in which they finish. */
   generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal }): AsyncIterable<Completion>;
   /** Log-prob of each token given those before it; entry 0 of each is NaN. */

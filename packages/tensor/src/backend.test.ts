@@ -26,6 +26,9 @@ describe('the choice of backend', () => {
     expect(() => setMatmulPrecision('fp16' as MatmulPrecision)).toThrow(/fp16.*bf16 or fp32/);
     vi.stubEnv('ESPALIER_MATMUL_PRECISION', 'half');
     await expect(selectBackend('cpu')).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining('half') });
+    vi.stubEnv('ESPALIER_MATMUL_PRECISION', '');
+    vi.stubEnv('ESPALIER_CPU', 'sse9');
+    await expect(selectBackend('cpu')).rejects.toMatchObject({ code: 'usage', message: expect.stringMatching(/ESPALIER_CPU.*sse9.*avx2 or baseline/) });
   });
 
   it('says that a backend which was asked for is not here', async () => {

@@ -6,7 +6,7 @@ import { backendFacts } from './backend-facts';
 import './ops';
 import './tensorflow/kernels';
 import './wasm-kernels';
-import { checkPrecisionSetting, matmulPrecision } from './precision';
+import { checkProcessorSettings, matmulPrecision } from './precision';
 import type { MatmulPrecision } from './precision';
 import { hasGpu, loadTensorflow, loadedTensorflow, locateTensorflow, type TensorflowPackage } from './tensorflow-package';
 
@@ -45,7 +45,7 @@ export async function selectBackend(preference: string | undefined = process.env
   if (preference !== undefined && !backendNames.includes(preference as BackendName)) {
     throw new EspalierError('usage', `there is no backend "${preference}"`, { fix: `one of ${backendNames.join(', ')}` });
   }
-  checkPrecisionSetting();
+  checkProcessorSettings();
   const attempts: BackendAttempt[] = [];
   for (const name of candidates(preference as BackendName | undefined)) {
     const attempt = await probe(name);

@@ -20,15 +20,19 @@ export function matmulPrecision(): MatmulPrecision {
   return getBackend() === 'native' ? nativePrecision() : 'fp32';
 }
 
-/** Runs `body`, which does not wait for anything, with its products in this precision. Backends other than `native` compute in fp32 whatever it is. */
-export function withMatmulPrecision<T>(precision: MatmulPrecision, body: () => T): T {
+/**
+ * Runs `body`, which does not wait for anything, with its products in this precision. Backends other than `native` compute in fp32 whatever it is. `int8`, for sampling:
+ * linear layers with both operands in eight bits and a scale for each 32 numbers of a row; their gradients, and whatever else there is, stay as they are without it.
+ */
+export function withMatmulPrecision<T>(precision: MatmulPrecision | 'int8', body: () => T): T {
   return withNativePrecision(precision, body);
 }
 
 /** A misspelt environment variable is an error and not a default. */
-export function checkPrecisionSetting(): void {
-  const setting = process.env.ESPALIER_MATMUL_PRECISION;
-  if (setting && setting !== 'bf16' && setting !== 'fp32') throw unknown('ESPALIER_MATMUL_PRECISION', setting);
+export function checkProcessorSettings(): void {
+  const { ESPALIER_MATMUL_PRECISION: precision, ESPALIER_CPU: processor } = process.env;
+  if (precision && precision !== 'bf16' && precision !== 'fp32') throw unknown('ESPALIER_MATMUL_PRECISION', precision);
+  if (processor && processor !== 'avx2' && processor !== 'baseline') throw unknown('ESPALIER_CPU', processor, 'avx2 or baseline; left out, it is the processor that is there');
 }
 
-const unknown = (what: string, value: unknown) => new EspalierError('usage', `${what} is ${JSON.stringify(value)}`, { fix: 'bf16 or fp32' });
+const unknown = (what: string, value: unknown, fix = 'bf16 or fp32') => new EspalierError('usage', `${what} is ${JSON.stringify(value)}`, { fix });

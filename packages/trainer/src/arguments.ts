@@ -128,6 +128,8 @@ export const modelArguments = z.strictObject({
   backend: z.enum(['native', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu']).optional(),
   /** Matrix products in bf16 (`true`) or fp32 (`false`). Default: bf16 where the processor has instructions for it. */
   bf16: z.boolean().optional(),
+  /** `int8`: generate with linear layers in eight bits, on the backend `native`. Default: in the precision of matrix products. */
+  samplerWeights: z.literal('int8').optional(),
   /** Train low-rank adapters in place of all weights. */
   usePeft: z.boolean().default(false),
   loraR: count.default(16),

@@ -151,7 +151,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
     const version = await sync();
     const { groups, scored, metrics } = await sample(geometry.prompts, index, step, 0);
     if (args.dynamicSampling) Object.assign(metrics, await resample(groups, scored, index, step));
-    const sampler = { sharesWeights: rollouts.capabilities.sync === 'memory', version };
+    const sampler = { sharesWeights: rollouts.capabilities.sync === 'memory' && !rollouts.capabilities.rounded, version };
     const microBatches: TokenBatch[] = [];
     const ownUpdates: Omit<Update, 'numTokens'>[] = [];
     const experienceMetrics: Metrics[] = [];

@@ -54,6 +54,7 @@ export async function openPolicy(model: string | Engine, options: OpenPolicyOpti
         model,
         backend: args.backend,
         precision: args.bf16 === undefined ? undefined : args.bf16 ? 'bf16' : 'fp32',
+        samplerWeights: args.samplerWeights,
         lora,
         reference: options.reference,
         seed: options.seed,

@@ -1,10 +1,10 @@
-// Generation of 64 + 64 tokens: { model, precision, lora }; turns: { batch }. With LoRA, the adapter has been trained a little, so that it adds something.
+// Generation of 64 + 64 tokens: { model, precision, samplerWeights, lora }; turns: { batch }. With LoRA, the adapter has been trained a little, so that it adds something.
 import { openEngine } from '@espalier/engine';
 import { sftObjective } from '@espalier/sft';
 import { options, serve, textBatch, timed, tokenSource } from '../lib/serve.mjs';
 
-const { model, precision, lora, prompt = 64, newTokens = 64 } = options;
-const engine = await openEngine({ model, ...(precision ? { precision } : {}), ...(lora ? { lora } : {}) });
+const { model, precision, samplerWeights, lora, prompt = 64, newTokens = 64 } = options;
+const engine = await openEngine({ model, ...(precision ? { precision } : {}), ...(samplerWeights ? { samplerWeights } : {}), ...(lora ? { lora } : {}) });
 const draw = tokenSource();
 if (lora) {
   await engine.learner.forwardBackward(textBatch(2, 64), sftObjective({ lossType: 'nll' }));

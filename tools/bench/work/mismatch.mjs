@@ -1,11 +1,11 @@
-// The sampler's log-probs against those that the learner computes for the same tokens, in the engine's precision: { model, precision, lora }. Mean and greatest |Δ| over some
+// The sampler's log-probs against those that the learner computes for the same tokens, in the engine's precision: { model, precision, samplerWeights, lora }. Mean and greatest |Δ| over some
 // thousand tokens. (`engine.score` is in fp32 whatever the precision.)
 import { openEngine } from '@espalier/engine';
 import { sftObjective } from '@espalier/sft';
 import { options, serve, textBatch } from '../lib/serve.mjs';
 
-const { model, precision, lora, prompts = 8, samples = 4, newTokens = 64 } = options;
-const engine = await openEngine({ model, ...(precision ? { precision } : {}), ...(lora ? { lora } : {}) });
+const { model, precision, samplerWeights, lora, prompts = 8, samples = 4, newTokens = 64 } = options;
+const engine = await openEngine({ model, ...(precision ? { precision } : {}), ...(samplerWeights ? { samplerWeights } : {}), ...(lora ? { lora } : {}) });
 if (lora)
   for (let i = 0; i < 3; i++) {
     await engine.learner.forwardBackward(textBatch(2, 64, i + 1), sftObjective({ lossType: 'nll' }));

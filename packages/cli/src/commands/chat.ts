@@ -76,7 +76,7 @@ export const chatCommand = () =>
       try {
         for (const text of values.model) {
           const { id, root } = namedModel(text);
-          const engine = await openModel({ ...defined({ backend: values.backend, precision: values.precision }), model: root, signal });
+          const engine = await openModel({ ...defined({ backend: values.backend, precision: values.precision, samplerWeights: values.samplerWeights }), model: root, signal });
           speakers.push({ id: speakers.some((other) => other.id === id) ? `${id} ${speakers.length + 1}` : id, engine, messages: beginning() });
         }
         if (!speakers.every(({ engine }) => engine.tokenizer.chatTemplate)) {

@@ -111,7 +111,7 @@ export const evalCommand = () =>
 
       const measure = async (model: string, label: string): Promise<Measured> => {
         const { openEngine } = await import('@espalier/engine'); // loaded when a model is: help and wrong usage need not wait
-        const engine = await openEngine(defined({ model, backend: values.backend, precision: values.precision, signal }));
+        const engine = await openEngine(defined({ model, backend: values.backend, precision: values.precision, samplerWeights: values.samplerWeights, signal }));
         try {
           const total = [rows, ...tasks.map((task) => task.rows)].reduce((sum, part) => sum + (part?.size ?? 0) * samples, 0);
           const progress = startProgress(label, { unit: 'completion', total, quiet: total === 0 || (output.json && !process.stderr.isTTY) });

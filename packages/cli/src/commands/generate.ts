@@ -52,7 +52,7 @@ export const generateCommand = () =>
       const { openEngine } = await import('@espalier/engine'); // loaded when a model is: help and wrong usage need not wait
       // The likeliest token is a matter of fact: where nobody chose, it is found in fp32, as references do, and not in what this processor multiplies best.
       const precision = values.precision ?? (values.temperature === 0 && process.env.ESPALIER_MATMUL_PRECISION === undefined ? 'fp32' : undefined);
-      const engine = await openEngine({ ...defined({ model: values.model, backend: values.backend, precision, signal }), seed: values.seed });
+      const engine = await openEngine({ ...defined({ model: values.model, backend: values.backend, precision, samplerWeights: values.samplerWeights, signal }), seed: values.seed });
       try {
         const { tokenizer } = engine;
         const encode = (prompt: Prompt): Int32Array => {

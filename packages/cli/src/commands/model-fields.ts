@@ -9,6 +9,7 @@ export const modelFields = {
 
 /** Flags of text generation. */
 export const samplingFields = {
+  samplerWeights: z.literal('int8').optional().describe('linear layers in eight bits: half the memory to read a token, on the backend native'),
   topK: z.int().min(0).default(0).describe('sample among the K likeliest tokens; 0: off'),
   topP: z.number().gt(0).max(1).default(1).describe('sample among the likeliest tokens that hold this share of the probability; 1: off'),
   minP: z.number().min(0).max(1).default(0).describe('drop tokens less likely than this times the likeliest; 0: off'),

@@ -3,13 +3,14 @@ import { basename } from 'node:path';
 import { EspalierError } from '@espalier/spec';
 import { z } from 'zod';
 import { buildCommand, defined } from '../command';
-import { modelFields } from './model-fields';
+import { modelFields, samplingFields } from './model-fields';
 
 const shape = {
   model: z.array(z.string().min(1)).min(1).describe('model to serve: a folder, a .gguf or .safetensors file, or a hub id, with NAME= before it under another name; may be given several times'),
   adapter: z.array(z.string().min(1)).optional().describe('LoRA adapter of the first model to serve beside it, as NAME=DIR; may be given several times'),
   backend: modelFields.backend,
   precision: modelFields.precision,
+  samplerWeights: samplingFields.samplerWeights,
   host: z.string().min(1).default('127.0.0.1').describe('address to listen on; other than this machine needs ESPALIER_API_KEY'),
   port: z.int().min(0).max(65535).default(8000).describe('0: any that is free'),
   maxQueue: z.int().positive().default(1024).describe('samples that may run or wait; beyond, requests are answered with 429'),
@@ -52,7 +53,7 @@ export const serveCommand = () =>
       if (twice !== undefined) throw new EspalierError('usage', `two models would be called "${twice}"`, { fix: 'give one another name: --model NAME=PATH' });
 
       const { openModel, serve } = await import('@espalier/server'); // loaded when a model is: help and wrong usage need not wait
-      const engineOptions = defined({ backend: values.backend, precision: values.precision, maxBatchSize: values.maxBatchSize, maxCacheBytes: values.maxCacheBytes, signal });
+      const engineOptions = defined({ backend: values.backend, precision: values.precision, samplerWeights: values.samplerWeights, maxBatchSize: values.maxBatchSize, maxCacheBytes: values.maxCacheBytes, signal });
       const opened: Awaited<ReturnType<typeof openModel>>[] = [];
       const open = async (options: Parameters<typeof openModel>[0]) => {
         const engine = await openModel(options);

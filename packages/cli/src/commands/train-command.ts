@@ -31,6 +31,7 @@ const commonFields = {
   evalDataset: z.string().min(1).optional().describe('held-out rows, as --dataset takes them: evaluated at the end, and every --eval-steps'),
   evalLimit: z.int().positive().optional().describe('of --eval-dataset the first rows alone'),
   bf16: modelArguments.shape.bf16.describe('the same as --precision bf16, or fp32 for false'),
+  samplerWeights: modelArguments.shape.samplerWeights,
   usePeft: modelArguments.shape.usePeft,
   loraRank: z.int().positive().optional().describe('train low-rank adapters of this rank in place of all weights'),
   loraAlpha: z.number().positive().optional().describe('scale of the adapters: alpha / rank; default 32'),
@@ -105,13 +106,14 @@ export interface TrainCommandSpec<Shape extends z.ZodRawShape> {
 }
 
 function modelArgsOf(values: Record<string, unknown>): ModelArgumentsInput {
-  const { loraRank, loraAlpha, loraTargetModules, usePeft, backend, bf16, precision } = values as { bf16?: boolean; loraRank?: number; loraAlpha?: number; loraTargetModules?: [string, ...string[]]; usePeft?: boolean; backend?: 'native'; precision?: 'bf16' | 'fp32' };
+  const { loraRank, loraAlpha, loraTargetModules, usePeft, backend, bf16, precision, samplerWeights } = values as { samplerWeights?: 'int8'; bf16?: boolean; loraRank?: number; loraAlpha?: number; loraTargetModules?: [string, ...string[]]; usePeft?: boolean; backend?: 'native'; precision?: 'bf16' | 'fp32' };
   if (bf16 !== undefined && precision !== undefined && bf16 !== (precision === 'bf16')) throw new EspalierError('usage', `--precision is ${precision} and --bf16 is ${bf16}`, { fix: 'give one of them' });
   const lora = usePeft === true || loraRank !== undefined;
   if (!lora && (loraAlpha !== undefined || loraTargetModules !== undefined)) throw new EspalierError('usage', `--lora-${loraAlpha === undefined ? 'target-modules' : 'alpha'} is given without adapters`, { fix: 'add --lora-rank, or --use-peft' });
   return {
     ...(backend === undefined ? {} : { backend }),
     ...(precision === undefined ? (bf16 === undefined ? {} : { bf16 }) : { bf16: precision === 'bf16' }),
+    ...(samplerWeights === undefined ? {} : { samplerWeights }),
     ...(lora ? { usePeft: true, ...(loraRank === undefined ? {} : { loraR: loraRank }), ...(loraAlpha === undefined ? {} : { loraAlpha }), ...(loraTargetModules === undefined ? {} : { loraTargetModules }) } : {}),
   };
 }

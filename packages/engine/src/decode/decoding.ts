@@ -1,7 +1,7 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 import { EspalierError, type Completion, type FinishReason, type GenerateRequest } from '@espalier/spec';
 import type { Decoder, Tokenizer } from '@espalier/models';
-import { linear, tensor2d, type Tensor } from '@espalier/tensor';
+import { linear, tensor2d, withMatmulPrecision, type Tensor } from '@espalier/tensor';
 import { scoped } from '../scoped';
 import { commonLength, SharedPrefixes, shortestShared } from '../shared-prefixes';
 import { IncrementalText, findStop } from './incremental-text';
@@ -57,6 +57,8 @@ export interface DecodingOptions {
   maxCacheBytes: number;
   /** Prompt tokens computed at once. */
   prefillTokens: number;
+  /** Linear layers in another precision than the engine's. */
+  samplerWeights?: 'int8';
   vocabSize: number;
   maxPositions: number;
   eosTokenIds: readonly number[];
@@ -111,8 +113,10 @@ export class Decoding {
     try {
       while (this.queue.length > 0 || this.active.length > 0) {
         this.dropAborted();
-        this.decodeStep();
-        this.admit();
+        this.inItsPrecision(() => {
+          this.decodeStep();
+          this.admit();
+        });
         if (this.queue.length === 0 && this.active.length === 0) this.cache.clear();
         for (const call of this.ended.splice(0)) call.resolve(null);
         await immediate();
@@ -123,6 +127,12 @@ export class Decoding {
       this.running = false;
       this.cache.clear();
     }
+  }
+
+  private inItsPrecision(body: () => void): void {
+    const { samplerWeights } = this.options;
+    if (samplerWeights) withMatmulPrecision(samplerWeights, body);
+    else body();
   }
 
   private failAll(error: unknown): void {

@@ -1,4 +1,4 @@
-//! Where a step of decoding spends its time: `cargo run --release --example decode [BATCH …]`. A model of SmolLM2-135M's shape, contexts of 96 tokens.
+//! Where a step of decoding spends its time: `cargo run --release --example decode [int8] [BATCH …]`. A model of SmolLM2-135M's shape, contexts of 96 tokens.
 //! Each number is the median of many steps; parts are measured alone, with weights that have left the caches.
 
 use espalier_native::attention::{forward_last, Heads, Span};
@@ -62,7 +62,9 @@ fn bandwidth() -> f64 {
 }
 
 fn pack(n: usize, k: usize) -> PackedB {
-    match PackedB::new(View::row_major(&random(n * k), n, k), Precision::Bf16) {
+    let precision =
+        if std::env::args().any(|argument| argument == "int8") { Precision::Int8 } else { Precision::Bf16 };
+    match PackedB::new(View::row_major(&random(n * k), n, k), precision) {
         Some(packed) => packed,
         None => panic!("no memory"),
     }

@@ -130,7 +130,7 @@ pub fn adapted_linear(
             LowRank { a: floats(&a, "a", r * k)?, b: floats(&b, "b", n * r)?, scale: scale as f32 };
         let bias = bias.as_ref().map(|bias| floats(bias, "bias", n)).transpose()?;
         let outputs = (floats_mut(&mut y, "y", m * n)?, floats_mut(&mut h, "h", m * r)?);
-        let precision = Precision::parse(&precision)?;
+        let precision = Precision::parse_weight(&precision)?;
         let w = View::row_major(floats(&w, "w", n * k)?, n, k);
         let own;
         let weight = match packed {

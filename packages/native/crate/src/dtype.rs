@@ -9,15 +9,26 @@ pub enum Precision {
     Fp32,
     /// Both operands rounded to bfloat16, to nearest even.
     Bf16,
+    /// Both operands in eight bits, with a scale for each 32 numbers of a row: see `gemm::int8`.
+    Int8,
 }
 
 impl Precision {
     /// From JavaScript: `'fp32'` or `'bf16'`.
     pub fn parse(text: &str) -> Result<Self> {
+        match Self::parse_weight(text) {
+            Ok(precision @ (Self::Fp32 | Self::Bf16)) => Ok(precision),
+            _ => Err(fail(format!("precision '{text}' is neither 'fp32' nor 'bf16'"))),
+        }
+    }
+
+    /// The same for a product that may be inexact: `'int8'` too.
+    pub fn parse_weight(text: &str) -> Result<Self> {
         match text {
             "fp32" => Ok(Self::Fp32),
             "bf16" => Ok(Self::Bf16),
-            other => Err(fail(format!("precision '{other}' is neither 'fp32' nor 'bf16'"))),
+            "int8" => Ok(Self::Int8),
+            other => Err(fail(format!("precision '{other}' is none of 'fp32', 'bf16' and 'int8'"))),
         }
     }
 
@@ -25,6 +36,7 @@ impl Precision {
         match self {
             Self::Fp32 => "fp32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         }
     }
 }

@@ -13,14 +13,27 @@ pub struct Processor {
     pub avx2: bool,
     pub avx512: bool,
     pub avx512_bf16: bool,
+    pub avx512_vnni: bool,
     pub amx_bf16: bool,
 }
 
-/// What the processor offers and the system permits.
+/// What the processor offers, the system permits and `ESPALIER_CPU` does not rule out: `avx2` stands for a processor without AVX-512, `baseline` for a
+/// plain one of its architecture.
 pub fn processor() -> Processor {
     use std::sync::OnceLock;
     static FOUND: OnceLock<Processor> = OnceLock::new();
-    *FOUND.get_or_init(detect)
+    *FOUND.get_or_init(|| detect().as_if(std::env::var("ESPALIER_CPU").as_deref().unwrap_or_default()))
+}
+
+impl Processor {
+    /// This processor without what the one of that name lacks.
+    fn as_if(self, name: &str) -> Self {
+        match name {
+            "baseline" => Self::default(),
+            "avx2" => Self { avx2: self.avx2, ..Self::default() },
+            _ => self,
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -32,7 +45,9 @@ fn detect() -> Processor {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq");
     let avx512_bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
-    Processor { avx2, avx512, avx512_bf16, amx_bf16: avx512 && amx_offered() && amx_permitted() }
+    let avx512_vnni = avx512 && is_x86_feature_detected!("avx512vnni");
+    let amx_bf16 = avx512 && amx_offered() && amx_permitted();
+    Processor { avx2, avx512, avx512_bf16, avx512_vnni, amx_bf16 }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -82,9 +97,11 @@ pub struct Features {
     pub avx2: bool,
     pub avx512: bool,
     pub avx512_bf16: bool,
+    pub avx512_vnni: bool,
     pub amx_bf16: bool,
     pub fp32_kernel: String,
     pub bf16_kernel: String,
+    pub int8_kernel: String,
     pub native_bf16: bool,
     pub refused_kernels: Vec<String>,
 }
@@ -103,11 +120,13 @@ fn describe() -> Features {
         avx2: found.avx2,
         avx512: found.avx512,
         avx512_bf16: found.avx512_bf16,
+        avx512_vnni: found.avx512_vnni,
         amx_bf16: found.amx_bf16,
         fp32_kernel: choice::kernel(Precision::Fp32).name.to_string(),
         bf16_kernel: choice::kernel(Precision::Bf16).name.to_string(),
+        int8_kernel: choice::kernel(Precision::Int8).name.to_string(),
         native_bf16: choice::kernel(Precision::Bf16).bf16,
-        refused_kernels: [Precision::Fp32, Precision::Bf16]
+        refused_kernels: [Precision::Fp32, Precision::Bf16, Precision::Int8]
             .iter()
             .flat_map(|&precision| choice::refused(precision))
             .map(|name| name.to_string())

@@ -81,7 +81,7 @@ pub fn pack_weight(
 ) -> Result<PackedWeight> {
     guard(|| {
         let (n, k, transposed) = (n as usize, k as usize, transposed.unwrap_or(false));
-        let precision = Precision::parse(&precision)?;
+        let precision = Precision::parse_weight(&precision)?;
         let w = floats(&w, "packWeight: w", product("packWeight", &[n, k])?)?;
         let packed = PackedB::new(lanes(w, n, k, transposed), precision)
             .ok_or_else(|| fail(format!("packWeight: no memory for a weight of {n} x {k}")))?;

@@ -10,7 +10,7 @@ import type { DatasetInput } from '@espalier/trainer';
 
 /** The fields of `constitutionalConfig`, and where the model and the rows are. */
 export type ConstitutionalStageOptions = Omit<ConstitutionalConfigInput, StageOwned | 'produce'> &
-  Pick<StageModelOptions, 'backend' | 'precision' | 'inline'> & {
+  Pick<StageModelOptions, 'backend' | 'precision' | 'samplerWeights' | 'inline'> & {
     /** Default `critique-revise` or `ai-preferences`. */
     name?: string;
     /** Rows with a prompt. */

@@ -17,7 +17,7 @@ import { openRows, rowsFingerprint } from '../rows';
 import { modelArgsOf, modelOptionNames, splitOptions, type StageModelOptions } from './options';
 import { metricsArtifact } from './train-stage';
 
-export interface EvaluateStageOptions extends Pick<StageModelOptions, 'backend' | 'precision' | 'inline'>, Omit<SamplingOptions, 'maxNewTokens'> {
+export interface EvaluateStageOptions extends Pick<StageModelOptions, 'backend' | 'precision' | 'samplerWeights' | 'inline'>, Omit<SamplingOptions, 'maxNewTokens'> {
   /** Default `evaluate`. */
   name?: string;
   /** Rows with `prompt`, scored by `reward`. */
@@ -61,7 +61,7 @@ export function evaluate<const Options extends EvaluateStageOptions>(given: Chec
   if (!rewarded && texts === undefined && textSource === undefined) throw new EspalierError('bad_config', `stage "${name}" has nothing to measure on`, { fix: 'give `dataset` and `reward`, `tasks`, `perplexity` or `texts`' });
   if ((dataset !== undefined && rewards.length === 0) || (!rewarded && rewards.length > 0)) throw new EspalierError('bad_config', `stage "${name}": \`${dataset === undefined ? 'dataset' : 'reward'}\` is missing`, { fix: '`dataset` and `reward` go together' });
   checkRewards([...rewards, ...tasks.flatMap((task) => (typeof task === 'string' || task.reward === undefined ? [] : (task.reward as RewardInput | readonly RewardInput[])))], registry);
-  const { backend, bf16 } = modelArgsOf(name, own);
+  const { backend, bf16, samplerWeights } = modelArgsOf(name, own);
   const sampling: SamplingOptions = {
     ...Object.fromEntries(samplingNames.map((key) => [key, own[key]]).filter(([, value]) => value !== undefined)),
     ...(options.maxCompletionLength === undefined ? {} : { maxNewTokens: options.maxCompletionLength }),
@@ -82,6 +82,7 @@ export function evaluate<const Options extends EvaluateStageOptions>(given: Chec
         model: policy.path,
         ...(backend === undefined ? {} : { backend }),
         ...(bf16 === undefined ? {} : { precision: bf16 ? ('bf16' as const) : ('fp32' as const) }),
+        ...(samplerWeights === undefined ? {} : { samplerWeights }),
         ...(options.inline === undefined ? {} : { inline: options.inline }),
         ...(signal ? { signal } : {}),
       });

@@ -7,6 +7,8 @@ export interface StageModelOptions {
   backend?: NonNullable<ModelArgumentsInput['backend']>;
   /** Matrix products. Default: bf16 where the processor has it. */
   precision?: 'bf16' | 'fp32';
+  /** `int8`: generate with linear layers in eight bits, on the backend `native`. */
+  samplerWeights?: 'int8';
   /** Train low-rank adapters of this rank; the stage gives the merged model. */
   loraRank?: number;
   /** Default 32. */
@@ -31,7 +33,7 @@ export interface TrainingStageOptions extends StageModelOptions {
 export type StageOwned = 'outputDir' | 'overwriteOutputDir' | 'runName' | 'resumeFromCheckpoint';
 export const stageOwned: readonly StageOwned[] = ['outputDir', 'overwriteOutputDir', 'runName', 'resumeFromCheckpoint'];
 
-export const modelOptionNames = ['backend', 'precision', 'loraRank', 'loraAlpha', 'loraTargetModules', 'inline'] as const;
+export const modelOptionNames = ['backend', 'precision', 'samplerWeights', 'loraRank', 'loraAlpha', 'loraTargetModules', 'inline'] as const;
 export const trainingOptionNames = [...modelOptionNames, 'name', 'dataset', 'evalDataset', 'callbacks'] as const;
 
 /**
@@ -64,12 +66,13 @@ export function requireOption(stage: string, own: Readonly<Record<string, unknow
  * @throws EspalierError `bad_config`
  */
 export function modelArgsOf(stage: string, own: Readonly<Record<string, unknown>>): ModelArgumentsInput {
-  const { backend, precision, loraRank, loraAlpha, loraTargetModules } = own as StageModelOptions;
+  const { backend, precision, samplerWeights, loraRank, loraAlpha, loraTargetModules } = own as StageModelOptions;
   if (precision !== undefined && precision !== 'bf16' && precision !== 'fp32') throw new EspalierError('bad_config', `stage "${stage}": \`precision\` is ${JSON.stringify(precision)}`, { fix: 'bf16 or fp32' });
   if (loraRank === undefined && (loraAlpha !== undefined || loraTargetModules !== undefined)) throw new EspalierError('bad_config', `stage "${stage}": \`lora_alpha\` and \`lora_target_modules\` need \`lora_rank\``);
   const args = {
     ...(backend === undefined ? {} : { backend }),
     ...(precision === undefined ? {} : { bf16: precision === 'bf16' }),
+    ...(samplerWeights === undefined ? {} : { samplerWeights }),
     ...(loraRank === undefined ? {} : { usePeft: true, loraR: loraRank, ...(loraAlpha === undefined ? {} : { loraAlpha }), ...(loraTargetModules === undefined ? {} : { loraTargetModules }) }),
   };
   const checked = modelArguments.safeParse(args);

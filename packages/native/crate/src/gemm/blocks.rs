@@ -89,7 +89,8 @@ impl Blocks<'_> {
     fn column(&self, rows: Range<usize>, j: usize, start: usize, k: usize) {
         let Self { kernel, m, n, stride, .. } = *self;
         let (panel_a, panel_b) = (Side::A.panel_bytes(kernel, self.k), Side::B.panel_bytes(kernel, self.k));
-        let (step_a, step_b) = (kernel.mr * kernel.format_a.bytes(), kernel.nr * kernel.format_b.bytes());
+        let (first_a, first_b) =
+            (kernel.format_a.bytes(start * kernel.mr), kernel.format_b.bytes(start * kernel.nr));
         for i in rows {
             let (row, column) = (i * kernel.mr, j * kernel.nr);
             // SAFETY: panels `i` and `j` and their steps `start .. start + k` exist, and so does the tile of C, which is
@@ -97,8 +98,8 @@ impl Blocks<'_> {
             unsafe {
                 (kernel.run)(&Tile {
                     k,
-                    a: self.a.add(i * panel_a + start * step_a),
-                    b: self.b.add(j * panel_b + start * step_b),
+                    a: self.a.add(i * panel_a + first_a),
+                    b: self.b.add(j * panel_b + first_b),
                     c: self.c.add(row * stride + column),
                     ldc: stride,
                     rows: (m - row).min(kernel.mr),

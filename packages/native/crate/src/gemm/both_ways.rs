@@ -63,7 +63,7 @@ impl BothWays {
             (0..job.tasks()).for_each(|task| job.run(task));
         }
         if let Some(columns) = self.columns.as_ref().filter(|columns| columns.m > 0) {
-            let offset = range.start * kernel.mr * kernel.format_a.bytes();
+            let offset = kernel.format_a.bytes(range.start * kernel.mr);
             let view = View::row_major(data, range.len(), columns.m).transposed();
             let stride = Side::A.panel_bytes(kernel, m);
             // SAFETY: as above; a panel has `m` steps, padded as those of the last range are.

@@ -10,19 +10,21 @@ use crate::features::processor;
 use std::sync::OnceLock;
 
 /// Kernels for a precision, best first, that this processor can run.
-fn candidates(precision: Precision) -> Vec<&'static Kernel> {
+pub(super) fn candidates(precision: Precision) -> Vec<&'static Kernel> {
     let mut list: Vec<&'static Kernel> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        use super::{amx::AMX, avx2, avx512};
+        use super::{amx::AMX, avx2, avx512, int8};
         let found = processor();
-        let all: [(bool, Precision, &'static Kernel); 6] = [
+        let all: [(bool, Precision, &'static Kernel); 8] = [
             (found.amx_bf16, Precision::Bf16, &AMX),
             (found.avx512_bf16, Precision::Bf16, &avx512::AVX512_BF16),
             (found.avx512, Precision::Bf16, &avx512::AVX512_ROUNDED),
             (found.avx512, Precision::Fp32, &avx512::AVX512),
             (found.avx2, Precision::Bf16, &avx2::AVX2_ROUNDED),
             (found.avx2, Precision::Fp32, &avx2::AVX2),
+            (found.avx512_vnni, Precision::Int8, &int8::AVX512_VNNI),
+            (found.avx2, Precision::Int8, &int8::AVX2_BYTES),
         ];
         list.extend(
             all.into_iter().filter(|(here, of, _)| *here && *of == precision).map(|(_, _, kernel)| kernel),
@@ -33,6 +35,7 @@ fn candidates(precision: Precision) -> Vec<&'static Kernel> {
     list.push(match precision {
         Precision::Fp32 => &kernel::PORTABLE,
         Precision::Bf16 => &kernel::PORTABLE_ROUNDED,
+        Precision::Int8 => &super::int8::PORTABLE_BYTES,
     });
     list
 }
@@ -57,8 +60,8 @@ fn choose(precision: Precision) -> Choice {
 }
 
 fn choice(precision: Precision) -> &'static Choice {
-    static CHOICES: [OnceLock<Choice>; 2] = [OnceLock::new(), OnceLock::new()];
-    CHOICES[(precision == Precision::Bf16) as usize].get_or_init(|| choose(precision))
+    static CHOICES: [OnceLock<Choice>; 3] = [const { OnceLock::new() }; 3];
+    CHOICES[precision as usize].get_or_init(|| choose(precision))
 }
 
 /// The kernel for a precision; tested and chosen at the first call.
@@ -83,6 +86,15 @@ pub(crate) fn noise(seed: u32, len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
+/// What a packed lane stands for.
+pub(super) fn stored(format: Format, lane: &[f32]) -> Vec<f64> {
+    match format {
+        Format::Float => lane.iter().map(|&x| f64::from(x)).collect(),
+        Format::BytesA | Format::BytesB => super::int8::dequantised(lane),
+        _ => lane.iter().map(|&x| f64::from(round_bf16(x))).collect(),
+    }
+}
+
 /// Multiplies small matrices, with full and partial tiles, and compares with the definition.
 pub(crate) fn passes(kernel: &'static Kernel) -> bool {
     [1, kernel.mr + 3].into_iter().all(|m| agrees(kernel, m, kernel.nr + 5, 67))
@@ -90,9 +102,10 @@ pub(crate) fn passes(kernel: &'static Kernel) -> bool {
 
 /// One shape, both operands stored with K adjacent and with K apart.
 pub(crate) fn agrees(kernel: &'static Kernel, m: usize, n: usize, k: usize) -> bool {
-    let rounded = kernel.format_a != Format::Float;
     let (a, b, c) = (noise(1, m * k), noise(2, n * k), noise(3, m * n));
-    let round = |x: f32| f64::from(if rounded { round_bf16(x) } else { x });
+    let [rows, columns] = [&a, &b].map(|data| -> Vec<f64> {
+        data.chunks_exact(k).flat_map(|lane| stored(kernel.format_a, lane)).collect()
+    });
     let agrees = |turned: bool| -> bool {
         // The same matrices, stored with either side adjacent.
         let view = |data: &[f32], lanes: usize| -> Vec<f32> {
@@ -114,7 +127,7 @@ pub(crate) fn agrees(kernel: &'static Kernel, m: usize, n: usize, k: usize) -> b
         multiply_with(kernel, output, lanes(&stored_a, m).into(), Right::Lanes(lanes(&stored_b, n)));
         got.iter().enumerate().all(|(index, &got)| {
             let (row, column) = (index / n, index % n);
-            let products = (0..k).map(|step| round(a[row * k + step]) * round(b[column * k + step]));
+            let products = (0..k).map(|step| rows[row * k + step] * columns[column * k + step]);
             let expected = products.sum::<f64>() + f64::from(c[index]);
             (f64::from(got) - expected).abs() < 2e-6 * (1.0 + k as f64).sqrt()
         })

@@ -1,8 +1,10 @@
 //! What a micro-kernel is: the shape of its tile, the layout of its packed operands, and its code.
 
+use super::int8;
+
 /// Layout of a packed operand. A panel is `width` rows of A (or columns of B) by all of K, K padded to the unit of the
 /// kernel with zeros; panels follow one another, and inside a panel K runs outermost, so that a block of K is
-/// contiguous and the address of step `k` is `k * width * bytes`.
+/// contiguous and step `k` begins at `bytes(k * width)`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     /// `[k][width]` fp32.
@@ -17,14 +19,20 @@ pub enum Format {
     TilesA,
     /// `[k / 32][width / 16][16 pairs][16 columns][2]` bfloat16: the right operand of `tdpbf16ps`.
     TilesB,
+    /// Groups of 32 steps: `[k / 4][width][4]` signed bytes, the scales `[width]` in fp32, and `[width]` integers: see `int8`.
+    BytesA,
+    /// Groups of 32 steps: `[k / 4][width][4]` unsigned bytes, and the scales `[width]` in fp32.
+    BytesB,
 }
 
 impl Format {
-    /// Bytes of an element.
-    pub const fn bytes(self) -> usize {
+    /// Bytes of so many elements: whole steps, and whole groups of them where the format has groups.
+    pub const fn bytes(self, elements: usize) -> usize {
         match self {
-            Format::Float | Format::Rounded => 4,
-            _ => 2,
+            Format::Float | Format::Rounded => 4 * elements,
+            Format::BytesA => elements + elements / int8::GROUP * 8,
+            Format::BytesB => elements + elements / int8::GROUP * 4,
+            _ => 2 * elements,
         }
     }
 }

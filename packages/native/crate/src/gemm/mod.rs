@@ -17,6 +17,7 @@ pub mod avx512;
 mod blocks;
 mod both_ways;
 pub mod choice;
+pub mod int8;
 pub mod kernel;
 mod operand;
 pub mod pack;

@@ -42,7 +42,7 @@ impl Side {
 
     /// Bytes of a panel.
     pub(super) fn panel_bytes(self, kernel: &Kernel, k: usize) -> usize {
-        kernel.padded_k(k) * self.width(kernel) * self.format(kernel).bytes()
+        self.format(kernel).bytes(kernel.padded_k(k) * self.width(kernel))
     }
 
     pub(super) fn bytes(self, kernel: &Kernel, lanes: usize, k: usize) -> usize {
@@ -123,7 +123,7 @@ impl<'a> PackJob<'a> {
             k: view.columns.saturating_sub(start).min(padded),
             padded,
         };
-        let offset = panel * self.stride + start * width * format.bytes();
+        let offset = panel * self.stride + format.bytes(start * width);
         // SAFETY: the view keeps all elements inside its slice; the range of `out` is this task's alone; the kernel was
         // chosen for this processor.
         unsafe { (kernel.pack)(&source, format, self.out.add(offset)) };

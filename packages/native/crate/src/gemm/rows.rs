@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn products_of_a_group_are_those_of_multiply_to_the_bit() {
         let mut rows = PackedRows::default();
-        for precision in [Precision::Fp32, Precision::Bf16] {
+        for precision in [Precision::Fp32, Precision::Bf16, Precision::Int8] {
             for (m, k, widths) in [
                 (1, 576, [64, 33]),
                 (3, 37, [1, 200]),

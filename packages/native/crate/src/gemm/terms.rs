@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn terms_are_products_one_after_another_to_the_bit() {
-        for precision in [Precision::Fp32, Precision::Bf16] {
+        for precision in [Precision::Fp32, Precision::Bf16, Precision::Int8] {
             for (m, n, k, r) in [(1, 1, 1, 1), (3, 33, 17, 2), (97, 70, 600, 16), (200, 300, 33, 5)] {
                 let (x, w, h, b, bias) =
                     (noise(1, m * k), noise(2, n * k), noise(3, m * r), noise(4, n * r), noise(5, n));

@@ -6,29 +6,23 @@ use crate::dtype::round_bf16;
 /// Every kernel that this processor can run.
 fn kernels() -> Vec<&'static Kernel> {
     #[allow(unused_mut)]
-    let mut list: Vec<&'static Kernel> = vec![&PORTABLE, &PORTABLE_ROUNDED];
+    let mut list: Vec<&'static Kernel> = vec![&PORTABLE, &PORTABLE_ROUNDED, &int8::PORTABLE_BYTES];
     #[cfg(target_arch = "x86_64")]
     {
         let found = crate::features::processor();
-        let all: [(bool, &'static Kernel); 6] = [
+        let all: [(bool, &'static Kernel); 8] = [
             (found.avx2, &avx2::AVX2),
             (found.avx2, &avx2::AVX2_ROUNDED),
             (found.avx512, &avx512::AVX512),
             (found.avx512, &avx512::AVX512_ROUNDED),
             (found.avx512_bf16, &avx512::AVX512_BF16),
             (found.amx_bf16, &amx::AMX),
+            (found.avx512_vnni, &int8::AVX512_VNNI),
+            (found.avx2, &int8::AVX2_BYTES),
         ];
         list.extend(all.into_iter().filter(|(here, _)| *here).map(|(_, kernel)| kernel));
     }
     list
-}
-
-fn rounding(kernel: &Kernel) -> fn(f32) -> f32 {
-    if kernel.format_a == Format::Float {
-        |x| x
-    } else {
-        round_bf16
-    }
 }
 
 /// The definition, in float64.
@@ -41,14 +35,17 @@ fn naive(
     accumulate: bool,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let round = rounding(kernel);
-    let at = |view: &View, i: usize, j: usize| {
-        f64::from(round(view.data[i * view.row_stride + j * view.column_stride]))
+    let lanes = |view: &View| -> Vec<Vec<f64>> {
+        let lane = |i: usize| {
+            (0..view.columns).map(move |j| view.data[i * view.row_stride + j * view.column_stride])
+        };
+        (0..view.rows).map(|i| choice::stored(kernel.format_a, &lane(i).collect::<Vec<_>>())).collect()
     };
+    let (left, right) = (lanes(&a), lanes(&b));
     let mut out = c.to_vec();
     for i in 0..a.rows {
         for j in 0..b.rows {
-            let sum: f64 = (0..a.columns).map(|k| at(&a, i, k) * at(&b, j, k)).sum();
+            let sum: f64 = left[i].iter().zip(&right[j]).map(|(a, b)| a * b).sum();
             let before = if accumulate { f64::from(c[i * stride + j]) } else { 0.0 };
             out[i * stride + j] = (before + sum + bias.map_or(0.0, |bias| f64::from(bias[j]))) as f32;
         }
@@ -122,7 +119,7 @@ fn every_kernel_multiplies_odd_shapes_with_any_strides() {
 
 #[test]
 fn a_row_is_the_same_to_the_bit_in_any_batch_packed_or_not() {
-    for precision in [Precision::Fp32, Precision::Bf16] {
+    for precision in [Precision::Fp32, Precision::Bf16, Precision::Int8] {
         for (n, k) in [(50, 576), (33, 1000), (64, 37)] {
             let (x, w) = (noise(7, 300 * k), noise(8, n * k));
             let w = View::row_major(&w, n, k);
@@ -191,7 +188,9 @@ fn kernels_pass_their_own_test_and_none_is_refused() {
     let names = |list: Vec<&Kernel>| list.iter().map(|kernel| kernel.name).collect::<Vec<_>>();
     println!("pass: {:?}", names(good)); // `--nocapture` shows what this processor tests
     assert_eq!(names(bad), [""; 0]);
-    assert!(choice::refused(Precision::Fp32).is_empty() && choice::refused(Precision::Bf16).is_empty());
+    for precision in [Precision::Fp32, Precision::Bf16, Precision::Int8] {
+        assert_eq!(choice::refused(precision), [""; 0]);
+    }
 }
 
 #[test]
@@ -214,6 +213,7 @@ fn place(format: Format, width: usize, lane: usize, k: usize) -> usize {
         Format::Pairs => k / 2 * 2 * width + lane * 2 + k % 2,
         Format::TilesA => k / 32 * 32 * width + lane / 16 * 512 + lane % 16 * 32 + k % 32,
         Format::TilesB => k / 32 * 32 * width + lane / 16 * 512 + k % 32 / 2 * 32 + lane % 16 * 2 + k % 2,
+        Format::BytesA | Format::BytesB => unreachable!("int8/tests.rs has tests of their own"),
     }
 }
 
@@ -244,7 +244,7 @@ fn panels_lie_as_their_format_says() {
                         let data_ptr = data.as_ptr();
                         let source =
                             pack::Source { data: data_ptr, lane_stride, k_stride, lanes, width, k, padded };
-                        let bytes = padded * width * format.bytes();
+                        let bytes = format.bytes(padded * width);
                         let block = Block::new(bytes);
                         // SAFETY: all elements lie inside `data`, and the block has room for the panel.
                         let out = unsafe {
@@ -261,11 +261,11 @@ fn panels_lie_as_their_format_says() {
                                 let inside = lane < lanes && step < k;
                                 let value =
                                     if inside { data[lane * lane_stride + step * k_stride] } else { 0.0 };
-                                let at = place(format, width, lane, step) * format.bytes();
+                                let at = format.bytes(place(format, width, lane, step));
                                 let what = || {
                                     format!("{name} {format:?} {width} lanes {lanes} k {k} ({lane}, {step})")
                                 };
-                                if format.bytes() == 2 {
+                                if format.bytes(1) == 2 {
                                     assert_eq!(
                                         u16::from_ne_bytes([out[at], out[at + 1]]),
                                         bf16_bits(value),

@@ -2,7 +2,10 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::{Avx2, Avx512};
+#[cfg(any(target_arch = "x86_64", test))]
 use super::{Portable, Vector};
+#[cfg(target_arch = "x86_64")]
+use crate::features::processor;
 use std::sync::OnceLock;
 
 /// What the processor offers, best first.
@@ -15,30 +18,23 @@ pub enum Level {
     Portable,
 }
 
-/// The level in use, found once: the best that the processor offers and that agrees with plain Rust on a set of probes.
-/// `ESPALIER_VECTORS` (`portable`, `avx2`) asks for a lower one.
+/// The level in use, found once: the best that the processor offers (see `features::processor`) and that agrees with plain Rust on a set of probes.
 #[inline]
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| {
-        let wanted = std::env::var("ESPALIER_VECTORS").unwrap_or_default();
         #[cfg(target_arch = "x86_64")]
-        if wanted != "portable" {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            let avx512 = avx2
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl");
+        {
+            let found = processor();
             // SAFETY: the features were just found.
-            if avx512 && wanted != "avx2" && unsafe { probe_avx512() } {
+            if found.avx512 && unsafe { probe_avx512() } {
                 return Level::Avx512;
             }
             // SAFETY: as above.
-            if avx2 && unsafe { probe_avx2() } {
+            if found.avx2 && unsafe { probe_avx2() } {
                 return Level::Avx2;
             }
         }
-        let _ = wanted;
         Level::Portable
     })
 }
@@ -56,6 +52,7 @@ fn probe_avx2() -> bool {
 }
 
 /// What every operation gives on numbers of all kinds.
+#[cfg(any(target_arch = "x86_64", test))]
 #[inline(always)]
 fn probe<V: Vector>() -> [[f32; 16]; 16] {
     const X: [f32; 16] = [
@@ -115,6 +112,7 @@ fn probe<V: Vector>() -> [[f32; 16]; 16] {
     out
 }
 
+#[cfg(any(target_arch = "x86_64", test))]
 fn agree(a: [[f32; 16]; 16], b: [[f32; 16]; 16]) -> bool {
     let same = |a: f32, b: f32| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-6 * b.abs();
     let rows = a.iter().zip(&b).all(|(a, b)| a.iter().zip(b).all(|(&a, &b)| same(a, b)));
@@ -129,14 +127,12 @@ mod tests {
     fn every_level_of_this_processor_agrees_with_plain_rust() {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let found = processor();
+            if found.avx2 {
                 // SAFETY: the features were just found.
                 assert!(unsafe { probe_avx2() });
             }
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
+            if found.avx512 {
                 // SAFETY: as above.
                 assert!(unsafe { probe_avx512() });
             }
