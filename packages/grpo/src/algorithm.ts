@@ -12,7 +12,7 @@ import { withRaisableBeta } from './raise-beta';
  * Group-relative policy optimisation as an {@link Algorithm}: the advantage of a completion is its reward relative to the others of its prompt.
  *
  * One generation becomes one batch: each group's prompt is stored and computed once. Log-probs of the old policy are recomputed by the learner
- * when the weights change while the generation is trained on, or when the mismatch with the sampler is corrected (or as `oldLogps` says); those of the
+ * when the weights change while the generation is trained on (or as `oldLogps` says); those of the
  * reference when `beta` is not 0. A reward's `perToken` part is not used: GRPO credits a completion as a whole.
  *
  * @param config TRL's `GRPOConfig` in camelCase; see `grpoConfig`
@@ -29,7 +29,7 @@ export function grpo(config: GRPOConfigInput = {}, options: { advantages?: Advan
   const algorithm = policyAlgorithm({
     name: 'grpo',
     config: parsed,
-    objective: policyObjective(parsed, controller),
+    objective: policyObjective(parsed, controller, parsed),
     kl: 'loss',
     needsSamplingLogps: parsed.offPolicyMaskThreshold !== undefined,
     advantages: options.advantages,
@@ -54,7 +54,7 @@ function withVespoCheck(algorithm: Algorithm, parsed: GRPOConfig): Algorithm {
     ...algorithm,
     async experience(groups, context) {
       const experience = await algorithm.experience(groups, context);
-      if (!experience.batch.columns.importanceSamplingRatio) return experience;
+      if (!experience.batch.columns.importanceSamplingRatio && !experience.batch.columns.corrected) return experience;
       throw new EspalierError('bad_config', `\`loss_type\` vespo makes its own weights of sequences and takes corrections by token, and \`importance_sampling_mode\` is ${parsed.importanceSamplingMode}`, { fix: 'token_truncate or token_mask' });
     },
   };

@@ -2,12 +2,14 @@ import { actionRows, constant, gradients, variable } from '@espalier/objectives'
 import { defineObjective, EspalierError, type Coupling, type Objective, type OutputName, type Outputs, type TokenBatch } from '@espalier/spec';
 import type { EntropyController } from './entropy-control';
 import { policyTerms, type PolicyLossOptions } from './loss';
-import { mismatchSums } from './off-policy';
+import { correct, mismatchSums } from './off-policy';
+import type { OffPolicyConfig } from './policy-config';
 
 /** What a micro-batch may not tear apart: ratios, masks and means over a sequence need all of it, a quantile needs the batch. */
-function couplingOf(options: PolicyLossOptions): Coupling {
+function couplingOf(options: PolicyLossOptions, offPolicy: OffPolicyConfig | undefined): Coupling {
   if ((options.topEntropyQuantile ?? 1) < 1) return 'batch';
   if (options.lossType === 'rloo') return 'sequence';
+  if (offPolicy && offPolicy.importanceSamplingCorrection !== false && !offPolicy.importanceSamplingMode.startsWith('token')) return 'sequence';
   const ofTokens = ['dapo', 'bnpo', 'dr_grpo', 'cispo'].includes(options.lossType ?? 'dapo') && (options.importanceSamplingLevel ?? 'token') === 'token';
   return ofTokens && (options.offPolicyMaskThreshold === undefined || options.offPolicyMaskThreshold === null) ? 'token' : 'sequence';
 }
@@ -17,20 +19,21 @@ function couplingOf(options: PolicyLossOptions): Coupling {
  * `importanceSamplingRatio`. Without `oldLogps` the old policy is the current one. Means are over the whole optimiser step (`batch.normalizer`).
  *
  * @param controller moves the coefficient of the entropy bonus from step to step, in place of `entropyCoef`
+ * @param offPolicy how the mismatch with the sampler is corrected in batches with a column `corrected` and without `oldLogps`: by the log-probs that the loss has anyway
  * @throws EspalierError on evaluation: `bad_data` for a missing column, `internal` when the log-probs or the loss are not finite
  *
  * @example
  * const objective = policyObjective({ lossType: 'dapo', epsilonHigh: 0.28 });
  * const { loss, grads } = objective.evaluate({ logps, entropy }, batch);
  */
-export function policyObjective(options: PolicyLossOptions, controller?: EntropyController): Objective {
+export function policyObjective(options: PolicyLossOptions, controller?: EntropyController, offPolicy?: OffPolicyConfig): Objective {
   const needs: OutputName[] = ['logps', 'entropy'];
   const ofSequences = options.lossType === 'rloo' || options.importanceSamplingLevel === 'sequence'; // the ratio of a token is that of its sequence
   const advantageAlone = (options.entropyCoef ?? 0) === 0 && !controller && (options.beta ?? 0) === 0; // each term of the loss has it as a factor
   return defineObjective({
     name: 'grpo',
     needs,
-    coupling: couplingOf(options),
+    coupling: couplingOf(options, offPolicy),
     ...(advantageAlone ? { inert: (batch: TokenBatch) => inertActions(batch, ofSequences) } : {}),
     evaluate(outputs, batch) {
       const entropyCoef = controller ? controller.applied : (options.entropyCoef ?? 0);
@@ -39,20 +42,24 @@ export function policyObjective(options: PolicyLossOptions, controller?: Entropy
       const column = (name: string) => (batch.columns[name] ? constant(batch.columns[name]) : null);
       const advantages = column('advantages');
       if (!advantages) throw new EspalierError('bad_data', 'the batch has no column `advantages`', { fix: `it has ${Object.keys(batch.columns).join(', ') || 'none'}` });
+      const { oldLogps, samplingLogps, corrected } = batch.columns;
+      const rows = actionRows(batch);
+      const correction = offPolicy && corrected && samplingLogps && !oldLogps ? correct(logps.values, samplingLogps, rows, offPolicy) : null;
       const { loss, metrics, activeEntropy } = policyTerms(
         {
           logps, entropy, advantages,
           oldLogps: column('oldLogps'),
           refLogps: column('refLogps'),
           samplingLogps: column('samplingLogps'),
-          importanceSamplingRatio: column('importanceSamplingRatio'),
-          rows: actionRows(batch),
+          importanceSamplingRatio: correction ? constant(correction.column) : column('importanceSamplingRatio'),
+          rows,
           normalizer: batch.normalizer,
         },
         { ...options, entropyCoef },
       );
       // Without old log-probs the current ones are those of π_old: here is where the sampler is first seen beside them.
-      if (batch.columns.samplingLogps && !batch.columns.oldLogps) Object.assign(metrics, mismatchSums(logps.values, batch.columns.samplingLogps));
+      if (samplingLogps && !oldLogps) Object.assign(metrics, mismatchSums(logps.values, samplingLogps));
+      if (correction) for (const [name, value] of Object.entries(correction.metrics)) metrics[name] = { sum: value * logps.values.length, weight: logps.values.length };
       const value = loss.item();
       const [forLogps, forEntropy] = gradients(loss, entropy ? [logps, entropy] : [logps]);
       if (!Number.isFinite(value) || !forLogps.every(Number.isFinite)) {

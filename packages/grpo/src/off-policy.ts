@@ -31,7 +31,7 @@ export function correctionOptions(config: OffPolicyConfig): ImportanceCorrection
 }
 
 /** The factor of each action, with TRL's metrics of it (after the bounds) and what the bounds did. */
-export function correct(oldLogps: Float32Array, samplerLogps: Float32Array, rows: Rows, config: OffPolicyConfig): { column: Float32Array; metrics: Metrics } {
+export function correct(oldLogps: ArrayLike<number>, samplerLogps: Float32Array, rows: Rows, config: OffPolicyConfig): { column: Float32Array; metrics: Metrics } {
   const { ratio, weights, clippedShare, effectiveSampleSize } = importanceCorrection({ oldLogps, samplerLogps, rows }, correctionOptions(config));
   let [low, high, sum] = [Infinity, -Infinity, 0];
   for (const w of weights) {

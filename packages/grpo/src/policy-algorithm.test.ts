@@ -107,7 +107,7 @@ describe('advantages of one\'s own', () => {
 describe('a sampler that is not the learner', () => {
   it('its mismatch is corrected, and told', async () => {
     const { learner, calls } = fakeLearner();
-    const { batch, metrics } = await grpo({ ...small, importanceSamplingMode: 'token_truncate', importanceSamplingClipMax: 1.1 }).experience(twoGroups(), context(learner, remote(3)));
+    const { batch, metrics } = await grpo({ ...small, oldLogps: 'recompute', importanceSamplingMode: 'token_truncate', importanceSamplingClipMax: 1.1 }).experience(twoGroups(), context(learner, remote(3)));
     expect(calls).toHaveLength(1);
     const old = tokens.flat().map((token) => -token / 8);
     const sampler = [3, 4, 3, 2, 3, 4, 2, 3].map((t) => -t / 4);
@@ -120,6 +120,37 @@ describe('a sampler that is not the learner', () => {
     const differences = old.map((logp, i) => logp - sampler[i]);
     expect(metrics['sampling/sampling_logp_difference/mean']).toBeCloseTo(differences.reduce((sum, d) => sum + Math.abs(d), 0) / 8, 6);
     expect(metrics['sampling/kl']).toBeCloseTo(differences.reduce((sum, d) => sum + Math.exp(d) - 1 - d, 0) / 8, 5);
+  });
+
+  it.each([
+    ['grpo', grpo, { importanceSamplingMode: 'token_truncate', importanceSamplingClipMax: 1.1 }],
+    ['grpo by sequence', grpo, { importanceSamplingClipMax: 1.7 }],
+    ['rloo', (config: object) => rloo({ ...config, beta: 0 }), { importanceSamplingClipMax: 1.7 }],
+  ] as const)('in the loss, which has the log-probs anyway, it comes to the same: %s', async (_, algorithm, config) => {
+    const found = await Promise.all((['recompute', 'auto'] as const).map(async (oldLogps) => {
+      const { learner, calls } = fakeLearner();
+      const { objective, experience } = algorithm({ ...small, ...config, oldLogps });
+      const { batch, metrics } = await experience(twoGroups(), context(learner, remote(3)));
+      const logps = Float32Array.from(tokens.flat(), (token) => -token / 8);
+      const { loss, grads, metrics: ofLoss } = objective.evaluate({ logps, entropy: new Float32Array(8) }, batch);
+      const told = { ...metrics, ...Object.fromEntries(Object.entries(ofLoss).map(([name, { sum, weight }]) => [name, sum / weight])) };
+      return { passes: calls.length, coupling: objective.coupling, loss, grads: [...grads.logps!], sampling: Object.entries(told).filter(([name]) => name.startsWith('sampling/')).sort() };
+    }));
+    const [recomputed, auto] = found;
+    expect([recomputed.passes, auto.passes]).toEqual([1, 0]);
+    expect(recomputed.sampling.find(([name]) => name === 'sampling/clipped_ratio')![1]).toBeGreaterThan(0);
+    expect(auto.sampling.map(([name]) => name)).toEqual(recomputed.sampling.map(([name]) => name));
+    close(auto.sampling.map(([, value]) => value as number), recomputed.sampling.map(([, value]) => value as number));
+    close(auto.grads, recomputed.grads);
+    expect(auto.loss).toBeCloseTo(recomputed.loss, 6);
+    expect(auto.grads.some((grad) => grad !== 0)).toBe(true);
+  });
+
+  it('is known as a matter of whole sequences where it is one', () => {
+    const coupling = (config: GRPOConfigInput) => grpo({ ...small, ...config }).objective.coupling;
+    expect(coupling({})).toBe('sequence');
+    expect(coupling({ importanceSamplingMode: 'token_truncate' })).toBe('token');
+    expect(coupling({ importanceSamplingCorrection: false })).toBe('token');
   });
 
   it('without log-probs there is nothing to correct with: refused where it was asked for', async () => {
@@ -153,7 +184,7 @@ describe('a sampler that is not the learner', () => {
   it('or kept and corrected', async () => {
     const { batch, metrics } = await grpo({ ...small, maxStaleness: 1, staleCompletions: 'correct' }).experience(aged(5, 3, 4, 5), context(fakeLearner().learner, remote(5)));
     expect(batch.actionIndex).toHaveLength(8);
-    expect(batch.columns).toHaveProperty('importanceSamplingRatio');
+    expect(batch.columns).toHaveProperty('corrected');
     expect(metrics['sampling/stale_rejected']).toBe(0);
   });
 });

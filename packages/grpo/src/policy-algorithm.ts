@@ -75,7 +75,7 @@ export function policyAlgorithm(parts: PolicyAlgorithmParts): Algorithm {
           if (!sampled) throw new EspalierError('unsupported', `${config.oldLogps === 'sampler' ? '`old_logps` sampler' : '`importance_sampling_correction`'} needs the log-probs of the sampler, and this rollout engine gives none`, { fix: config.oldLogps === 'sampler' ? '`old_logps` recompute' : '`importance_sampling_correction` auto or false' });
         }
         if (config.oldLogps === 'sampler') columns.oldLogps = sampled!;
-        else if (config.oldLogps === 'recompute' || severalUpdates || klInReward || (correcting && sampled)) {
+        else if (config.oldLogps === 'recompute' || severalUpdates || klInReward) {
           columns.oldLogps = (await learner.forward(batch, ['logps'], { signal, temperature })).logps!;
           if (sampled) for (const [metric, { sum, weight }] of Object.entries(mismatchSums(columns.oldLogps, sampled))) metrics[metric] = sum / weight;
           if (sampled && correcting) {
@@ -85,6 +85,7 @@ export function policyAlgorithm(parts: PolicyAlgorithmParts): Algorithm {
           }
         }
         if (sampled && (parts.needsSamplingLogps || !columns.oldLogps)) columns.samplingLogps = sampled;
+        if (sampled && correcting && !columns.oldLogps) columns.corrected = new Float32Array(sampled.length).fill(1); // in the loss: π_old is the policy there
         if (config.beta !== 0) {
           const refLogps = (await learner.forward(batch, ['logps'], { signal, temperature, reference: true })).logps!;
           if (klInReward) {

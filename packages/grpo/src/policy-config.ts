@@ -25,7 +25,7 @@ export const offPolicyFields = {
   /**
    * Where the log-probs of the old policy come from when the loss needs them. `recompute`: a forward pass after generation (TRL). `sampler`: what
    * the sampler reported, which saves the pass and takes its rounding into the ratio. `auto`: `recompute` when a generation serves more than
-   * one optimiser step, when the mismatch with the sampler is corrected, or when a KL in the reward asks for it; else none, and the ratio is exactly 1.
+   * one optimiser step, or when a KL in the reward asks for it; else none: the ratio is exactly 1, and a mismatch with the sampler is corrected in the loss.
    */
   oldLogps: z.enum(['auto', 'recompute', 'sampler']).default('auto'),
   /** Weigh the loss with π_old/μ (TRL: `vllm_importance_sampling_correction`). `auto`: where the sampler has weights of its own, which are not those of the learner bit by bit. */

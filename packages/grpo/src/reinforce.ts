@@ -24,7 +24,7 @@ export function reinforcePlusPlus(config: ReinforcePlusPlusConfigInput = {}): Al
   const algorithm = policyAlgorithm({
     name,
     config: parsed,
-    objective: { ...policyObjective({ lossType: 'dapo', epsilon, epsilonHigh, delta, entropyCoef }), name },
+    objective: { ...policyObjective({ lossType: 'dapo', epsilon, epsilonHigh, delta, entropyCoef }, undefined, parsed), name },
     kl: { inReward: parsed.klEstimator },
     estimate({ groups, rewards: { groupSizes }, totals, actions, kl }) {
       const rows = new Map<ScoredTrajectory, number[]>(groups.flat().map((trajectory) => [trajectory, []]));

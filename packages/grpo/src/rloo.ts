@@ -23,7 +23,7 @@ export function rloo(config: RLOOConfigInput = {}): Algorithm {
   const algorithm = policyAlgorithm({
     name: 'rloo',
     config: parsed,
-    objective: { ...policyObjective({ lossType: 'rloo', epsilon: parsed.epsilon, epsilonHigh: parsed.epsilonHigh }), name: 'rloo' },
+    objective: { ...policyObjective({ lossType: 'rloo', epsilon: parsed.epsilon, epsilonHigh: parsed.epsilonHigh }, undefined, parsed), name: 'rloo' },
     kl: { inReward: 'k1' },
     estimate({ groups, rewards: { groupSizes }, totals, actions, kl }) {
       const perTrajectory = new Map<ScoredTrajectory, number>();
