@@ -54,12 +54,12 @@ export const sft = {
   },
 };
 
-const rl = (id, title, algorithm) => ({
+const rl = (id, title, algorithm, own = {}) => ({
   id,
   title,
   async run(context) {
     const { rounds, log, verbose } = context;
-    const results = await alternate(present([espalier(context, 'Espalier bf16', 'trainer', { algorithm, precision: 'bf16' }, { gigabytes: 4.5 }), trl(context, algorithm, 'bfloat16'), trl(context, algorithm, 'autocast', { gigabytes: 6.5 })]), { rounds, log, verbose });
+    const results = await alternate(present([...Object.entries({ 'Espalier bf16': {}, ...own }).map(([name, options]) => espalier(context, name, 'trainer', { algorithm, precision: 'bf16', ...options }, { gigabytes: 4.5 })), trl(context, algorithm, 'bfloat16'), trl(context, algorithm, 'autocast', { gigabytes: 6.5 })]), { rounds, log, verbose });
     const best = fastest(results, named(results, 'TRL'));
     const lengths = (results.get('Espalier bf16').answers[0] ?? []).map(({ meanLength }) => meanLength).filter((length) => length !== undefined);
     return {
@@ -71,7 +71,7 @@ const rl = (id, title, algorithm) => ({
   },
 });
 export const dpo = rl('dpo', 'DPO step, 4 pairs of at most 128 tokens', 'dpo');
-export const grpo = rl('grpo', 'GRPO step, 1 prompt × 8 completions of at most 64 tokens, β 0.04', 'grpo');
+export const grpo = rl('grpo', 'GRPO step, 1 prompt × 8 completions of at most 64 tokens, β 0.04', 'grpo', { 'Espalier bf16, int8 sampler': { samplerWeights: 'int8' } });
 
 export const firstStep = {
   id: 'first-step',

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { say, turn, options } from '../lib/serve.mjs';
 
-const { model, algorithm, precision, warm = 2 } = options;
+const { model, algorithm, precision, samplerWeights, warm = 2 } = options;
 const text = 'The quick brown fox jumps over the lazy dog. '.repeat(20);
 let begun = performance.now();
 let first = null;
@@ -20,7 +20,7 @@ const gate = {
 };
 const common = {
   model,
-  modelArgs: precision ? { bf16: precision === 'bf16' } : {},
+  modelArgs: { ...(precision ? { bf16: precision === 'bf16' } : {}), ...(samplerWeights ? { samplerWeights } : {}) },
   callbacks: [gate],
 };
 const args = { outputDir: mkdtempSync(join(tmpdir(), 'espalier-bench-')), maxSteps: 1000, saveStrategy: 'no', loggingSteps: 1, learningRate: 1e-6 };
