@@ -9,7 +9,7 @@
 //! B is stored as `q + 128`, because `vpdpbusd` multiplies unsigned bytes by signed ones: `Σ (qb + 128) qa - 128 Σ qa`. What is taken off is packed with A.
 
 use super::kernel::{nothing, Format, Kernel, Tile};
-use super::pack::{MAX_WIDTH, STEP};
+use super::pack::{Source, STEP};
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -28,41 +28,65 @@ const MAGIC: f32 = 12_582_912.0;
 /// A group of numbers that are all smaller counts as zeros: its inverse would be infinite.
 const SMALLEST: f32 = 1e-35;
 
-/// One group, `[GROUP][width]`, to its place in a panel.
+/// A group of a lane in eight bits.
+struct Quantised {
+    bytes: [i8; GROUP],
+    scale: f32,
+    sum: i32,
+}
+
 #[inline(always)]
-pub(super) fn quantise(rows: &[f32], width: usize, format: Format, out: &mut [u8]) {
-    let left = format == Format::BytesA;
-    let (mut tops, mut odd) = ([0f32; MAX_WIDTH], [0f32; MAX_WIDTH]);
-    for row in rows.chunks_exact(width) {
-        for ((top, odd), &x) in tops.iter_mut().zip(&mut odd).zip(row) {
-            *top = if x.abs() > *top { x.abs() } else { *top };
-            *odd += x * 0.0; // NaN for what is not finite
-        }
+fn quantise(x: &[f32; GROUP]) -> Quantised {
+    // As bits, numbers without a sign are in the order of their values, and what is not finite is above them all: a maximum of integers needs no order of its own.
+    let top = f32::from_bits(x.iter().fold(0, |top, x| top.max(x.to_bits() & 0x7fff_ffff)));
+    let scale = if !top.is_finite() {
+        f32::NAN
+    } else if top > SMALLEST {
+        top / 127.0
+    } else {
+        0.0
+    };
+    let inverse = if top > SMALLEST { 127.0 / top } else { 0.0 };
+    let bytes = x.map(|x| (x * inverse + MAGIC).to_bits() as i8);
+    Quantised { bytes, scale, sum: bytes.iter().map(|&q| i32::from(q)).sum() }
+}
+
+/// The group that begins with step `start`, to its place in a panel.
+///
+/// # Safety
+/// See `pack`; `out` is the group's.
+#[inline(always)]
+pub(super) unsafe fn pack_group(source: &Source, start: usize, format: Format, out: &mut [u8]) {
+    let Source { data, lane_stride, k_stride, lanes, width, k, .. } = *source;
+    let steps = k.saturating_sub(start).min(GROUP);
+    let right = format == Format::BytesB;
+    if lanes < width {
+        out.fill(0); // no scale: whatever the bytes stand for, they come to nothing
     }
-    let inverse = tops.map(|top| if top > SMALLEST { 127.0 / top } else { 0.0 });
-    let mut sums = [0i32; MAX_WIDTH];
     let (bytes, rest) = out.split_at_mut(GROUP * width);
-    let flip = if left { 0 } else { 0x80 };
-    for (quad, bytes) in rows.chunks_exact(QUAD * width).zip(bytes.chunks_exact_mut(QUAD * width)) {
-        let mut words = [0u32; MAX_WIDTH];
-        for (step, row) in quad.chunks_exact(width).enumerate() {
-            for (((word, sum), &inverse), &x) in words.iter_mut().zip(&mut sums).zip(&inverse).zip(row) {
-                let bits = (x * inverse + MAGIC).to_bits() & 0xff;
-                *sum += i32::from(bits as u8 as i8);
-                *word |= (bits ^ flip) << (8 * step);
+    let (scales, starts) = rest.split_at_mut(4 * width);
+    for lane in 0..lanes {
+        let mut x = [0.0; GROUP];
+        let from = data.wrapping_add(lane * lane_stride + start * k_stride);
+        // SAFETY: the source has these steps of this lane.
+        unsafe {
+            if k_stride == 1 && steps == GROUP {
+                x = from.cast::<[f32; GROUP]>().read_unaligned();
+            } else {
+                x[..steps].iter_mut().enumerate().for_each(|(step, x)| *x = *from.add(step * k_stride));
             }
         }
-        for (bytes, word) in bytes.chunks_exact_mut(4).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
+        let found = quantise(&x);
+        let flip = if right { 0x8080_8080 } else { 0 };
+        for (quad, bytes) in
+            found.bytes.as_chunks::<QUAD>().0.iter().zip(bytes.chunks_exact_mut(QUAD * width))
+        {
+            let word = u32::from_le_bytes(quad.map(|q| q as u8)) ^ flip;
+            bytes[QUAD * lane..][..QUAD].copy_from_slice(&word.to_le_bytes());
         }
-    }
-    let (scales, starts) = rest.split_at_mut(4 * width);
-    for ((bytes, top), odd) in scales.chunks_exact_mut(4).zip(tops).zip(odd) {
-        bytes.copy_from_slice(&(if top > SMALLEST { top / 127.0 } else { 0.0 } + odd).to_ne_bytes());
-    }
-    if left {
-        for (bytes, sum) in starts.chunks_exact_mut(4).zip(sums) {
-            bytes.copy_from_slice(&(-128 * sum).to_ne_bytes());
+        scales[4 * lane..][..4].copy_from_slice(&found.scale.to_ne_bytes());
+        if !right {
+            starts[4 * lane..][..4].copy_from_slice(&(-128 * found.sum).to_ne_bytes());
         }
     }
 }

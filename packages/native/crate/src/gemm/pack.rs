@@ -2,9 +2,9 @@
 //!
 //! Two stages. First the elements come into the order `[k][width]` as fp32, by copying where the panel's rows are
 //! adjacent in memory, by transposing 8 × 8 blocks where K is. Then, for the bfloat16 formats, they are rounded and
-//! rearranged, 32 steps of K at a time, in a buffer that stays in the first-level cache; for those of eight bits, a group at a time.
+//! rearranged, 32 steps of K at a time, in a buffer that stays in the first-level cache. Eight bits are made of a lane at a time: see `int8`.
 
-use super::int8::{quantise, GROUP};
+use super::int8::{pack_group, GROUP};
 use super::kernel::Format;
 use crate::dtype::{bf16_bits, round_bf16};
 
@@ -116,25 +116,19 @@ unsafe fn pack(
         }
         return;
     }
-    let mut buffer = std::mem::MaybeUninit::<[f32; STEP * MAX_WIDTH]>::uninit();
-    let buffer: *mut f32 = buffer.as_mut_ptr().cast();
     if format == Format::BytesA || format == Format::BytesB {
         let size = format.bytes(GROUP * width);
         for start in (0..source.padded).step_by(GROUP) {
-            // SAFETY: the buffer holds a group, and `out` as many bytes for each.
+            // SAFETY: `out` has room for each group.
             unsafe {
-                gather(&source.steps(start, GROUP), buffer, transpose);
-                let rows = std::slice::from_raw_parts(buffer, GROUP * width);
-                quantise(
-                    rows,
-                    width,
-                    format,
-                    std::slice::from_raw_parts_mut(out.add(start / GROUP * size), size),
-                );
+                let out = std::slice::from_raw_parts_mut(out.add(start / GROUP * size), size);
+                pack_group(source, start, format, out);
             }
         }
         return;
     }
+    let mut buffer = std::mem::MaybeUninit::<[f32; STEP * MAX_WIDTH]>::uninit();
+    let buffer: *mut f32 = buffer.as_mut_ptr().cast();
     for start in (0..source.padded).step_by(STEP) {
         let steps = STEP.min(source.padded - start);
         let part = source.steps(start, steps);
