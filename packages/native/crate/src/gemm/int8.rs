@@ -112,6 +112,19 @@ unsafe fn group<const W: usize>(at: *const u8) -> (*const u8, *const f32, *const
     unsafe { (at, at.add(GROUP * W).cast(), at.add((GROUP + 4) * W).cast()) }
 }
 
+/// The sums of a row to C.
+///
+/// # Safety
+/// The tile is valid, and has this row.
+#[inline(always)]
+unsafe fn write(tile: &Tile, row: usize, totals: &[f32]) {
+    // SAFETY: by the caller's promise.
+    let c = unsafe { std::slice::from_raw_parts_mut(tile.c.add(row * tile.ldc), tile.cols) };
+    for (c, &total) in c.iter_mut().zip(totals) {
+        *c = if tile.add { *c + total } else { total };
+    }
+}
+
 const MR: usize = 4;
 const NR: usize = 16;
 
@@ -152,11 +165,8 @@ unsafe fn run_portable(tile: &Tile) {
         }
     }
     for (row, totals) in totals.iter().enumerate().take(tile.rows) {
-        // SAFETY: row and columns lie inside the tile.
-        let c = unsafe { std::slice::from_raw_parts_mut(tile.c.add(row * tile.ldc), tile.cols) };
-        for (c, &total) in c.iter_mut().zip(totals) {
-            *c = if tile.add { *c + total } else { total };
-        }
+        // SAFETY: the row exists.
+        unsafe { write(tile, row, totals) };
     }
 }
 

@@ -1,6 +1,6 @@
 //! Eight-bit products with `vpdpbusd` (AVX512-VNNI) and with AVX2.
 
-use super::{group, BLOCK, GROUP, QUAD};
+use super::{group, write, BLOCK, GROUP, QUAD};
 use crate::gemm::avx512::write_row;
 use crate::gemm::kernel::{nothing, Format, Kernel, Tile};
 use std::arch::x86_64::*;
@@ -145,14 +145,11 @@ unsafe fn run_narrow(tile: &Tile) {
     }
     for (row, totals) in totals.iter().enumerate().take(tile.rows) {
         let mut values = [0f32; NARROW_NR];
-        // SAFETY: the array holds both vectors; the row exists in C, with `cols` columns.
-        let c = unsafe {
+        // SAFETY: the array holds both vectors, and the row exists.
+        unsafe {
             _mm256_storeu_ps(values.as_mut_ptr(), totals[0]);
             _mm256_storeu_ps(values.as_mut_ptr().add(8), totals[1]);
-            std::slice::from_raw_parts_mut(tile.c.add(row * tile.ldc), tile.cols)
-        };
-        for (c, total) in c.iter_mut().zip(values) {
-            *c = if tile.add { *c + total } else { total };
+            write(tile, row, &values);
         }
     }
 }
