@@ -20,7 +20,7 @@ export interface EngineOptions {
   /**
    * `int8`: generate with the linear layers and the language-model head in eight bits (weights once, and activations as they come; a scale for each 32 numbers of a
    * row). Half the memory to read a token, on the backend `native`; the log-probs that come with completions are then those of the rounded model, which differ from the
-   * learner's: trainers log by how much, and correct for it. Training and scoring stay as they are. Default: the precision of matrix products.
+   * learner's: the online trainers log by how much, and the group-relative ones correct for it. Training and scoring stay as they are. Default: the precision of matrix products.
    */
   samplerWeights?: 'int8';
   /** Run on the caller's thread: for tests and debugging. Default false. */

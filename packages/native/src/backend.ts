@@ -76,11 +76,10 @@ export class NativeBackend extends MathBackendCPU {
    * `w [n, k]` packed for products, or null when that is not worth it: at a first use, or in another format than most. A product of few `rows` packs at a first use
    * too: packing is most of its work in any case, and what has few rows is mostly a prompt, which decoding follows. In eight bits it is always packed.
    */
-  packed(w: TensorInfo, n: number, k: number, rows = Infinity): PackedWeight | null {
-    if (this.weightPrecision === 'int8') return this.packedNow(w);
-    if (this.precision !== nativePrecision()) return null;
-    if (rows <= fewRows) return this.packedNow(w);
-    return this.weights.get(w.dataId as object, this.floats(w), n, k, this.precision);
+  packed(w: TensorInfo, n: number, k: number, precision: WeightPrecision, rows = Infinity): PackedWeight | null {
+    if (precision !== 'int8' && precision !== nativePrecision()) return null;
+    const values = this.floats(w);
+    return precision === 'int8' || rows <= fewRows ? this.weights.now(w.dataId as object, values, n, k, precision) : this.weights.get(w.dataId as object, values, n, k, precision);
   }
 
   /** `w [n, k]` packed for products, at its first use too: for what comes again and again between two changes of the weights. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { backendNames, currentBackend, matmulPrecision, probeBackends, selectBackend, setMatmulPrecision } from './index';
+import { backendNames, currentBackend, linear, matmulPrecision, probeBackends, selectBackend, setMatmulPrecision, tensor2d, tokenOutputs, withMatmulPrecision } from './index';
 import type { MatmulPrecision } from './index';
 
 describe('the choice of backend', () => {
@@ -19,6 +19,21 @@ describe('the choice of backend', () => {
     expect(matmulPrecision()).toBe('fp32');
     vi.stubEnv('ESPALIER_BACKEND', 'cpu');
     expect((await selectBackend()).name).toBe('cpu');
+  });
+
+  it('rounds linear layers to eight bits where that is asked for, and nothing else', async ({ skip }) => {
+    const { name } = await selectBackend();
+    skip(name !== 'native', 'the Rust kernels are missing');
+    const numbers = (seed: number, rows: number, columns: number) => tensor2d(Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(seed + i * i)), [rows, columns]);
+    const [x, w] = [numbers(1, 3, 40), numbers(2, 50, 40)];
+    const product = () => [...linear(x, w).dataSync()];
+    const logps = () => [...tokenOutputs(x, w, Int32Array.of(1, 2, 3)).logps.dataSync()];
+    const [exact, rounded] = [product(), withMatmulPrecision('int8', product)];
+    const differences = rounded.map((value, i) => Math.abs(value - exact[i]));
+    expect(Math.max(...differences)).toBeGreaterThan(1e-4);
+    expect(Math.max(...differences)).toBeLessThan(0.5);
+    expect(product()).toEqual(exact);
+    expect(withMatmulPrecision('int8', logps)).toEqual(logps());
   });
 
   it('refuses unknown names and misspelt settings', async () => {

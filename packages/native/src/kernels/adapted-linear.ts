@@ -8,7 +8,7 @@ export const adaptedLinearKernels = [
     const [m, n, k, r] = [x.shape[0], w.shape[0], w.shape[1], a.shape[0]];
     const [y, h] = [backend.output([m, n]), backend.output([m, r])];
     const floats = (tensor: TensorInfo | undefined) => (tensor ? backend.floats(tensor) : null);
-    if (m > 0) backend.binding.adaptedLinear(y.values, h.values, backend.floats(x), backend.floats(w), backend.packed(w, n, k, m), floats(bias), backend.floats(a), backend.floats(b), scale, m, n, k, r, backend.weightPrecision);
+    if (m > 0) backend.binding.adaptedLinear(y.values, h.values, backend.floats(x), backend.floats(w), backend.packed(w, n, k, backend.weightPrecision, m), floats(bias), backend.floats(a), backend.floats(b), scale, m, n, k, r, backend.weightPrecision);
     return [y.info, h.info];
   }),
   nativeKernel<AdaptedLinearGradInputs, AdaptedLinearAttrs>(EspalierAdaptedLinearGrad, ({ inputs, attrs: { scale }, backend }) => {

@@ -9,7 +9,7 @@ export const linearKernels = [
     const y = backend.output([m, n]);
     const weight = backend.floats(w);
     const shift = bias ? backend.floats(bias) : null;
-    const packed = backend.packed(w, n, k, m);
+    const packed = backend.packed(w, n, k, backend.weightPrecision, m);
     if (packed) backend.binding.linear(y.values, backend.floats(x), packed, shift, m);
     else backend.binding.linearUnpacked(y.values, backend.floats(x), weight, shift, m, n, k, backend.precision);
     return y.info;

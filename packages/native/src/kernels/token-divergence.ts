@@ -11,7 +11,7 @@ function heads({ hidden, weight, teacherHidden, teacherWeight }: TokenDivergence
   return {
     a, d, v,
     arrays: [
-      backend.floats(hidden), backend.floats(weight), backend.packed(weight, v, d), backend.floats(teacherHidden), backend.floats(teacherWeight), backend.packed(teacherWeight, v, e), a, v, d, e,
+      backend.floats(hidden), backend.floats(weight), backend.packed(weight, v, d, backend.precision), backend.floats(teacherHidden), backend.floats(teacherWeight), backend.packed(teacherWeight, v, e, backend.precision), a, v, d, e,
     ] as const,
   };
 }

@@ -10,7 +10,7 @@ export const tokenOutputKernels = [
     const entropy = backend.output([attrs.entropy ? a : 0]);
     const sumSquares = backend.output([attrs.sumSquares ? a : 0]);
     const w = backend.floats(weight);
-    const packed = backend.packed(weight, v, d);
+    const packed = backend.packed(weight, v, d, backend.precision);
     backend.binding.tokenOutputs(
       backend.floats(hidden), w, packed, bias ? backend.floats(bias) : null, attrs.targets, a, v, d, attrs.temperature, backend.precision,
       logps.values, attrs.entropy ? entropy.values : null, attrs.sumSquares ? sumSquares.values : null, lse.values,
@@ -25,7 +25,7 @@ export const tokenOutputKernels = [
     const dWeight = backend.output(attrs.frozenWeight ? [0] : [v, d]);
     const dBias = bias ? backend.output([v]) : null;
     const w = backend.floats(weight);
-    const packed = backend.packed(weight, v, d);
+    const packed = backend.packed(weight, v, d, backend.precision);
     backend.binding.tokenOutputsBackward(
       backend.floats(hidden), w, packed, bias ? backend.floats(bias) : null, attrs.targets, a, v, d, attrs.temperature, backend.precision,
       backend.floats(inputs.lse), attrs.entropy ? backend.floats(inputs.entropy) : null, attrs.sumSquares ? backend.floats(inputs.sumSquares) : null,

@@ -138,15 +138,13 @@ unsafe fn run_portable(tile: &Tile) {
             (group::<MR>(tile.a.add(at(Format::BytesA, MR))), group::<NR>(tile.b.add(at(Format::BytesB, NR))))
         };
         // SAFETY: as above.
-        let (scales_a, starts, scales_b, a, b) = unsafe {
-            let scales =
-                (*scales_a.cast::<[f32; MR]>(), *starts.cast::<[i32; MR]>(), *scales_b.cast::<[f32; NR]>());
-            let a = std::slice::from_raw_parts(a.cast::<[[i8; QUAD]; MR]>(), GROUP / QUAD);
+        let (scales_a, starts, scales_b) = unsafe {
+            (*scales_a.cast::<[f32; MR]>(), *starts.cast::<[i32; MR]>(), *scales_b.cast::<[f32; NR]>())
+        };
+        // SAFETY: as above.
+        let (a, b) = unsafe {
             (
-                scales.0,
-                scales.1,
-                scales.2,
-                a,
+                std::slice::from_raw_parts(a.cast::<[[i8; QUAD]; MR]>(), GROUP / QUAD),
                 std::slice::from_raw_parts(b.cast::<[[u8; QUAD]; NR]>(), GROUP / QUAD),
             )
         };
