@@ -66,8 +66,9 @@ if (!python || !existsSync(peerModel)) console.error(`bench: no peers in ${peers
 
 const found = machine();
 console.error(`${found.processor}, ${found.cores} cores, ${found.memory}, ${found.features}; Node ${found.node}; load ${found.load.toFixed(2)}; commit ${commit(root)}`);
+if (!found.half) console.error('bench: this processor has no bf16 products: ours are measured in fp32, and the peers too, since theirs take minutes a step in bf16');
 if (found.load > 0.5 * found.cores) console.error('bench: the machine is not idle: times will be too long, and ratios less sure');
-const context = { here, root, model, python: existsSync(peerModel) ? python : null, peerModel, cores: found.cores, rounds, quick: values.quick ?? false, verbose: values.verbose ?? false, log: (line) => console.error(line) };
+const context = { here, root, model, python: existsSync(peerModel) ? python : null, peerModel, cores: found.cores, precision: found.half ? 'bf16' : 'fp32', peerHows: found.half ? ['bfloat16', 'autocast'] : ['float32'], rounds, quick: values.quick ?? false, verbose: values.verbose ?? false, log: (line) => console.error(line) };
 
 const started = performance.now();
 let failed = 0;

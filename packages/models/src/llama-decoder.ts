@@ -1,10 +1,9 @@
 import { decodeBlocks, embedding, hasDecodeBlocks, residualAdd, rmsNorm, rotary, swiglu, tidy, view } from '@espalier/tensor';
-import type { Tensor, Variable } from '@espalier/tensor';
+import type { DecodeBlockTensors, Tensor, Variable } from '@espalier/tensor';
 import { attentionOptions } from './attend';
 import type { Attend, StepCache } from './attend';
 import { BaseDecoder } from './base-decoder';
 import type { Projection } from './base-decoder';
-import type { Adapter } from './decoder';
 import { rotaryFrequencies } from './rotary-frequencies';
 
 /** Llama, Mistral, Qwen2, Qwen3: RMSNorm, rotary positions, grouped queries, SwiGLU. They differ in biases, windows and the norm of heads. */
@@ -25,6 +24,7 @@ export class LlamaDecoder extends BaseDecoder {
       gate: this.projection(`${at}.mlp.gate_proj`),
       up: this.projection(`${at}.mlp.up_proj`),
       down: this.projection(`${at}.mlp.down_proj`),
+      window: attentionOptions(this.config, layer).window,
     };
   });
 
@@ -57,29 +57,21 @@ export class LlamaDecoder extends BaseDecoder {
     const { numHeads, numKvHeads, normEps } = this.config;
     const { invFreq, scaling } = this.rope;
     return tidy(() => {
-      const blocks = this.layers.map((parameters, layer) => {
-        const { k, v } = cache.layer(layer);
-        return { ...parameters, ...this.adapted(parameters), cacheK: k, cacheV: v, ...attentionOptions(this.config, layer) };
-      });
-      const options = { heads: numHeads, kvHeads: numKvHeads, eps: normEps, positions, invFreq, rotaryScaling: scaling, rows: cache.rows, ranges: cache.ranges };
-      const x = decodeBlocks(embedding(this.parameter(this.embeddingName), tokens), blocks, options);
+      const caches = this.layers.map((_, layer) => cache.layer(layer));
+      const options = { caches, heads: numHeads, kvHeads: numKvHeads, eps: normEps, scale: attentionOptions(this.config, 0).scale, positions, invFreq, rotaryScaling: scaling, rows: cache.rows, ranges: cache.ranges };
+      const x = decodeBlocks(embedding(this.parameter(this.embeddingName), tokens), this.adapted(), options);
       return rmsNorm(x, this.parameter('model.norm.weight'), normEps);
     });
   }
 
-  /** The linear layers that have an adapter, with it. */
-  private adapted(block: LlamaBlock): Partial<Record<LinearName, AdaptedProjection>> {
-    if (!this.useAdapters || this.adapters.size === 0) return {};
-    return Object.fromEntries(linearNames.flatMap((name) => {
-      const adapter = this.adapters.get(block[name].name);
-      return adapter ? [[name, { ...block[name], adapter }]] : [];
+  /** The blocks, each linear layer with its adapter where it has one. */
+  private adapted(): readonly DecodeBlockTensors[] {
+    if (!this.useAdapters || this.adapters.size === 0) return this.layers;
+    const adapted = (layer: Projection) => ({ ...layer, adapter: this.adapters.get(layer.name) });
+    return this.layers.map((block) => ({
+      ...block,
+      q: adapted(block.q), k: adapted(block.k), v: adapted(block.v), o: adapted(block.o),
+      gate: adapted(block.gate), up: adapted(block.up), down: adapted(block.down),
     }));
   }
-}
-
-const linearNames = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'] as const;
-type LinearName = (typeof linearNames)[number];
-type LlamaBlock = Readonly<Record<LinearName, Projection>>;
-interface AdaptedProjection extends Projection {
-  adapter: Adapter;
 }

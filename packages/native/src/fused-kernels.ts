@@ -325,7 +325,7 @@ export interface LinearLayer {
   adapter?: { a: TensorInfo; b: TensorInfo; scale: number }; // a [r, K], b [N, r]
 }
 
-/** The parameters of a block of a Llama-like decoder, and its keys and values `[C, Hkv * Dh]`. */
+/** The parameters of a block of a Llama-like decoder. */
 export interface DecodeBlock {
   attentionNorm: TensorInfo; // [D]
   q: LinearLayer;
@@ -338,10 +338,7 @@ export interface DecodeBlock {
   gate: LinearLayer;
   up: LinearLayer;
   down: LinearLayer;
-  cacheK: TensorInfo;
-  cacheV: TensorInfo;
-  scale: number;
-  window: number;
+  window?: number;
 }
 
 /**
@@ -357,9 +354,13 @@ export interface DecodeBlocksInputs {
 }
 export interface DecodeBlocksAttrs {
   blocks: readonly DecodeBlock[];
+  /** Keys and values of each block, `[C, Hkv * Dh]`. */
+  caches: readonly { k: TensorInfo; v: TensorInfo }[];
   heads: number;
   kvHeads: number;
   eps: number;
+  /** Of the scores. */
+  scale: number;
   positions: Int32Array; // [B]
   invFreq: Float32Array;
   rotaryScaling: number;

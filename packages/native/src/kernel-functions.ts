@@ -1,21 +1,19 @@
 import type { PackedWeight } from './binding';
 
-/** Sizes and constants of a decoder block. */
-export interface DecodeBlockShape {
+/** Sizes and constants of a decoder's blocks. */
+export interface DecodeBlocksShape {
   heads: number;
   kvHeads: number;
   dim: number;
   eps: number;
   /** Of the scores. */
   scale: number;
-  /** 0: none. */
-  window: number;
   rotaryScaling: number;
 }
 
-/** A low-rank adapter of a decoder block's layer: which of q, k, v, o, gate, up, down (0 to 6), and the factor of its update. */
-export interface DecodeBlockAdapter {
-  layer: number;
+/** A low-rank adapter: which of the weights it belongs to, and the factor of its update. */
+export interface DecodeBlocksAdapter {
+  weight: number;
   scale: number;
 }
 
@@ -71,14 +69,14 @@ export interface KernelFunctions {
     heads: number, kvHeads: number, dim: number, scale: number, window: number,
   ): void;
   /**
-   * A block of a Llama-like decoder for one new token a row, `x [B, D]`, in place: what `EspalierDecodeBlocks` does in a layer. Norms: before attention, before the
-   * MLP, of query heads, of key heads. Weights and biases: q, k, v, o, gate, up, down, all packed in one precision. The new keys and values go to `cacheRows [B]`.
-   * `pairs` has A `[r, K]` and B `[N, r]` of each of `adapted`, packed in that precision too.
+   * What `EspalierDecodeBlocks` does to `x [B, D]`, in place. One block after another: four `norms` (before attention, before the MLP, of query heads, of key heads),
+   * seven `weights` and `biases` (q, k, v, o, gate, up, down, all packed in one precision), two `caches` (keys, values), a window (0: none).
+   * The new keys and values go to `cacheRows [B]`. `pairs` has A `[r, K]` and B `[N, r]` of each of `adapted`, packed in the precision of their weight.
    */
-  decodeBlock(
+  decodeBlocks(
     x: Float32Array, norms: readonly (Float32Array | null)[], weights: readonly PackedWeight[], biases: readonly (Float32Array | null)[], positions: Int32Array, invFreq: Float32Array,
-    cacheK: Float32Array, cacheV: Float32Array, cacheRows: Int32Array, ranges: Int32Array, shape: DecodeBlockShape,
-    adapted: readonly DecodeBlockAdapter[], pairs: readonly PackedWeight[],
+    caches: readonly Float32Array[], cacheRows: Int32Array, ranges: Int32Array, windows: Uint32Array, shape: DecodeBlocksShape,
+    adapted: readonly DecodeBlocksAdapter[], pairs: readonly PackedWeight[],
   ): void;
   /** `logits [rows, vocab]` → `tokens [rows]`, `logps [rows]`; the algorithm stands in `crate/src/sampling.rs`. */
   sampleTokens(

@@ -6,6 +6,9 @@ interface Entry {
   uses: number;
   stale: boolean;
   packed: PackedWeight | null;
+  /** Its shape, here because asking the packed weight is a call to Rust: a step of decoding looks at hundreds. */
+  n: number;
+  k: number;
 }
 
 /**
@@ -32,14 +35,14 @@ export class PackedWeights {
     let forms = this.entries.get(dataId);
     if (!forms) this.entries.set(dataId, (forms = new Map()));
     let entry = forms.get(precision);
-    if (!entry) forms.set(precision, (entry = { uses: 0, stale: false, packed: null }));
+    if (!entry) forms.set(precision, (entry = { uses: 0, stale: false, packed: null, n: 0, k: 0 }));
     entry.uses++;
     return entry;
   }
 
   private pack(entry: Entry, w: Float32Array, n: number, k: number, precision: WeightPrecision): PackedWeight {
     const { packed } = entry;
-    if (packed && packed.n === n && packed.k === k) {
+    if (packed && entry.n === n && entry.k === k) {
       if (entry.stale) this.binding.repackWeight(packed, w);
       entry.stale = false;
       return packed;
@@ -47,7 +50,7 @@ export class PackedWeights {
     if (packed) this.binding.releaseWeight(packed);
     entry.packed = null;
     entry.packed = this.binding.packWeight(w, n, k, precision);
-    entry.stale = false;
+    Object.assign(entry, { n, k, stale: false });
     return entry.packed;
   }
 

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os';
 
+/** Processor, memory, versions and load; `half` says whether the processor multiplies bfloat16 itself. */
 export function machine() {
   let features = '';
   try {
@@ -11,7 +12,7 @@ export function machine() {
   } catch {
     // not Linux on x86: the model's name has to do
   }
-  return { processor: cpus()[0]?.model.trim() ?? 'unknown', cores: availableParallelism(), memory: `${(totalmem() / 1e9).toFixed(0)} GB`, features, node: process.versions.node, load: loadavg()[0] };
+  return { processor: cpus()[0]?.model.trim() ?? 'unknown', cores: availableParallelism(), memory: `${(totalmem() / 1e9).toFixed(0)} GB`, features, half: /_bf16/.test(features), node: process.versions.node, load: loadavg()[0] };
 }
 
 /** The commit that is measured, with a mark where files differ from it. */

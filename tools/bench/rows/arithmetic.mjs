@@ -7,8 +7,9 @@ import { check } from '../lib/stats.mjs';
 
 /** TRL's script as it was measured; its last lines hold seconds and accuracy. */
 function trlRun(context, steps) {
+  const how = context.precision === 'bf16' ? 'autocast' : 'float32';
   return new Promise((resolve) => {
-    const child = spawn(context.python, [join(context.here, 'peers/trl_arithmetic.py'), context.peerModel, String(steps), '5e-6', '1'], { stdio: ['ignore', 'pipe', context.verbose ? 'inherit' : 'ignore'], env: { ...process.env, HF_HUB_OFFLINE: '1' } });
+    const child = spawn(context.python, [join(context.here, 'peers/trl_arithmetic.py'), context.peerModel, String(steps), '5e-6', '1', how], { stdio: ['ignore', 'pipe', context.verbose ? 'inherit' : 'ignore'], env: { ...process.env, HF_HUB_OFFLINE: '1' } });
     let text = '';
     child.stdout.setEncoding('utf8').on('data', (part) => {
       text += part;

@@ -10,11 +10,11 @@ export const generate = {
   id: 'generate',
   title: 'Generation, 64 + 64 tokens, T = 1',
   async run(context) {
-    const { rounds, log, verbose } = context;
+    const { rounds, log, verbose, peerHows } = context;
     const reads = (await alternate([espalier(context, 'memory', 'bandwidth', {}, { gigabytes: 1 })], { rounds: 5, log: () => undefined })).get('memory');
     const bandwidth = reads.error ? null : Math.max(...reads.answers[0].map(({ bytesPerSecond }) => bytesPerSecond));
     const results = await alternate(
-      present([espalier(context, 'Espalier', 'generate', {}, { gigabytes: 2, turns }), espalier(context, 'Espalier, int8 weights', 'generate', { samplerWeights: 'int8' }, { gigabytes: 2, turns }), torch(context, 'float32', { work: 'generate' }, { gigabytes: 2, turns }), torch(context, 'bfloat16', { work: 'generate' }, { gigabytes: 1.5, turns })]),
+      present([espalier(context, 'Espalier', 'generate', {}, { gigabytes: 2, turns }), espalier(context, 'Espalier, int8 weights', 'generate', { samplerWeights: 'int8' }, { gigabytes: 2, turns }), ...[...new Set(['float32', ...peerHows])].filter((how) => how !== 'autocast').map((how) => torch(context, how, { work: 'generate' }, { gigabytes: 2, turns }))]),
       { rounds: Math.max(2, rounds - 2), log, verbose },
     );
     const peers = [...results.keys()].filter((name) => name.startsWith('PyTorch'));

@@ -12,7 +12,7 @@ export const length = {
     const { log, verbose } = context;
     // By turns in one process: what is compared should not depend on the minute, nor on where a process came to lie.
     const turns = lengths.map((n) => ({ rows: 2048 / n, length: n }));
-    const { answers: all = [] } = (await alternate([espalier(context, 'lengths', 'step', { precision: 'bf16', rows: 2, length: 1024, update: false, whole: true, attention: true, warm: 2 }, { gigabytes: 5, turns })], { rounds: context.rounds, log, verbose })).get('lengths');
+    const { answers: all = [] } = (await alternate([espalier(context, 'lengths', 'step', { precision: context.precision, rows: 2, length: 1024, update: false, whole: true, attention: true, warm: 2 }, { gigabytes: 5, turns })], { rounds: context.rounds, log, verbose })).get('lengths');
     const each = lengths.map((n, i) => {
       const answers = all[i] ?? [];
       const microseconds = (seconds) => (answers.length > 0 ? (1e6 * median(answers.map(seconds))) / 2048 : null);
@@ -36,7 +36,7 @@ export const memory = {
     const { log, verbose } = context;
     const one = async (rows, tokens) => {
       const name = `${rows} × ${tokens}`;
-      const result = (await alternate([espalier(context, name, 'step', { precision: 'bf16', rows, length: tokens, whole: true, warm: 1 }, { gigabytes: 6 })], { rounds: Math.min(2, context.rounds), log, verbose })).get(name);
+      const result = (await alternate([espalier(context, name, 'step', { precision: context.precision, rows, length: tokens, whole: true, warm: 1 }, { gigabytes: 6 })], { rounds: Math.min(2, context.rounds), log, verbose })).get(name);
       return { rows, tokens: rows * tokens, seconds: secondsOf(result)?.median ?? null, bytes: result.end?.peak ?? null };
     };
     const overLength = [];

@@ -15,26 +15,20 @@ export const sft = {
   id: 'sft',
   title: 'SFT step, 8 × 128 tokens, full fine-tuning',
   async run(context) {
-    const { rounds, log, verbose } = context;
-    const lines = (precision, more) => present([
-      espalier(context, `Espalier ${precision}`, 'step', { precision }),
-      ...more,
-    ]);
-    const bf16 = await alternate(
-      lines('bf16', [
-        espalier(context, 'Espalier bf16, checkpointing', 'step', { precision: 'bf16', gradientCheckpointing: true }, { gigabytes: 3 }),
-        espalier(context, 'Espalier SFTTrainer bf16', 'trainer', { algorithm: 'sft', precision: 'bf16' }),
-        torch(context, 'autocast', { work: 'train' }),
-        torch(context, 'bfloat16', { work: 'train' }, { gigabytes: 3 }),
-        trl(context, 'sft', 'bfloat16', { gigabytes: 4.5 }),
-        trl(context, 'sft', 'autocast'),
+    const { rounds, log, verbose, precision, peerHows } = context;
+    const best = await alternate(
+      present([
+        espalier(context, `Espalier ${precision}`, 'step', { precision }),
+        espalier(context, `Espalier ${precision}, checkpointing`, 'step', { precision, gradientCheckpointing: true }, { gigabytes: 3 }),
+        espalier(context, `Espalier SFTTrainer ${precision}`, 'trainer', { algorithm: 'sft', precision }),
+        ...peerHows.flatMap((how) => [torch(context, how, { work: 'train' }), trl(context, 'sft', how)]),
       ]),
       { rounds, log, verbose },
     );
-    const fp32 = await alternate(lines('fp32', [torch(context, 'float32', { work: 'train' }), torch(context, 'medium', { work: 'train' })]), { rounds: Math.max(2, rounds - 2), log, verbose });
-    const all = new Map([...bf16, ...fp32]);
-    const own = secondsOf(bf16.get('Espalier bf16'));
-    const checkpointed = secondsOf(bf16.get('Espalier bf16, checkpointing'));
+    const besides = present([torch(context, 'medium', { work: 'train' }), ...(precision === 'fp32' ? [] : [espalier(context, 'Espalier fp32', 'step', { precision: 'fp32' }), torch(context, 'float32', { work: 'train' })])]);
+    const all = new Map([...best, ...(await alternate(besides, { rounds: Math.max(2, rounds - 2), log, verbose }))]);
+    const own = secondsOf(all.get(`Espalier ${precision}`));
+    const checkpointed = secondsOf(all.get(`Espalier ${precision}, checkpointing`));
     const bestTorch = fastest(all, named(all, 'PyTorch'));
     const bestTrl = fastest(all, named(all, 'TRL'));
     const fullTorch = fastest(all, ['PyTorch fp32']);
@@ -44,9 +38,9 @@ export const sft = {
       versions: versionsOf(all),
       checks: [
         check('times faster than the best of PyTorch', ratio(bestTorch?.seconds, own), 2, { unit: '×', note: against('PyTorch', bestTorch) }),
-        check("times faster than TRL's best, by our SFTTrainer", ratio(bestTrl?.seconds, secondsOf(bf16.get('Espalier SFTTrainer bf16'))), 4, { unit: '×', note: against('TRL', bestTrl) }),
-        check('peak memory at that speed', gb('Espalier bf16'), 3.5, { unit: ' GB', most: true }),
-        check('peak memory with gradient checkpointing', gb('Espalier bf16, checkpointing'), 2.9, { unit: ' GB', most: true }),
+        check("times faster than TRL's best, by our SFTTrainer", ratio(bestTrl?.seconds, secondsOf(all.get(`Espalier SFTTrainer ${precision}`))), 4, { unit: '×', note: against('TRL', bestTrl) }),
+        check('peak memory at that speed', gb(`Espalier ${precision}`), 3.5, { unit: ' GB', most: true }),
+        check('peak memory with gradient checkpointing', gb(`Espalier ${precision}, checkpointing`), 2.9, { unit: ' GB', most: true }),
         check('more time with gradient checkpointing', own && checkpointed ? 100 * (checkpointed.median / own.median - 1) : null, 35, { unit: ' %', most: true, digits: 0 }),
         check("in fp32, times as fast as PyTorch's fp32", ratio(fullTorch?.seconds, secondsOf(all.get('Espalier fp32'))), 1, { unit: '×' }),
       ],
@@ -58,38 +52,42 @@ const rl = (id, title, algorithm, own = {}) => ({
   id,
   title,
   async run(context) {
-    const { rounds, log, verbose } = context;
-    const results = await alternate(present([...Object.entries({ 'Espalier bf16': {}, ...own }).map(([name, options]) => espalier(context, name, 'trainer', { algorithm, precision: 'bf16', ...options }, { gigabytes: 4.5 })), trl(context, algorithm, 'bfloat16'), trl(context, algorithm, 'autocast', { gigabytes: 6.5 })]), { rounds, log, verbose });
+    const { rounds, log, verbose, precision, peerHows } = context;
+    const usual = `Espalier ${precision}`;
+    const ours = Object.entries({ '': {}, ...own }).map(([name, options]) => espalier(context, usual + name, 'trainer', { algorithm, precision, ...options }, { gigabytes: 4.5 }));
+    const results = await alternate(present([...ours, ...peerHows.map((how) => trl(context, algorithm, how, { gigabytes: 6.5 }))]), { rounds, log, verbose });
     const best = fastest(results, named(results, 'TRL'));
-    const lengths = (results.get('Espalier bf16').answers[0] ?? []).map(({ meanLength }) => meanLength).filter((length) => length !== undefined);
+    const lengths = (results.get(usual).answers[0] ?? []).map(({ meanLength }) => meanLength).filter((length) => length !== undefined);
     return {
       table: stepTable(results),
       versions: versionsOf(results),
       ...(lengths.length > 0 ? { note: `Completions of ours had ${(lengths.reduce((a, b) => a + b) / lengths.length).toFixed(1)} tokens in the mean; both sides stop at the end of a turn.` } : {}),
-      checks: [check("times faster than TRL's best", ratio(best?.seconds, secondsOf(results.get('Espalier bf16'))), 4, { unit: '×', note: against('TRL', best) })],
+      checks: [check("times faster than TRL's best", ratio(best?.seconds, secondsOf(results.get(usual))), 4, { unit: '×', note: against('TRL', best) })],
     };
   },
 });
 export const dpo = rl('dpo', 'DPO step, 4 pairs of at most 128 tokens', 'dpo');
-export const grpo = rl('grpo', 'GRPO step, 1 prompt × 8 completions of at most 64 tokens, β 0.04', 'grpo', { 'Espalier bf16, int8 sampler': { samplerWeights: 'int8' } });
+export const grpo = rl('grpo', 'GRPO step, 1 prompt × 8 completions of at most 64 tokens, β 0.04', 'grpo', { ', int8 sampler': { samplerWeights: 'int8' } });
 
 export const firstStep = {
   id: 'first-step',
   title: 'First step of a process, 8 × 128 tokens',
   async run(context) {
-    const { log, verbose } = context;
-    const firsts = { 'Espalier bf16': [], 'PyTorch bf16 autocast': [] };
+    const { log, verbose, precision } = context;
+    const contestants = present([espalier(context, `Espalier ${precision}`, 'step', { precision, warm: 1 }), torch(context, precision === 'bf16' ? 'autocast' : 'float32', { work: 'train', warm: 1 })]);
+    const firsts = Object.fromEntries(contestants.map(({ name }) => [name, []]));
     for (let round = 0; round < Math.min(3, context.rounds); round++) {
-      for (const contestant of present([espalier(context, 'Espalier bf16', 'step', { precision: 'bf16', warm: 1 }), torch(context, 'autocast', { work: 'train', warm: 1 })])) {
+      for (const contestant of contestants) {
         const result = (await alternate([contestant], { rounds: 0, log, verbose })).get(contestant.name);
         if (result.ready) firsts[contestant.name].push({ seconds: result.ready.first });
         log(`  ${contestant.name}: ${result.ready?.first?.toFixed(2)} s`);
       }
     }
-    const of = (name) => secondsOf({ error: null, answers: [firsts[name]] });
+    const of = (name) => secondsOf({ error: null, answers: [firsts[name] ?? []] });
+    const [own, torchs] = Object.keys(firsts);
     return {
       table: { header: ['', 'median (spread)'], rows: Object.keys(firsts).map((name) => [name, seconds(of(name))]) },
-      checks: [check("PyTorch's first step, in ours", ratio(of('PyTorch bf16 autocast'), of('Espalier bf16')), 1, { unit: '×' })],
+      checks: [check("PyTorch's first step, in ours", ratio(of(torchs), of(own)), 1, { unit: '×' })],
     };
   },
 };

@@ -254,11 +254,15 @@ export class Decoding {
   private decodeStep(): void {
     const samples = this.active;
     if (samples.length === 0) return;
-    const tokens = Int32Array.from(samples, (sample) => sample.tokens.at(-1)!);
-    const own = Int32Array.from(samples, (sample) => sample.tokens.length); // rows that it fills, the new one included
-    const positions = Int32Array.from(samples, ({ group }, i) => group.request.prompt.length + own[i] - 1);
-    const rows = Int32Array.from(samples, (sample, i) => sample.own + own[i] - 1);
-    const ranges = Int32Array.from(samples.flatMap((sample, i) => [sample.group.prompt!.start, sample.group.request.prompt.length, sample.own, own[i]])); // [B, 4]
+    const [tokens, positions, rows] = [0, 0, 0].map(() => new Int32Array(samples.length));
+    const ranges = new Int32Array(4 * samples.length); // [B, 4]
+    samples.forEach(({ group, tokens: known, own }, i) => {
+      const { prompt } = group.request;
+      tokens[i] = known[known.length - 1];
+      positions[i] = prompt.length + known.length - 1;
+      rows[i] = own + known.length - 1;
+      ranges.set([group.prompt!.start, prompt.length, own, known.length], 4 * i); // of its own rows, the new one included
+    });
     this.take(samples, () => this.decoder.step(tokens, positions, this.cache.step(rows, ranges)));
   }
 

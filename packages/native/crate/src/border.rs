@@ -83,10 +83,19 @@ pub fn place_of<'a, T: 'a, D: AsRef<[T]>>(data: &'a Option<D>) -> Place {
 
 /// An error when one of the `written` overlaps another or one of the `read`.
 pub fn disjoint(kernel: &str, written: &[Place], read: &[Place]) -> Result<()> {
-    let overlap = |a: &Place, b: &Place| a.start < b.end && b.start < a.end;
-    for (i, output) in written.iter().enumerate() {
-        if written[i + 1..].iter().chain(read).any(|other| overlap(output, other)) {
-            return Err(fail(format!("{kernel}: output {i} shares memory with another argument")));
+    let shared =
+        |output: usize| fail(format!("{kernel}: output {output} shares memory with another argument"));
+    let mut sorted: Vec<(Place, usize)> =
+        written.iter().copied().zip(0..).filter(|(place, _)| place.start < place.end).collect();
+    sorted.sort_unstable_by_key(|(place, _)| place.start);
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[1].0.start < pair[0].0.end) {
+        return Err(shared(pair[1].1));
+    }
+    for place in read.iter().filter(|place| place.start < place.end) {
+        // The outputs do not overlap, so that the last one which begins before the end is the one that could reach into it.
+        let before = sorted.partition_point(|(output, _)| output.start < place.end);
+        if let Some((_, output)) = sorted[..before].last().filter(|(output, _)| place.start < output.end) {
+            return Err(shared(*output));
         }
     }
     Ok(())
@@ -104,6 +113,10 @@ mod tests {
         assert!(disjoint("t", &[a], &[c]).is_err());
         assert!(disjoint("t", &[a, c], &[]).is_err());
         assert!(disjoint("t", &[a], &[place::<f32>(&[])]).is_ok());
+        assert!(disjoint("t", &[a, place::<f32>(&[]), b], &[]).is_ok());
+        assert!(disjoint("t", &[b, a], &[place(&data[9..])]).is_err());
+        assert!(disjoint("t", &[place(&data[..2]), place(&data[6..])], &[place(&data[2..6])]).is_ok());
+        assert!(disjoint("t", &[place(&data[2..3]), place(&data[6..7])], &[place(&data)]).is_err());
     }
 
     #[test]

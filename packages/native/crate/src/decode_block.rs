@@ -1,26 +1,20 @@
-//! One block of a Llama-like decoder for one new token a row: what a step of decoding does in each layer, in one call.
+//! One block of a Llama-like decoder for one new token a row: what a step of decoding does in each layer.
 //!
 //! It is made of the functions of the separate kernels, so that it gives what they give, to the bit. What it saves is the way back to JavaScript
 //! between them, packing the same rows for several products, and passes over memory: what follows a product element by element is done while
 //! its columns are in the cache.
 
-use crate::attention::{forward_last, Span};
-use crate::attention::{heads, Heads};
-use crate::border::{disjoint, fail, floats_mut, guard, ints, part, place, place_of, product};
-use crate::cached_attention::parse_ranges;
+use crate::attention::{forward_last, Heads, Span};
 use crate::gemm::rows::{multiply_rows, PackedRows, Product};
 use crate::gemm::PackedB;
-use crate::linear::PackedWeight;
 use crate::memory::Floats;
 use crate::norms::{rms_norm_forward, rms_rows};
 use crate::pool::SharedMut;
 use crate::rotary::rotary_forward;
 use crate::swiglu::swiglu_in_place;
-use napi::bindgen_prelude::*;
-use napi_derive::napi;
-use std::cell::RefCell;
 
 mod adapter;
+pub mod call;
 
 pub use adapter::{Adapter, AdapterScratch};
 
@@ -171,178 +165,6 @@ fn add_product(
             x.iter_mut().zip(y).for_each(|(x, y)| *x += *y);
         }
     });
-}
-
-/// See `DecodeBlockShape` in `kernel-functions.ts`.
-#[napi(object)]
-pub struct DecodeBlockShape {
-    pub heads: u32,
-    pub kv_heads: u32,
-    pub dim: u32,
-    pub eps: f64,
-    pub scale: f64,
-    pub window: u32,
-    pub rotary_scaling: f64,
-}
-
-/// See `DecodeBlockAdapter` in `kernel-functions.ts`.
-#[napi(object)]
-pub struct DecodeBlockAdapter {
-    pub layer: u32,
-    pub scale: f64,
-}
-
-const KERNEL: &str = "decodeBlock";
-
-/// The names of the layers, in the order in which they are given.
-const LAYERS: [&str; 7] = ["q", "k", "v", "o", "gate", "up", "down"];
-
-/// A layer of `n` outputs and `k` inputs, packed for the kernel that all of the block's weights are packed for.
-fn linear<'a>(
-    index: usize,
-    weights: &'a [ClassInstance<'_, PackedWeight>],
-    biases: &'a [Option<Float32ArraySlice<'_>>],
-    n: usize,
-    k: usize,
-) -> Result<Linear<'a>> {
-    let (weight, first) = (weights[index].get()?, weights[0].get()?);
-    if weight.n() != n || weight.k() != k || !weight.alike(first) {
-        let (found_n, found_k) = (weight.n(), weight.k());
-        return Err(fail(format!(
-            "{KERNEL}: the weight of {} is {found_n} x {found_k} (precision {}), not {n} x {k} (precision {})",
-            LAYERS[index],
-            weights[index].precision_of().name(),
-            weights[0].precision_of().name()
-        )));
-    }
-    let bias = biases[index].as_ref().map(|bias| part(bias.as_ref(), "bias", n)).transpose()?;
-    Ok(Linear { weight, bias, adapter: None })
-}
-
-/// The adapters of the layers: `pairs` has A and B of each of `adapted`, packed for the kernel of the block's weights.
-fn adapters<'a>(
-    adapted: &[DecodeBlockAdapter],
-    pairs: &'a [ClassInstance<'_, PackedWeight>],
-    weights: &'a [ClassInstance<'_, PackedWeight>],
-) -> Result<[Option<Adapter<'a>>; LAYERS.len()]> {
-    if pairs.len() != 2 * adapted.len() {
-        return Err(fail(format!("{KERNEL}: {} adapters came with {} matrices", adapted.len(), pairs.len())));
-    }
-    let mut found = [None; LAYERS.len()];
-    for (&DecodeBlockAdapter { layer, scale }, pair) in adapted.iter().zip(pairs.chunks_exact(2)) {
-        let index = layer as usize;
-        let Some(place) = found.get_mut(index) else {
-            return Err(fail(format!("{KERNEL}: there is no layer {layer} to adapt")));
-        };
-        let (weight, a, b) = (weights[index].get()?, pair[0].get()?, pair[1].get()?);
-        if a.k() != weight.k() || b.n() != weight.n() || a.n() != b.k() || a.n() == 0 {
-            return Err(fail(format!(
-                "{KERNEL}: an adapter of {} x {} and {} x {} for {}, which is {} x {}",
-                a.n(),
-                a.k(),
-                b.n(),
-                b.k(),
-                LAYERS[index],
-                weight.n(),
-                weight.k()
-            )));
-        }
-        if !a.alike(weight) || !b.alike(weight) {
-            return Err(fail(format!("{KERNEL}: the adapter of {} has another precision", LAYERS[index])));
-        }
-        *place = Some(Adapter { a, b, scale: scale as f32 });
-    }
-    Ok(found)
-}
-
-/// One block on `x [B, D]`, in place. See `decodeBlock` in `kernel-functions.ts`.
-#[napi]
-#[allow(clippy::too_many_arguments)]
-pub fn decode_block(
-    mut x: Float32ArraySlice,
-    norms: Vec<Option<Float32ArraySlice>>,
-    weights: Vec<ClassInstance<PackedWeight>>,
-    biases: Vec<Option<Float32ArraySlice>>,
-    positions: Int32ArraySlice,
-    inv_freq: Float32ArraySlice,
-    mut cache_k: Float32ArraySlice,
-    mut cache_v: Float32ArraySlice,
-    cache_rows: Int32ArraySlice,
-    ranges: Int32ArraySlice,
-    shape: DecodeBlockShape,
-    adapted: Vec<DecodeBlockAdapter>,
-    pairs: Vec<ClassInstance<PackedWeight>>,
-) -> Result<()> {
-    guard(|| {
-        if norms.len() != 4 || weights.len() != LAYERS.len() || biases.len() != LAYERS.len() {
-            return Err(fail(format!("{KERNEL}: 4 norms, 7 weights and 7 biases are wanted")));
-        }
-        let DecodeBlockShape { heads: query_heads, kv_heads, dim, eps, scale, window, rotary_scaling } =
-            shape;
-        let shape = heads(query_heads, kv_heads, dim, scale, window)?;
-        let (m, d, inner) = (positions.len(), weights[0].get()?.k(), weights[4].get()?.n());
-        let width = product(KERNEL, &[shape.heads, shape.dim])?;
-        let kv_width = product(KERNEL, &[shape.kv_heads, shape.dim])?;
-        if m == 0 || d == 0 || inner == 0 {
-            return Err(fail(format!("{KERNEL}: {m} rows of {d}, {inner} inside: nothing to compute")));
-        }
-        if inv_freq.is_empty() || 2 * inv_freq.len() > shape.dim {
-            return Err(fail(format!("{KERNEL}: {} frequencies for heads of {}", inv_freq.len(), shape.dim)));
-        }
-        for sizes in [[m, d], [m, 2 * inner], [m, width]] {
-            product(KERNEL, &sizes)?;
-        }
-        let mut read = vec![place(&positions), place(&inv_freq), place(&cache_rows), place(&ranges)];
-        read.extend(norms.iter().chain(&biases).map(place_of));
-        disjoint(KERNEL, &[place(&x), place(&cache_k), place(&cache_v)], &read)?;
-
-        let capacity = (cache_k.len() / kv_width).min(cache_v.len() / kv_width);
-        let cache_rows = ints(&cache_rows, "cacheRows", m)?;
-        if let Some(row) = cache_rows.iter().find(|&&row| row < 0 || row as usize >= capacity) {
-            return Err(fail(format!("{KERNEL}: row {row} is outside a cache of {capacity} rows")));
-        }
-        let ranges = parse_ranges(KERNEL, ints(&ranges, "ranges", 4 * m)?, capacity)?;
-        let norm = |index: usize, len: usize| {
-            norms[index].as_ref().map(|norm| part(norm.as_ref(), "norm", len)).transpose()
-        };
-        let missing = || fail(format!("{KERNEL}: the norms before attention and MLP are missing"));
-        let adapters = adapters(&adapted, &pairs, &weights)?;
-        for adapter in adapters.iter().flatten() {
-            product(KERNEL, &[m, LAYERS.len(), adapter.a.n().max(adapter.b.n())])?;
-        }
-        let layer = |index: usize, n: usize, k: usize| {
-            linear(index, &weights, &biases, n, k).map(|layer| Linear { adapter: adapters[index], ..layer })
-        };
-        let block = DecodeBlock {
-            shape,
-            eps: eps as f32,
-            attention_norm: norm(0, d)?.ok_or_else(missing)?,
-            mlp_norm: norm(1, d)?.ok_or_else(missing)?,
-            q_norm: norm(2, shape.dim)?,
-            k_norm: norm(3, shape.dim)?,
-            q: layer(0, width, d)?,
-            k: layer(1, kv_width, d)?,
-            v: layer(2, kv_width, d)?,
-            o: layer(3, d, width)?,
-            gate: layer(4, inner, d)?,
-            up: layer(5, inner, d)?,
-            down: layer(6, d, inner)?,
-            positions: ints(&positions, "positions", m)?,
-            inv_freq: part(inv_freq.as_ref(), "invFreq", inv_freq.len())?,
-            rotary_scaling,
-            cache_rows,
-            ranges: &ranges,
-        };
-        let x = floats_mut(&mut x, "x", m * d)?;
-        let (rows_k, rows_v) = (capacity * kv_width, capacity * kv_width);
-        let (cache_k, cache_v) =
-            (floats_mut(&mut cache_k, "cacheK", rows_k)?, floats_mut(&mut cache_v, "cacheV", rows_v)?);
-        thread_local! {
-            static SCRATCH: RefCell<Scratch> = RefCell::default();
-        }
-        SCRATCH.with(|scratch| block.run(x, cache_k, cache_v, &mut scratch.borrow_mut()));
-        Ok(())
-    })
 }
 
 #[cfg(test)]

@@ -1,28 +1,36 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { PackedWeight } from '../binding';
 import { EspalierDecodeBlocks } from '../fused-kernels';
 import type { DecodeBlocksAttrs, DecodeBlocksInputs } from '../fused-kernels';
+import type { DecodeBlocksAdapter } from '../kernel-functions';
 import { nativeKernel } from './kernel';
 
 export const decodeBlocksKernels = [
   nativeKernel<DecodeBlocksInputs, DecodeBlocksAttrs>(EspalierDecodeBlocks, ({ inputs: { x }, attrs, backend }) => {
-    const { blocks, heads, kvHeads, eps, positions, invFreq, rotaryScaling, rows, ranges } = attrs;
-    const floats = (tensor: TensorInfo | undefined) => (tensor ? backend.floats(tensor) : null);
+    const { blocks, caches, heads, kvHeads, eps, scale, positions, invFreq, rotaryScaling, rows, ranges } = attrs;
     const y = backend.output(x.shape);
     y.values.set(backend.floats(x));
-    for (const block of blocks) {
-      const layers = [block.q, block.k, block.v, block.o, block.gate, block.up, block.down];
-      const adapted = layers.flatMap(({ adapter }, layer) => (adapter ? [{ layer, ...adapter }] : []));
-      backend.binding.decodeBlock(
-        y.values,
-        [block.attentionNorm, block.mlpNorm, block.qNorm, block.kNorm].map(floats),
-        layers.map(({ weight }) => backend.packedNow(weight)),
-        layers.map(({ bias }) => floats(bias)),
-        positions, invFreq, backend.floats(block.cacheK), backend.floats(block.cacheV), rows, ranges,
-        { heads, kvHeads, dim: block.cacheK.shape[1] / kvHeads, eps, scale: block.scale, window: block.window, rotaryScaling },
-        adapted.map(({ layer, scale }) => ({ layer, scale })),
-        adapted.flatMap(({ a, b }) => [backend.packedNow(a), backend.packedNow(b)]),
-      );
+    if (blocks.length === 0) return y.info;
+    const norms: (Float32Array | null)[] = [];
+    const weights: PackedWeight[] = [];
+    const biases: (Float32Array | null)[] = [];
+    const adapted: DecodeBlocksAdapter[] = [];
+    const pairs: PackedWeight[] = [];
+    const floats = (tensor: TensorInfo | undefined) => (tensor ? backend.floats(tensor) : null);
+    for (const { attentionNorm, mlpNorm, qNorm, kNorm, q, k, v, o, gate, up, down } of blocks) {
+      norms.push(floats(attentionNorm), floats(mlpNorm), floats(qNorm), floats(kNorm));
+      for (const { weight, bias, adapter } of [q, k, v, o, gate, up, down]) {
+        if (adapter) {
+          adapted.push({ weight: weights.length, scale: adapter.scale });
+          pairs.push(backend.packedNow(adapter.a), backend.packedNow(adapter.b));
+        }
+        weights.push(backend.packedNow(weight));
+        biases.push(floats(bias));
+      }
     }
+    const shape = { heads, kvHeads, dim: caches[0].k.shape[1] / kvHeads, eps, scale, rotaryScaling };
+    const windows = Uint32Array.from(blocks, ({ window }) => window ?? 0);
+    backend.binding.decodeBlocks(y.values, norms, weights, biases, positions, invFreq, caches.flatMap(({ k, v }) => [backend.floats(k), backend.floats(v)]), rows, ranges, windows, shape, adapted, pairs);
     return y.info;
   }),
 ];

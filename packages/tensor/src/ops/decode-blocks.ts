@@ -12,7 +12,7 @@ export interface LinearParameters {
   adapter?: LowRankAdapter;
 }
 
-/** The parameters of a block of a Llama-like decoder, and its keys and values. */
+/** The parameters of a block of a Llama-like decoder. */
 export interface DecodeBlockTensors {
   attentionNorm: Tensor; // [D]
   q: LinearParameters;
@@ -25,18 +25,20 @@ export interface DecodeBlockTensors {
   gate: LinearParameters;
   up: LinearParameters;
   down: LinearParameters;
-  cacheK: Tensor; // [C, Hkv * Dh]
-  cacheV: Tensor;
-  scale: number;
+  /** How many of the last positions are seen. All, when it is left out. */
   window?: number;
 }
 
 /** What the blocks of a decoder have in common, and where the new tokens stand. */
 export interface DecodeBlocksOptions {
+  /** Keys and values of each block, `[C, Hkv * Dh]`. */
+  caches: readonly { k: Tensor; v: Tensor }[];
   heads: number;
   kvHeads: number;
   /** Of the norms. */
   eps: number;
+  /** Of the scores. */
+  scale: number;
   positions: Int32Array; // [B]
   invFreq: Float32Array;
   /** Factor of cosine and sine. */
@@ -61,7 +63,8 @@ export function hasDecodeBlocks(): boolean {
  */
 export function decodeBlocks(x: Tensor, blocks: readonly DecodeBlockTensors[], options: DecodeBlocksOptions): Tensor {
   const batch = dims(x)[0];
-  const { positions, rows, ranges } = options;
+  const { caches, positions, rows, ranges } = options;
+  check(caches.length === blocks.length, 'decodeBlocks', () => `${blocks.length} blocks came with ${caches.length} caches`);
   check(positions.length === batch && rows.length === batch && ranges.length === 4 * batch, 'decodeBlocks', () => `x [${x.shape}] has not ${positions.length} positions, ${rows.length} cache rows and ${ranges.length} range numbers`);
-  return run(EspalierDecodeBlocks, { x }, { ...options, blocks: blocks.map((block) => ({ ...block, window: block.window ?? 0 })) } satisfies DecodeBlocksAttrs);
+  return run(EspalierDecodeBlocks, { x }, { ...options, blocks } satisfies DecodeBlocksAttrs);
 }

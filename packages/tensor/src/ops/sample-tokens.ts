@@ -47,25 +47,33 @@ export function sampleTokens(logits: Tensor, rows: readonly SampleRow[]): { toke
 
 function packed(rows: readonly SampleRow[], vocabSize: number): SampleTokensAttrs {
   const n = rows.length;
-  const historyOffsets = new Int32Array(n + 1);
+  const attrs = {
+    seeds: new Uint32Array(2 * n),
+    samples: new Uint32Array(n),
+    positions: new Uint32Array(n),
+    temperature: new Float64Array(n),
+    topK: new Int32Array(n),
+    topP: new Float64Array(n),
+    minP: new Float64Array(n),
+    repetitionPenalty: new Float64Array(n),
+    historyOffsets: new Int32Array(n + 1),
+  };
   rows.forEach((row, b) => {
     validate(row, vocabSize);
-    historyOffsets[b + 1] = historyOffsets[b] + (row.history?.length ?? 0);
+    attrs.seeds[2 * b] = row.seed >>> 0;
+    attrs.seeds[2 * b + 1] = Math.floor(row.seed / 2 ** 32) >>> 0;
+    attrs.samples[b] = row.sample;
+    attrs.positions[b] = row.position;
+    attrs.temperature[b] = row.temperature ?? 1;
+    attrs.topK[b] = row.topK ?? 0;
+    attrs.topP[b] = row.topP ?? 1;
+    attrs.minP[b] = row.minP ?? 0;
+    attrs.repetitionPenalty[b] = row.repetitionPenalty ?? 1;
+    attrs.historyOffsets[b + 1] = attrs.historyOffsets[b] + (row.history?.length ?? 0);
   });
-  const history = new Int32Array(historyOffsets[n]);
-  rows.forEach((row, b) => row.history && history.set(row.history, historyOffsets[b]));
-  return {
-    seeds: Uint32Array.from(rows.flatMap(({ seed }) => [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0])),
-    samples: Uint32Array.from(rows, (row) => row.sample),
-    positions: Uint32Array.from(rows, (row) => row.position),
-    temperature: Float64Array.from(rows, (row) => row.temperature ?? 1),
-    topK: Int32Array.from(rows, (row) => row.topK ?? 0),
-    topP: Float64Array.from(rows, (row) => row.topP ?? 1),
-    minP: Float64Array.from(rows, (row) => row.minP ?? 0),
-    repetitionPenalty: Float64Array.from(rows, (row) => row.repetitionPenalty ?? 1),
-    history,
-    historyOffsets,
-  };
+  const history = new Int32Array(attrs.historyOffsets[n]);
+  rows.forEach((row, b) => row.history && history.set(row.history, attrs.historyOffsets[b]));
+  return { ...attrs, history };
 }
 
 function validate({ seed, temperature = 1, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, history }: SampleRow, vocabSize: number): void {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::adapted_linear::{self, Sizes};
+use crate::cached_attention::parse_ranges;
 use crate::dtype::Precision;
 use crate::gemm::choice::noise;
 use crate::gemm::{multiply, Output, Right, View};
