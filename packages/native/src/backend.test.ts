@@ -158,6 +158,30 @@ describe.skipIf(!status.available)('the backend native', () => {
     expect(binding.allocatedBytes()).toBe(start);
   });
 
+  it('lets smaller requests use what lies idle, once enough is taken', () => {
+    const binding = loadNative()!;
+    const pool = new BufferPool(binding);
+    const activations = Array.from({ length: 20 }, () => pool.take(6_000_000)); // 480 MB, beyond the floor
+    const first = pool.take(4_000_000); // within the slack: a buffer of its own
+    pool.give(first);
+    activations.forEach((values) => pool.give(values));
+    const taken = binding.allocatedBytes();
+    const gradients = Array.from({ length: 21 }, () => pool.take(4_000_000));
+    const beyond = taken + 1.25 * 20 * classSize(24_000_000) - 20 * classSize(24_000_000);
+    expect(binding.allocatedBytes()).toBeLessThanOrEqual(beyond);
+    expect(new Set(gradients.map(({ buffer }) => buffer)).size).toBe(21);
+    expect(gradients.every(({ length }) => length === 4_000_000)).toBe(true);
+    expect(pool.statistics().inUse).toBe(21 * classSize(16_000_000));
+    gradients.forEach((values) => pool.give(values));
+    const settled = binding.allocatedBytes();
+    for (let step = 0; step < 3; step++) for (const [count, size] of [[20, 6_000_000], [21, 4_000_000]]) Array.from({ length: count }, () => pool.take(size)).forEach((values) => pool.give(values));
+    expect(binding.allocatedBytes()).toBe(settled);
+    pool.give(pool.take(1_000_000)); // much smaller: not one of these
+    expect(binding.allocatedBytes()).not.toBe(settled);
+    pool.dispose();
+    expect(pool.statistics()).toEqual({ inUse: 0, free: 0 });
+  });
+
   it('trims what lay idle between two trims', () => {
     const pool = new BufferPool(loadNative()!, 100);
     const held = Array.from({ length: 5 }, () => pool.take(10_000));

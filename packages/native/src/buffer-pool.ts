@@ -10,6 +10,8 @@ const IDLE_MILLISECONDS = 60_000;
 /** Idle and used buffers together may take this many times what was ever in use at once, and at least the floor below. */
 const SLACK = 1.25;
 const FLOOR_BYTES = 256 * 2 ** 20;
+/** Once that much is taken, a request is also served by an idle buffer of another class, of up to this many times its size: gradients take the place of the activations that they came from. */
+const BORROW = 2;
 
 interface SizeClass {
   free: ArrayBuffer[];
@@ -33,12 +35,13 @@ export interface PoolStatistics {
  */
 export class BufferPool {
   private readonly classes = new Map<number, SizeClass>();
-  /** Buffers handed out and not escaped, with the size of their class. Weak: a tensor that is never disposed keeps its buffer alive itself. */
+  /** Buffers handed out and not escaped, with the size of the class that was asked for. Weak: a tensor that is never disposed keeps its buffer alive itself. */
   private readonly owned = new WeakMap<ArrayBufferLike, number>();
   private requests = 0;
-  private inUse = 0;
-  private peak = 0;
+  private inUse = 0; // in the sizes that were asked for
+  private peak = 0; // of `inUse`
   private free = 0;
+  private total = 0; // of buffers handed out or idle, in their own sizes
   private idleTimer: NodeJS.Timeout | undefined;
   private requestsAtTimer = 0;
 
@@ -53,16 +56,7 @@ export class BufferPool {
     const size = classSize(n * 4);
     this.requests++;
     if (this.requests % this.requestsBetweenTrims === 0) this.trimUnused();
-    const found = this.classes.get(size);
-    let buffer = found?.free.pop();
-    if (buffer && found) {
-      this.free -= size;
-      found.usedAt = this.requests;
-      if (found.free.length < found.unused) found.unused = found.free.length;
-    } else {
-      this.makeRoom(size);
-      buffer = this.allocate(size);
-    }
+    const buffer = this.idle(size) ?? (this.fits(size) ? undefined : this.borrowed(size)) ?? this.fresh(size);
     this.inUse += size;
     this.peak = Math.max(this.peak, this.inUse);
     this.owned.set(buffer, size);
@@ -71,10 +65,11 @@ export class BufferPool {
 
   /** Takes back an array of `take`; any other array is ignored. */
   give(values: Float32Array): void {
-    const size = this.owned.get(values.buffer);
-    if (size === undefined) return;
+    const asked = this.owned.get(values.buffer);
+    if (asked === undefined) return;
     this.owned.delete(values.buffer);
-    this.inUse -= size;
+    this.inUse -= asked;
+    const size = values.buffer.byteLength;
     let found = this.classes.get(size);
     if (!found) this.classes.set(size, (found = { free: [], usedAt: 0, unused: 0 }));
     found.usedAt = this.requests;
@@ -89,6 +84,7 @@ export class BufferPool {
     if (size === undefined) return;
     this.owned.delete(buffer as ArrayBufferLike);
     this.inUse -= size;
+    this.total -= buffer!.byteLength;
   }
 
   /** Frees every idle buffer at once. */
@@ -108,12 +104,45 @@ export class BufferPool {
     return { inUse: this.inUse, free: this.free };
   }
 
+  /** An idle buffer of a class. */
+  private idle(size: number): ArrayBuffer | undefined {
+    const found = this.classes.get(size);
+    const buffer = found?.free.pop();
+    if (!buffer || !found) return undefined;
+    this.free -= size;
+    found.usedAt = this.requests;
+    if (found.free.length < found.unused) found.unused = found.free.length;
+    return buffer;
+  }
+
+  /** The idle buffer of the next larger class that has one, if it is not much larger. */
+  private borrowed(size: number): ArrayBuffer | undefined {
+    let best = Infinity;
+    for (const [other, { free }] of this.classes) if (other > size && other <= BORROW * size && other < best && free.length > 0) best = other;
+    return best === Infinity ? undefined : this.idle(best);
+  }
+
+  private fresh(size: number): ArrayBuffer {
+    this.makeRoom(size);
+    const buffer = this.allocate(size);
+    this.total += size;
+    return buffer;
+  }
+
+  private limit(size: number): number {
+    return Math.max(FLOOR_BYTES, SLACK * Math.max(this.peak, this.inUse + size));
+  }
+
+  private fits(size: number): boolean {
+    return this.total + size <= this.limit(size);
+  }
+
   /** Where batches vary in size, other classes would pile up idle: those used longest ago make room for a new buffer. */
   private makeRoom(size: number): void {
-    const limit = Math.max(FLOOR_BYTES, SLACK * Math.max(this.peak, this.inUse + size));
-    if (this.inUse + this.free + size <= limit) return;
+    if (this.fits(size)) return;
+    const limit = this.limit(size);
     for (const [idleSize, idle] of [...this.classes].sort((a, b) => a[1].usedAt - b[1].usedAt)) {
-      const excess = this.inUse + this.free + size - limit;
+      const excess = this.total + size - limit;
       if (excess <= 0) return;
       this.shrink(idleSize, idle, Math.max(0, idle.free.length - Math.ceil(excess / idleSize)));
     }
@@ -141,6 +170,7 @@ export class BufferPool {
     while (found.free.length > left) {
       this.binding.release(found.free.pop()!);
       this.free -= size;
+      this.total -= size;
     }
     found.unused = Math.min(found.unused, left);
   }

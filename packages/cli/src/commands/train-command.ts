@@ -181,8 +181,8 @@ async function train<Shape extends z.ZodRawShape>(spec: TrainCommandSpec<Shape>,
     const result = await trainer.train({ signal, ...(resume === false ? {} : { resume }) });
     let held: Metrics | null = Object.keys(result.evalMetrics).length > 0 ? withoutPrefix(result.evalMetrics) : null;
     if (evaluation && evaluate && (!result.stopped || result.rolledBack)) {
-      const bar = startProgress('eval', { unit: 'completion', total: evaluation.size });
-      held = await evaluate((done) => bar.update(done)).finally(() => bar.stop());
+      let bar: Progress | null = null; // what is counted, and how much of it there is, the objective knows: completions, or positions of texts
+      held = await evaluate((done, total) => (bar ??= startProgress('eval', { unit: 'completion', total })).update(done)).finally(() => bar?.stop());
     }
     let model = result.checkpoint;
     if (model === null) {

@@ -25,6 +25,18 @@ const PAGE: usize = 64 << 10;
 #[cfg(target_os = "linux")]
 const MAPPED_FROM: usize = 256 << 10;
 
+/// Asks for the cache line at an address, which may be any: nothing is read, and a processor without such an instruction does nothing.
+#[inline(always)]
+pub fn ask(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Bytes held at the moment by `Block`s.
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 

@@ -4,9 +4,13 @@
 //! as arrive in time. A worker that is late finds the job closed and is not waited for, so an oversubscribed machine
 //! costs speed and not latency. Which thread runs a chunk is not determined; a kernel is deterministic when its
 //! chunks write to disjoint places and its chunk boundaries do not depend on the number of threads.
+//!
+//! `parallel_runs` does the same for chunks that read memory one after another: each thread begins with a share of its
+//! own and walks through it, and takes from the end of another's when it is done.
 
 use std::any::Any;
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -25,6 +29,27 @@ type Task<'a> = dyn Fn(usize) + Sync + 'a;
 struct Job {
     task: Cell<Option<&'static Task<'static>>>,
     chunks: Cell<usize>,
+    /// Chunks are taken from `shares`, and else from `next`.
+    runs: Cell<bool>,
+}
+
+/// What is left of a thread's share: its first chunk in the high half, its end in the low one. In cache lines of its own.
+#[repr(align(128))]
+struct Share(AtomicU64);
+
+impl Share {
+    fn set(&self, range: Range<usize>) {
+        self.0.store((range.start as u64) << 32 | range.end as u64, Ordering::Relaxed);
+    }
+    /// The first chunk that is left, or the last one.
+    fn take(&self, first: bool) -> Option<usize> {
+        let after = |left: u64| {
+            let (start, end) = (left >> 32, left & u64::from(u32::MAX));
+            (start < end).then(|| if first { (start + 1) << 32 | end } else { start << 32 | (end - 1) })
+        };
+        let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).ok()?;
+        Some(if first { left >> 32 } else { (left & u64::from(u32::MAX)) - 1 } as usize)
+    }
 }
 
 struct Worker {
@@ -35,6 +60,8 @@ struct Worker {
 struct Pool {
     state: AtomicU64,
     next: AtomicUsize,
+    /// The caller's share, then those of the workers.
+    shares: Vec<Share>,
     job: Job,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Held by the thread whose job runs.
@@ -68,13 +95,15 @@ fn wanted_threads() -> usize {
 fn pool() -> &'static Pool {
     POOL.get_or_init(|| {
         let worker = || Worker { thread: OnceLock::new(), parked: AtomicBool::new(false) };
+        let threads = wanted_threads();
         let pool: &'static Pool = Box::leak(Box::new(Pool {
             state: AtomicU64::new(0),
             next: AtomicUsize::new(0),
-            job: Job { task: Cell::new(None), chunks: Cell::new(0) },
+            shares: (0..threads).map(|_| Share(AtomicU64::new(0))).collect(),
+            job: Job { task: Cell::new(None), chunks: Cell::new(0), runs: Cell::new(false) },
             panic: Mutex::new(None),
             owner: Mutex::new(()),
-            workers: (1..wanted_threads()).map(|_| worker()).collect(),
+            workers: (1..threads).map(|_| worker()).collect(),
         }));
         for index in 0..pool.workers.len() {
             let name = format!("espalier-{}", index + 1);
@@ -114,23 +143,34 @@ fn work(pool: &'static Pool, index: usize) {
         };
         if pool.state.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             done = seen / NUMBER;
-            take_chunks(pool);
+            take_chunks(pool, index + 1);
             pool.state.fetch_sub(1, Ordering::Release);
         }
     }
 }
 
-fn take_chunks(pool: &Pool) {
-    let (Some(task), chunks) = (pool.job.task.get(), pool.job.chunks.get()) else { return };
-    let run = AssertUnwindSafe(|| loop {
-        let chunk = pool.next.fetch_add(1, Ordering::Relaxed);
-        if chunk >= chunks {
-            break;
+impl Pool {
+    /// The next chunk for thread `own`.
+    fn chunk(&self, own: usize) -> Option<usize> {
+        if !self.job.runs.get() {
+            let chunk = self.next.fetch_add(1, Ordering::Relaxed);
+            return (chunk < self.job.chunks.get()).then_some(chunk);
         }
-        task(chunk);
+        let others = (1..self.shares.len()).map(|i| &self.shares[(own + i) % self.shares.len()]);
+        self.shares[own].take(true).or_else(|| others.into_iter().find_map(|share| share.take(false)))
+    }
+}
+
+fn take_chunks(pool: &Pool, own: usize) {
+    let Some(task) = pool.job.task.get() else { return };
+    let run = AssertUnwindSafe(|| {
+        while let Some(chunk) = pool.chunk(own) {
+            task(chunk);
+        }
     });
     if let Err(payload) = catch_unwind(run) {
-        pool.next.store(chunks, Ordering::Relaxed); // the rest is not worth computing
+        pool.next.store(pool.job.chunks.get(), Ordering::Relaxed); // the rest is not worth computing
+        pool.shares.iter().for_each(|share| share.set(0..0));
         if let Ok(mut slot) = pool.panic.lock() {
             slot.get_or_insert(payload);
         }
@@ -141,23 +181,37 @@ fn take_chunks(pool: &Pool) {
 /// Called from inside a task, or while another thread's job runs, it runs on the calling thread alone.
 /// A panic of a task is resumed here, after all threads have left the job.
 pub fn parallel_for(chunks: usize, task: impl Fn(usize) + Sync) {
-    let serial = |task: &Task| (0..chunks).for_each(task);
+    run(chunks, false, &task);
+}
+
+/// The same, each thread taking chunks that follow one another, as far as all are done at the same time.
+pub fn parallel_runs(chunks: usize, task: impl Fn(usize) + Sync) {
+    run(chunks, chunks <= u32::MAX as usize, &task);
+}
+
+fn run(chunks: usize, runs: bool, task: &Task) {
+    let serial = || (0..chunks).for_each(task);
     if chunks <= 1 || INSIDE.with(Cell::get) {
-        return serial(&task);
+        return serial();
     }
     let pool = pool();
     if pool.workers.is_empty() {
-        return serial(&task);
+        return serial();
     }
-    let Ok(_owner) = pool.owner.try_lock() else { return serial(&task) };
+    let Ok(_owner) = pool.owner.try_lock() else { return serial() };
 
-    let task: &Task = &task;
     // SAFETY: only the lifetime is changed; workers use `task` only inside the job, and we return (or unwind) only
     // after the job is closed and the count of workers inside is zero.
     let task: &'static Task<'static> = unsafe { std::mem::transmute(task) };
     pool.job.task.set(Some(task));
     pool.job.chunks.set(chunks);
+    pool.job.runs.set(runs);
     pool.next.store(0, Ordering::Relaxed);
+    if runs {
+        let threads = pool.shares.len();
+        let start = |thread: usize| chunks * thread / threads;
+        pool.shares.iter().enumerate().for_each(|(i, share)| share.set(start(i)..start(i + 1)));
+    }
     let number = pool.state.load(Ordering::Relaxed) / NUMBER + 1;
     pool.state.store(number * NUMBER + OPEN, Ordering::SeqCst);
     for worker in pool.workers.iter().take(chunks - 1) {
@@ -168,7 +222,7 @@ pub fn parallel_for(chunks: usize, task: impl Fn(usize) + Sync) {
         }
     }
     INSIDE.with(|inside| inside.set(true));
-    take_chunks(pool);
+    take_chunks(pool, 0);
     INSIDE.with(|inside| inside.set(false));
     pool.state.fetch_and(!OPEN, Ordering::AcqRel);
     let mut spins = 0u32;
@@ -189,7 +243,7 @@ pub fn parallel_for(chunks: usize, task: impl Fn(usize) + Sync) {
 }
 
 /// Splits `0..len` into chunks of `grain` (the last one shorter) and calls `task(range)` for each, in parallel.
-pub fn parallel_ranges(len: usize, grain: usize, task: impl Fn(std::ops::Range<usize>) + Sync) {
+pub fn parallel_ranges(len: usize, grain: usize, task: impl Fn(Range<usize>) + Sync) {
     let grain = grain.max(1);
     parallel_for(len.div_ceil(grain), |chunk| task(chunk * grain..((chunk + 1) * grain).min(len)));
 }
@@ -259,8 +313,11 @@ mod tests {
                 parallel_for(chunks, |i| {
                     counts[i].fetch_add(1, Ordering::Relaxed);
                 });
+                parallel_runs(chunks, |i| {
+                    counts[i].fetch_add(1, Ordering::Relaxed);
+                });
             }
-            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 200));
+            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 400));
         }
     }
 
@@ -285,8 +342,10 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_survives() {
-        let result = catch_unwind(|| parallel_for(64, |i| assert!(i != 40, "chunk forty")));
-        assert!(result.is_err());
+        for run in [|task: &Task| parallel_for(64, task), |task: &Task| parallel_runs(64, task)] {
+            let result = catch_unwind(|| run(&|i| assert!(i != 40, "chunk forty")));
+            assert!(result.is_err());
+        }
         let mut data = vec![0usize; 100];
         parallel_chunks_mut(&mut data, 7, |index, chunk| chunk.fill(index));
         assert!(data.iter().enumerate().all(|(i, &value)| value == i / 7));

@@ -40,8 +40,8 @@ vectorised! {
             }
             for from in (0..span.context()).step_by(TILE) {
                 let count = TILE.min(span.context() - from);
-                pack_transposed::<V>(x.k, span, from, count, k_stride, kv_head, dim, kt);
-                pack_transposed::<V>(x.v, span, from, count, k_stride, kv_head, dim, vt);
+                pack_transposed::<V>(x.k, span, from, count, k_stride, kv_head, dim, kt, |_| ());
+                pack_transposed::<V>(x.v, span, from, count, k_stride, kv_head, dim, vt, |_| ());
                 pack_rows(x.k, span, from, count, k_stride, kv_head, dim, padded, kp);
                 dks.fill(0.0);
                 dvs.fill(0.0);

@@ -68,7 +68,7 @@ vectorised! {
             let mut from = shape.first_seen(first) / TILE * TILE;
             while from < end {
                 let count = TILE.min(end - from);
-                pack_transposed::<V>(k, span, from, count, k_stride, kv_head, dim, kt);
+                pack_transposed::<V>(k, span, from, count, k_stride, kv_head, dim, kt, |_| ());
                 pack_rows(v, span, from, count, k_stride, kv_head, dim, padded, vp);
                 // Queries before `lowest` are earlier than every key of this tile.
                 let lowest = from.saturating_sub(first).min(rows);

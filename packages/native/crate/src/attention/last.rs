@@ -1,14 +1,14 @@
 //! The last query of each of many contexts: what a step of decoding asks for, to the bit what [`super::forward()`] gives there.
 
-use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, Scratch, TILE};
+use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, Scratch, Soon, TILE};
 use super::{Heads, Span};
-use crate::pool::{num_threads, parallel_for, SharedMut};
+use crate::pool::{num_threads, parallel_runs, SharedMut};
 use crate::vectorised;
 use std::ops::Range;
 
 vectorised! {
-    /// The query heads of the key heads `kv_heads`, for one row.
-    fn last_query<V>(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, span: &Span, kv_heads: Range<usize>, row: usize, o: &SharedMut<f32>) {
+    /// The query heads of the key heads `kv_heads`, for one row; `following`: what is likely to come after it on this thread.
+    fn last_query<V>(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, span: &Span, following: Option<&Span>, kv_heads: Range<usize>, row: usize, o: &SharedMut<f32>) {
         let (dim, padded, group) = (shape.dim, shape.padded(), shape.group());
         let (q_stride, k_stride) = (shape.heads * dim, shape.kv_heads * dim);
         let heads = kv_heads.len() * group;
@@ -26,7 +26,17 @@ vectorised! {
             let low = first.saturating_sub(from).min(count);
             let whole = padded == dim && span.is_whole(from, count);
             for (index, kv_head) in kv_heads.clone().enumerate() {
-                pack_transposed::<V>(k, span, from, count, k_stride, kv_head, dim, kt);
+                let (first_head, last_head) = (kv_heads.start, kv_head + 1 == kv_heads.end);
+                let soon = match following {
+                    _ if !last_head => Some(Soon { span, from, end, head: kv_head + 1 }),
+                    _ if from + TILE < end => Some(Soon { span, from: from + TILE, end, head: first_head }),
+                    Some(span) => Some(Soon { span, from: 0, end: span.context(), head: first_head }),
+                    None => None,
+                };
+                pack_transposed::<V>(k, span, from, count, k_stride, kv_head, dim, kt, |part| {
+                    let Some(soon) = &soon else { return };
+                    soon.ask(k, v, k_stride, dim, part);
+                });
                 let (values, v_stride) = if whole {
                     (&v[span.row(from) * k_stride + kv_head * dim..], k_stride)
                 } else {
@@ -72,8 +82,18 @@ pub fn forward_last(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, spans: &[Spa
     // Rows of the cache hold all heads side by side: a task reads them whole where there are tasks enough.
     let heads = if spans.len() >= 2 * num_threads() { shape.kv_heads } else { 1 };
     let parts = shape.kv_heads.div_ceil(heads);
-    parallel_for(spans.len() * parts, |task| {
+    parallel_runs(spans.len() * parts, |task| {
         let (row, first) = (task / parts, task % parts * heads);
-        last_query(q, k, v, shape, &spans[row], first..(first + heads).min(shape.kv_heads), row, &o);
+        last_query(
+            q,
+            k,
+            v,
+            shape,
+            &spans[row],
+            spans.get(row + 1),
+            first..(first + heads).min(shape.kv_heads),
+            row,
+            &o,
+        );
     });
 }

@@ -1,8 +1,10 @@
 //! What both passes are made of: products of tiles, tiles copied out of rows, and room for them.
 
 use super::{Heads, Span};
+use crate::memory::ask;
 use crate::vector::Vector;
 use std::cell::Cell;
+use std::ops::Range;
 
 /// Keys a tile, and queries a block.
 pub(super) const TILE: usize = 64;
@@ -103,7 +105,8 @@ pub(super) unsafe fn multiply<V: Vector>(
     }
 }
 
-/// Copies head `head` of the rows of logical positions `from .. from + count` as `[dim, TILE]`, zeros after them up to [`columns_of`] `count`.
+/// Copies head `head` of the rows of logical positions `from .. from + count` as `[dim, TILE]`, zeros after them up to [`columns_of`] `count`. Between
+/// its steps `each` is called with parts of `0..TILE`, one after another: it may ask for memory that is needed next.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) fn pack_transposed<V: Vector>(
@@ -115,6 +118,7 @@ pub(super) fn pack_transposed<V: Vector>(
     head: usize,
     dim: usize,
     out: &mut [f32],
+    each: impl Fn(Range<usize>),
 ) {
     let out = &mut out[..dim * TILE];
     let row = |j: usize| {
@@ -123,6 +127,7 @@ pub(super) fn pack_transposed<V: Vector>(
     };
     let (rows, columns) = (count / 8 * 8, dim / 8 * 8);
     for j in (0..rows).step_by(8) {
+        each(j * TILE / rows..(j + 8) * TILE / rows);
         let eight: [&[f32]; 8] = std::array::from_fn(|i| row(j + i));
         for d in (0..columns).step_by(8) {
             // SAFETY: each row holds 8 floats from `d` on, and `out` 8 from `j` on at each of these columns: j + 8 <= TILE.
@@ -145,6 +150,29 @@ pub(super) fn pack_transposed<V: Vector>(
     if count < end {
         for row in out.chunks_exact_mut(TILE) {
             row[count..end].fill(0.0);
+        }
+    }
+}
+
+/// A head of a tile that will be computed next, and where its keys and values lie.
+pub(super) struct Soon<'a> {
+    pub span: &'a Span,
+    /// The first position of the tile, and the end of all.
+    pub from: usize,
+    pub end: usize,
+    pub head: usize,
+}
+
+impl Soon<'_> {
+    /// Asks for the keys and values of some of the tile's positions.
+    #[inline(always)]
+    pub(super) fn ask(&self, k: &[f32], v: &[f32], stride: usize, dim: usize, places: Range<usize>) {
+        for position in (self.from + places.start)..(self.from + places.end).min(self.end) {
+            let at = self.span.row(position) * stride + self.head * dim;
+            for x in [k, v] {
+                let row = x.as_ptr().wrapping_add(at);
+                (0..dim).step_by(16).for_each(|column| ask(row.wrapping_add(column).cast()));
+            }
         }
     }
 }

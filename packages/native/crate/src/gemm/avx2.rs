@@ -1,12 +1,11 @@
 //! AVX2 + FMA: tiles of 6 × 16, twelve accumulators, two loads and six broadcasts a step.
 
 use super::kernel::{nothing, Format, Kernel, Tile};
+use crate::memory::ask;
 use std::arch::x86_64::*;
 
 const MR: usize = 6;
 const NR: usize = 16;
-/// How far B is fetched ahead, in bytes.
-const AHEAD: usize = 2048;
 
 /// Two vectors of B at step `k`.
 #[inline]
@@ -34,8 +33,7 @@ unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
     for k in 0..tile.k {
         // SAFETY: step `k` of both panels exists.
         let b = unsafe { load_b::<HALF>(tile.b, k) };
-        // Bytes that come next when a weight is streamed from memory; a prefetch past the end does nothing.
-        _mm_prefetch::<_MM_HINT_T0>(tile.b.wrapping_add(k * NR * if HALF { 2 } else { 4 } + AHEAD).cast());
+        ask(tile.soon.wrapping_add(k * NR * if HALF { 2 } else { 4 }));
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above, and `row < MR`.
             let a = unsafe { _mm256_broadcast_ss(&*a.add(k * MR + row)) };

@@ -1,14 +1,11 @@
 //! AVX-512: tiles of 12 × 32, twenty-four accumulators; in fp32, on rounded operands, and with `vdpbf16ps`.
 
 use super::kernel::{nothing, Format, Kernel, Tile};
+use crate::memory::ask;
 use std::arch::x86_64::*;
 
 const MR: usize = 12;
 const NR: usize = 32;
-/// So many steps ahead B is asked for where few rows meet it, and the time goes into reading it: the processor's own prefetching ends with each page.
-const AHEAD: usize = 24;
-/// Few, in this sense.
-const FEW: usize = 8;
 
 /// Writes the sums of one row to C: columns beyond `cols` are masked out.
 #[inline]
@@ -24,6 +21,12 @@ pub unsafe fn write_row(c: *mut f32, sums: [__m512; 2], cols: usize, add: bool) 
             _mm512_mask_storeu_ps(c, mask, sum);
         }
     }
+}
+
+/// Asks for the `BYTES` of step `k` of memory that will be read soon: the processor's own prefetching ends with each page.
+#[inline]
+pub(super) fn ask_step<const BYTES: usize>(soon: *const u8, k: usize) {
+    (0..BYTES).step_by(64).for_each(|line| ask(soon.wrapping_add(k * BYTES + line)));
 }
 
 /// Two vectors of B at step `k`.
@@ -50,6 +53,11 @@ unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
     let a = tile.a.cast::<f32>();
     let mut sums = [[_mm512_setzero_ps(); 2]; R];
     for k in 0..tile.k {
+        if HALF {
+            ask_step::<64>(tile.soon, k);
+        } else {
+            ask_step::<128>(tile.soon, k);
+        }
         // SAFETY: step `k` of both panels exists.
         let b = unsafe { load_b::<HALF>(tile.b, k) };
         for (row, sums) in sums.iter_mut().enumerate() {
@@ -72,11 +80,7 @@ unsafe fn rows_pairs<const R: usize>(tile: &Tile) {
     let (a, b) = (tile.a.cast::<i32>(), tile.b.cast::<i32>());
     let mut sums = [[_mm512_setzero_ps(); 2]; R];
     for k in 0..tile.k / 2 {
-        if R <= FEW {
-            let ahead = b.wrapping_add(NR * (k + AHEAD)).cast::<i8>();
-            _mm_prefetch::<_MM_HINT_T0>(ahead);
-            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
-        }
+        ask_step::<128>(tile.soon, k);
         // SAFETY: pair `k` of both panels exists; a vector of integers and one of bfloat16 pairs have the same bits.
         let b: [__m512bh; 2] = unsafe {
             let from = b.add(NR * k);

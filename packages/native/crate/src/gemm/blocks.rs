@@ -8,6 +8,9 @@ use std::ops::Range;
 /// Up to this many rows the time goes into reading B, and it is read in its own order.
 const FEW_ROWS: usize = 96;
 
+/// One panel of rows leaves no time to ask for a whole block of B: what is so many bytes ahead is asked for.
+const AHEAD: usize = 3072;
+
 /// A product of packed operands.
 pub(super) struct Blocks<'a> {
     pub kernel: &'static Kernel,
@@ -91,7 +94,15 @@ impl Blocks<'_> {
         let (panel_a, panel_b) = (Side::A.panel_bytes(kernel, self.k), Side::B.panel_bytes(kernel, self.k));
         let (first_a, first_b) =
             (kernel.format_a.bytes(start * kernel.mr), kernel.format_b.bytes(start * kernel.nr));
-        for i in rows {
+        // Where B comes from memory, its blocks are read one after another as they lie there. The first panel of rows asks for the next block, and the
+        // others find what they need in the cache.
+        let few = m <= FEW_ROWS;
+        let ahead = match rows.len() {
+            _ if !few => 0,
+            1 => AHEAD,
+            _ => kernel.format_b.bytes(k * kernel.nr),
+        };
+        for i in rows.clone() {
             let (row, column) = (i * kernel.mr, j * kernel.nr);
             // SAFETY: panels `i` and `j` and their steps `start .. start + k` exist, and so does the tile of C, which is
             // this task's alone; the kernel was chosen for this processor, and `enter` was called.
@@ -100,6 +111,9 @@ impl Blocks<'_> {
                     k,
                     a: self.a.add(i * panel_a + first_a),
                     b: self.b.add(j * panel_b + first_b),
+                    soon: self
+                        .b
+                        .wrapping_add(j * panel_b + first_b + if i == rows.start { ahead } else { 0 }),
                     c: self.c.add(row * stride + column),
                     ldc: stride,
                     rows: (m - row).min(kernel.mr),

@@ -46,6 +46,8 @@ pub struct Tile {
     pub a: *const u8,
     /// Block of a packed panel of B, `k * nr` elements.
     pub b: *const u8,
+    /// Memory that will be read soon, as much as B's block: a kernel asks for it while it computes. Any address will do.
+    pub soon: *const u8,
     /// Upper left element of C; rows are `ldc` apart, columns adjacent.
     pub c: *mut f32,
     pub ldc: usize,

@@ -9,7 +9,7 @@ use super::kernel::Kernel;
 use super::operand::{PackJob, PackedB, Side};
 use super::view::View;
 use crate::memory::Block;
-use crate::pool::{num_threads, parallel_for, SharedMut};
+use crate::pool::{num_threads, parallel_for, parallel_runs, SharedMut};
 use std::ops::Range;
 
 /// So many tasks a thread where there are enough panels: the last one is short against the whole, and still long against handing it out.
@@ -115,7 +115,7 @@ pub fn multiply_rows(rows: &PackedRows, groups: &[&[Product]], after: impl Fn(us
     }
     let (panels, panels_m) = (starts[groups.len()], rows.m.div_ceil(kernel.mr));
     let step = (panels / (TASKS_PER_THREAD * num_threads())).max(1);
-    parallel_for(panels.div_ceil(step), |task| {
+    parallel_runs(panels.div_ceil(step), |task| {
         let (from, to) = (task * step, ((task + 1) * step).min(panels));
         for (index, group) in blocks.iter().enumerate() {
             let (first, end) = (from.max(starts[index]), to.min(starts[index + 1]));

@@ -1,14 +1,9 @@
 //! Eight-bit products with `vpdpbusd` (AVX512-VNNI) and with AVX2.
 
 use super::{group, write, BLOCK, GROUP, QUAD};
-use crate::gemm::avx512::write_row;
+use crate::gemm::avx512::{ask_step, write_row};
 use crate::gemm::kernel::{nothing, Format, Kernel, Tile};
 use std::arch::x86_64::*;
-
-/// So many quads ahead B is asked for where few rows meet it.
-const AHEAD: usize = 24;
-/// Few, in this sense.
-const FEW: usize = 8;
 
 const MR: usize = 12;
 const NR: usize = 32;
@@ -22,18 +17,14 @@ unsafe fn rows<const R: usize>(tile: &Tile) {
         // SAFETY: the panels hold this group, of `MR` and of `NR` lanes.
         let ((a, scales_a, starts), (b, scales_b, _)) =
             unsafe { (group::<MR>(tile.a.add(index * size_a)), group::<NR>(tile.b.add(index * size_b))) };
-        let (a, b) = (a.cast::<i32>(), b.cast::<i32>());
+        let (a, b, soon) = (a.cast::<i32>(), b.cast::<i32>(), tile.soon.wrapping_add(index * size_b));
         let mut sums = [[_mm512_setzero_si512(); 2]; R];
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: `row < MR`.
             *sums = [_mm512_set1_epi32(unsafe { *starts.add(row) }); 2];
         }
         for quad in 0..GROUP / QUAD {
-            if R <= FEW {
-                let ahead = b.wrapping_add(NR * (quad + AHEAD)).cast::<i8>();
-                _mm_prefetch::<_MM_HINT_T0>(ahead);
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
-            }
+            ask_step::<{ QUAD * NR }>(soon, quad);
             // SAFETY: the group has this quad of 32 lanes.
             let b: [__m512i; 2] = unsafe {
                 let from = b.add(NR * quad);
