@@ -37,6 +37,18 @@ pub fn ask(address: *const u8) {
     let _ = address;
 }
 
+/// The same for the second-level cache alone.
+#[inline(always)]
+pub fn ask_second(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Bytes held at the moment by `Block`s.
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 

@@ -58,23 +58,34 @@ impl Blocks<'_> {
         });
     }
 
+    /// Panels `rows` of A, which are in the cache, by panels `columns` of B, each with all of K. `between` is called after each tile.
+    pub fn columns(&self, rows: Range<usize>, columns: Range<usize>, between: &mut impl FnMut()) {
+        let block_k = self.kernel.block_k(self.k);
+        let padded = self.kernel.padded_k(self.k);
+        for j in columns.clone() {
+            for start in (0..padded).step_by(block_k) {
+                self.column(rows.clone(), j, start, block_k.min(padded - start), between);
+            }
+        }
+        self.add_bias(rows, columns);
+    }
+
     /// A tile of C: panels `rows` of A by panels `columns` of B.
     pub fn task(&self, rows: Range<usize>, columns: Range<usize>) {
         let block_k = self.kernel.block_k(self.k);
         let padded = self.kernel.padded_k(self.k);
         if self.m <= FEW_ROWS {
+            return self.columns(rows, columns, &mut || ());
+        }
+        for start in (0..padded).step_by(block_k) {
             for j in columns.clone() {
-                for start in (0..padded).step_by(block_k) {
-                    self.column(rows.clone(), j, start, block_k.min(padded - start));
-                }
-            }
-        } else {
-            for start in (0..padded).step_by(block_k) {
-                for j in columns.clone() {
-                    self.column(rows.clone(), j, start, block_k.min(padded - start));
-                }
+                self.column(rows.clone(), j, start, block_k.min(padded - start), &mut || ());
             }
         }
+        self.add_bias(rows, columns);
+    }
+
+    fn add_bias(&self, rows: Range<usize>, columns: Range<usize>) {
         if let Some(bias) = self.bias {
             let kernel = self.kernel;
             let (first, last) = (columns.start * kernel.nr, (columns.end * kernel.nr).min(self.n));
@@ -89,7 +100,7 @@ impl Blocks<'_> {
     }
 
     /// Panels `rows` of A by panel `j` of B, for one block of K.
-    fn column(&self, rows: Range<usize>, j: usize, start: usize, k: usize) {
+    fn column(&self, rows: Range<usize>, j: usize, start: usize, k: usize, between: &mut impl FnMut()) {
         let Self { kernel, m, n, stride, .. } = *self;
         let (panel_a, panel_b) = (Side::A.panel_bytes(kernel, self.k), Side::B.panel_bytes(kernel, self.k));
         let (first_a, first_b) =
@@ -121,6 +132,7 @@ impl Blocks<'_> {
                     add: self.accumulate || start > 0,
                 });
             }
+            between();
         }
     }
 }

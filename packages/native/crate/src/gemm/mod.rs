@@ -24,6 +24,7 @@ pub mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_pairs;
 pub mod rows;
+mod strips;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use blocks::Blocks;
 use kernel::Kernel;
 use operand::{PackJob, Side};
 use std::cell::RefCell;
+use strips::Strips;
 
 /// Packed operands are made in slices of at most about this size, so that workspaces stay bounded.
 const SLICE_BYTES: usize = 24 << 20;
@@ -67,6 +69,11 @@ fn with_workspace<T>(sizes: [usize; 2], body: impl FnOnce([*mut u8; 2]) -> T) ->
     let result = body(pointers);
     WORKSPACE.with(|cell| *cell.borrow_mut() = blocks);
     result
+}
+
+/// How many lanes of an operand are packed at a time.
+fn slice_of(kernel: &Kernel, side: Side, lanes: usize, k: usize) -> usize {
+    ((SLICE_BYTES / side.panel_bytes(kernel, k)).max(4) * side.width(kernel)).min(lanes)
 }
 
 /// Where a product goes: rows of `n` columns, `stride` apart.
@@ -114,10 +121,12 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b:
         return;
     }
 
-    let slice_of = |side: Side, lanes: usize| {
-        let panel = side.panel_bytes(kernel, k);
-        ((SLICE_BYTES / panel).max(4) * side.width(kernel)).min(lanes)
-    };
+    let slice_of = |side, lanes| slice_of(kernel, side, lanes, k);
+    if let Left::View(rows) = a {
+        if let Some(strips) = Strips::new(kernel, rows) {
+            return strips.multiply(Output { data, stride, accumulate, bias }, &b, n);
+        }
+    }
     let (rows, size_a) = match a {
         Left::View(_) => (slice_of(Side::A, m), Side::A.bytes(kernel, slice_of(Side::A, m), k)),
         Left::Packed(packed) => {

@@ -90,7 +90,7 @@ impl<'a> PackJob<'a> {
         Self { stride, ..unsafe { Self::new(kernel, side, view, out) } }
     }
 
-    fn panels(&self) -> usize {
+    pub(super) fn panels(&self) -> usize {
         self.view.rows.div_ceil(self.side.width(self.kernel))
     }
 
@@ -106,6 +106,20 @@ impl<'a> PackJob<'a> {
         for start in (start..end).step_by(steps) {
             panels.clone().for_each(|panel| self.part(panel, start, steps.min(end - start)));
         }
+    }
+
+    /// All of one panel.
+    pub(super) fn panel(&self, panel: usize) {
+        let end = self.kernel.padded_k(self.view.columns);
+        for start in (0..end).step_by(PACK_STEPS) {
+            self.part(panel, start, PACK_STEPS.min(end - start));
+        }
+    }
+
+    /// What a panel is packed from.
+    pub(super) fn source(&self, panel: usize) -> View<'a> {
+        let width = self.side.width(self.kernel);
+        self.view.row_range(panel * width..((panel + 1) * width).min(self.view.rows))
     }
 
     /// Packs `padded` steps of a panel; the start is a multiple of `pack::STEP`.

@@ -56,31 +56,116 @@ unsafe fn store(out: *mut i32, source: &Source, pair: usize, lane: usize, row: _
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn adjacent_lanes(source: &Source, out: *mut i32) {
     let Source { data, k_stride, lanes, width, k, padded, .. } = *source;
-    // Words of the even step and of the odd one, in turn.
-    let turn = _mm512_or_si512(
-        _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-        _mm512_slli_epi32::<16>(_mm512_set_epi32(
-            31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16,
-        )),
-    );
-    for pair in 0..padded / 2 {
+    // SAFETY: the panel is full, and steps of which all exist are taken.
+    let done = unsafe {
+        match width {
+            12 if lanes == 12 => lanes_12(source, out),
+            32 if lanes == 32 => lanes_32(source, out),
+            _ => 0,
+        }
+    };
+    let turn = words(&TURN[0]);
+    for pair in done / 2..padded / 2 {
         for lane in (0..width).step_by(LANES) {
             let here = first(lanes.saturating_sub(lane));
             let load = |step: usize| {
-                let next = data.wrapping_add((step + AHEAD) * k_stride + lane);
-                _mm_prefetch::<_MM_HINT_T1>(next.cast());
                 let mask = if step < k { here } else { 0 };
                 // SAFETY: only lanes and steps that exist are read; the address itself may point past them.
                 unsafe { _mm512_maskz_loadu_ps(mask, data.wrapping_add(step * k_stride + lane)) }
             };
-            let both = _mm512_cvtne2ps_pbh(load(2 * pair + 1), load(2 * pair));
-            // SAFETY: vectors of the same size; the step and the lane exist in the panel.
-            unsafe {
-                let both = std::mem::transmute::<__m512bh, __m512i>(both);
-                store(out, source, pair, lane, _mm512_permutexvar_epi16(turn, both));
+            let both = join(load(2 * pair), load(2 * pair + 1));
+            // SAFETY: the step and the lane exist in the panel.
+            unsafe { store(out, source, pair, lane, _mm512_permutexvar_epi16(turn, both)) };
+        }
+    }
+}
+
+/// Two vectors, rounded: the first one's words, then the second one's.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn join(even: __m512, odd: __m512) -> __m512i {
+    // SAFETY: vectors of the same size.
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even)) }
+}
+
+/// Words for `permutexvar` and `permutex2var`. `TURN[0]`: words of an even step and of an odd one, joined by `join`, in turn. The others make three
+/// vectors of four pairs of twelve lanes, each of two pairs that follow one another.
+const TURN: [[u16; 32]; 4] = {
+    let mut turn = [[0; 32]; 4];
+    let mut at = 0;
+    while at < 32 {
+        let half = 16 * (at % 2);
+        turn[0][at] = (at / 2 + half) as u16;
+        let mut part = 0;
+        while part < 3 {
+            let place = 16 * part + at / 2; // of the 48
+            let (pair, lane) = (place / 12, place % 12);
+            turn[1 + part][at] = (32 * (pair - part) + lane + half) as u16;
+            part += 1;
+        }
+        at += 1;
+    }
+    turn
+};
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn words(turn: &[u16; 32]) -> __m512i {
+    // SAFETY: as many bytes.
+    unsafe { _mm512_loadu_si512(turn.as_ptr().cast()) }
+}
+
+/// The steps of a full panel of 32 lanes, but for an odd one: so many are done.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn lanes_32(source: &Source, out: *mut i32) -> usize {
+    let Source { data, k_stride, k, .. } = *source;
+    let turn = words(&TURN[0]);
+    for pair in 0..k / 2 {
+        // SAFETY: both steps exist, with 32 lanes, and so does the pair in the panel.
+        unsafe {
+            let even = data.add(2 * pair * k_stride);
+            let odd = even.add(k_stride);
+            for lane in [0, LANES] {
+                soon(even.wrapping_add(AHEAD * k_stride + lane));
+                soon(odd.wrapping_add(AHEAD * k_stride + lane));
+                let both = join(_mm512_loadu_ps(even.add(lane)), _mm512_loadu_ps(odd.add(lane)));
+                _mm512_storeu_si512(out.add(pair * 32 + lane).cast(), _mm512_permutexvar_epi16(turn, both));
             }
         }
     }
+    k / 2 * 2
+}
+
+/// The steps of a full panel of 12 lanes, by eights: so many are done.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn lanes_12(source: &Source, out: *mut i32) -> usize {
+    let Source { data, k_stride, k, .. } = *source;
+    let turn: [__m512i; 3] = std::array::from_fn(|part| words(&TURN[1 + part]));
+    for eight in 0..k / 8 {
+        let data = data.wrapping_add(8 * eight * k_stride);
+        // SAFETY: only the 12 lanes of steps that exist are read.
+        let load = |step: usize| unsafe {
+            let at = data.wrapping_add(step * k_stride);
+            soon(at.wrapping_add(AHEAD * k_stride));
+            _mm512_maskz_loadu_ps(0xfff, at)
+        };
+        let pairs =
+            [join(load(0), load(1)), join(load(2), load(3)), join(load(4), load(5)), join(load(6), load(7))];
+        for (part, &turn) in turn.iter().enumerate() {
+            let row = _mm512_permutex2var_epi16(pairs[part], turn, pairs[part + 1]);
+            // SAFETY: four pairs of the panel are 48 numbers.
+            unsafe { _mm512_storeu_si512(out.add(48 * eight + 16 * part).cast(), row) };
+        }
+    }
+    k / 8 * 8
+}
+
+#[inline(always)]
+fn soon(address: *const f32) {
+    // SAFETY: a prefetch reads nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
 }
 
 /// Steps lie side by side: 16 lanes by 16 pairs are rounded, and transposed.
@@ -89,23 +174,32 @@ unsafe fn adjacent_lanes(source: &Source, out: *mut i32) {
 unsafe fn adjacent_steps(source: &Source, out: *mut i32) {
     let Source { data, lane_stride, lanes, width, k, padded, .. } = *source;
     for start in (0..padded).step_by(2 * LANES) {
+        let (data, out_here) = (data.wrapping_add(start), out.wrapping_add(start / 2 * width));
+        if start + 2 * LANES <= k && lanes == width && (width == 12 || width == 32) {
+            // SAFETY: the panel is full, and 32 steps exist; so do their pairs in the panel.
+            unsafe {
+                if width == 12 {
+                    steps_12(data, lane_stride, out_here);
+                } else {
+                    steps_16(data, lane_stride, out_here);
+                    steps_16(data.add(LANES * lane_stride), lane_stride, out_here.add(LANES));
+                }
+            }
+            continue;
+        }
         let low = first(k.saturating_sub(start));
         let high = first(k.saturating_sub(start + LANES));
         for lane in (0..width).step_by(LANES) {
             let mut rows = [_mm512_setzero_si512(); LANES];
             for (index, row) in rows.iter_mut().enumerate() {
                 if lane + index < lanes {
-                    let from = data.wrapping_add((lane + index) * lane_stride + start);
-                    let next = from.wrapping_add(width * lane_stride); // of the next panel
-                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
-                    _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(LANES).cast());
-                    // SAFETY: only steps of the lane that exist are read; vectors of the same size.
+                    let from = data.wrapping_add((lane + index) * lane_stride);
+                    // SAFETY: only steps of the lane that exist are read.
                     *row = unsafe {
-                        let (a, b) = (
+                        join(
                             _mm512_maskz_loadu_ps(low, from),
                             _mm512_maskz_loadu_ps(high, from.wrapping_add(LANES)),
-                        );
-                        std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(b, a))
+                        )
                     };
                 }
             }
@@ -116,6 +210,77 @@ unsafe fn adjacent_steps(source: &Source, out: *mut i32) {
             }
         }
     }
+}
+
+/// 32 steps of the lane at `from`, rounded.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn lane_steps(from: *const f32) -> __m512i {
+    // SAFETY: by the caller's promise.
+    unsafe { join(_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(LANES))) }
+}
+
+/// 16 lanes by 32 steps, into a panel of 32 lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn steps_16(data: *const f32, lane_stride: usize, out: *mut i32) {
+    let rows: [__m512i; 16] = std::array::from_fn(|lane| {
+        // SAFETY: the lane has so many steps.
+        unsafe { lane_steps(data.add(lane * lane_stride)) }
+    });
+    for (pair, row) in transpose(rows).into_iter().enumerate() {
+        // SAFETY: the pair exists in the panel.
+        unsafe { _mm512_storeu_si512(out.add(32 * pair).cast(), row) };
+    }
+}
+
+/// 12 lanes by 32 steps, into a panel of 12 lanes: twelve whole vectors.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn steps_12(data: *const f32, lane_stride: usize, out: *mut i32) {
+    let rows: [__m512i; 12] = std::array::from_fn(|lane| {
+        // SAFETY: the lane has so many steps.
+        unsafe { lane_steps(data.add(lane * lane_stride)) }
+    });
+    // In its quarter `q`, `turned[4 g + c]` holds pair 4 q + c of the lanes 4 g .. 4 g + 4.
+    let turned: [__m512i; 12] = {
+        let four = |g: usize| fours([rows[4 * g], rows[4 * g + 1], rows[4 * g + 2], rows[4 * g + 3]]);
+        let [a, b, c] = [four(0), four(1), four(2)];
+        [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3]]
+    };
+    // The quarters follow one another in the panel by pair, and by lane inside of a pair.
+    for part in 0..3 {
+        let [s0, s1, s2, s3]: [__m512i; 4] = std::array::from_fn(|i| {
+            let chunk = 4 * part + i;
+            turned[4 * (chunk % 3) + chunk / 3]
+        });
+        let (low, high) = (_mm512_shuffle_i32x4::<0x44>(s0, s1), _mm512_shuffle_i32x4::<0xee>(s0, s1));
+        let (low2, high2) = (_mm512_shuffle_i32x4::<0x44>(s2, s3), _mm512_shuffle_i32x4::<0xee>(s2, s3));
+        let quarters = [
+            _mm512_shuffle_i32x4::<0x88>(low, low2),
+            _mm512_shuffle_i32x4::<0xdd>(low, low2),
+            _mm512_shuffle_i32x4::<0x88>(high, high2),
+            _mm512_shuffle_i32x4::<0xdd>(high, high2),
+        ];
+        for (quarter, row) in quarters.into_iter().enumerate() {
+            // SAFETY: sixteen pairs of the panel are 192 numbers.
+            unsafe { _mm512_storeu_si512(out.add(48 * quarter + 16 * part).cast(), row) };
+        }
+    }
+}
+
+/// In each quarter of four vectors, blocks of 4 × 4 become their transpose.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn fours([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    let (ab, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (cd, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab, cd),
+        _mm512_unpackhi_epi64(ab, cd),
+        _mm512_unpacklo_epi64(ab_high, cd_high),
+        _mm512_unpackhi_epi64(ab_high, cd_high),
+    ]
 }
 
 /// Sixteen vectors become their transpose.
