@@ -137,7 +137,7 @@ describe.skipIf(!status.available)(`the Rust library${status.available ? '' : ` 
     const [hidden, w] = [noise(1, a * d), noise(2, v * d)];
     const targets = Int32Array.of(0, 10, 5);
     const [logps, entropy, lse] = [new Float32Array(a), new Float32Array(a), new Float32Array(a)];
-    native.tokenOutputs(hidden, w, null, null, targets, a, v, d, 0.7, 'fp32', logps, entropy, null, lse);
+    native.tokenOutputs(hidden, w, null, null, targets, a, v, d, 0.7, 'fp32', logps, entropy, null, lse, null);
     const logits = product(hidden, w, a, v, d).map((x) => x / 0.7);
     const expected = [0, 1, 2].map((i) => {
       const row = logits.subarray(i * v, (i + 1) * v);
@@ -147,9 +147,9 @@ describe.skipIf(!status.available)(`the Rust library${status.available ? '' : ` 
 
     const ones = new Float32Array(a).fill(1);
     const [dhidden, dw] = [new Float32Array(a * d), new Float32Array(v * d)];
-    native.tokenOutputsBackward(hidden, w, null, null, targets, a, v, d, 0.7, 'fp32', lse, entropy, null, ones, ones, null, dhidden, dw, null, false);
+    native.tokenOutputsBackward(hidden, w, null, null, targets, a, v, d, 0.7, 'fp32', lse, entropy, null, ones, ones, null, null, null, dhidden, dw, null, false);
     const total = (): number => {
-      native.tokenOutputs(hidden, w, null, null, targets, a, v, d, 0.7, 'fp32', logps, entropy, null, lse);
+      native.tokenOutputs(hidden, w, null, null, targets, a, v, d, 0.7, 'fp32', logps, entropy, null, lse, null);
       return [...logps, ...entropy].reduce((sum, x) => sum + x, 0);
     };
     for (const [values, gradient] of [[hidden, dhidden], [w, dw]] as const) {
@@ -164,10 +164,10 @@ describe.skipIf(!status.available)(`the Rust library${status.available ? '' : ` 
       }
     }
     expect(() => {
-      native.tokenOutputs(hidden, w, null, null, Int32Array.of(0, 11, 5), a, v, d, 1, 'fp32', logps, null, null, lse);
+      native.tokenOutputs(hidden, w, null, null, Int32Array.of(0, 11, 5), a, v, d, 1, 'fp32', logps, null, null, lse, null);
     }).toThrow(/target 1 is 11/);
     expect(() => {
-      native.tokenOutputs(hidden, w, null, null, targets, a, v, d, 0, 'fp32', logps, null, null, lse);
+      native.tokenOutputs(hidden, w, null, null, targets, a, v, d, 0, 'fp32', logps, null, null, lse, null);
     }).toThrow(/temperature 0/);
   });
 

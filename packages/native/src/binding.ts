@@ -104,16 +104,20 @@ interface ProductFunctions {
 interface TokenOutputFunctions {
   /**
    * hidden [A, D], w [V, D] (given as it is, or as its packed handle, which is used when not null), targets [A] → logps [A] (natural log), and where not null entropy [A] = -Σ p ln p,
-   * sumSquares [A] = Σ p²; lse [A] is the log-sum-exp of the logits, which the backward pass needs.
+   * sumSquares [A] = Σ p²; lse [A] is the log-sum-exp of the logits, which the backward pass needs. `kept` is room for what spares that pass computing logits again, as many
+   * floats as `keptLogits` says, or null.
    */
   tokenOutputs(
     hidden: Float32Array, w: Float32Array | null, packed: PackedWeight | null, bias: Float32Array | null, targets: Int32Array,
     a: number, v: number, d: number, temperature: number, precision: Precision,
     logps: Float32Array, entropy: Float32Array | null, sumSquares: Float32Array | null, lse: Float32Array,
+    kept: Float32Array | null,
   ): void;
+  /** How many floats `kept` takes where `room` of them are free: exponentials in bf16 of as many whole blocks of the vocabulary as fit, from its first entry on. */
+  keptLogits(a: number, v: number, room: number): number;
   /**
    * The gradients of Σ dlogps·logps + Σ dentropy·entropy + Σ dsumSquares·sumSquares. Takes what the forward pass gave
-   * (lse; entropy if dentropy is given; sumSquares if dsumSquares is given). dhidden [A, D] is overwritten when not null;
+   * (lse; entropy if dentropy is given; sumSquares if dsumSquares is given; logps if `kept` is given, which serves where dentropy and dsumSquares are absent or zero). dhidden [A, D] is overwritten when not null;
    * dw [V, D] and dbias [V] are added to when `accumulate`, else overwritten; null skips one. `packed` (w as packed for `linear`, or null) saves packing again.
    */
   tokenOutputsBackward(
@@ -121,6 +125,7 @@ interface TokenOutputFunctions {
     a: number, v: number, d: number, temperature: number, precision: Precision,
     lse: Float32Array, entropy: Float32Array | null, sumSquares: Float32Array | null,
     dlogps: Float32Array | null, dentropy: Float32Array | null, dsumSquares: Float32Array | null,
+    kept: Float32Array | null, logps: Float32Array | null,
     dhidden: Float32Array | null, dw: Float32Array | null, dbias: Float32Array | null, accumulate: boolean,
   ): void;
 }

@@ -191,9 +191,9 @@ export interface EmbeddingGradAttrs {
 }
 
 /**
- * `hidden [A, D]`, `weight [V, D]`, `bias? [V]` → `[logps [A], entropy [A] or [0], sumSquares [A] or [0], lse [A]]`, in chunks: `[A, V]` is never whole.
+ * `hidden [A, D]`, `weight [V, D]`, `bias? [V]` → `[logps [A], entropy [A] or [0], sumSquares [A] or [0], lse [A], kept [N]]`, in chunks: `[A, V]` is never whole.
  * With `z = (hidden weightᵀ + bias) / temperature` and `p = softmax(z)`: `logps[a] = z[targets[a]] - lse[a]`, `entropy = -Σ p log p` (nats),
- * `sumSquares = Σ p²`, `lse = log Σ exp z`. What was not asked for has shape `[0]`.
+ * `sumSquares = Σ p²`, `lse = log Σ exp z`. What was not asked for has shape `[0]`. `kept` is what a backend likes to find again in the backward pass, within a bound of its own, or `[0]`.
  */
 export const EspalierTokenOutputs = 'EspalierTokenOutputs';
 export interface TokenOutputsInputs {
@@ -208,6 +208,8 @@ export interface TokenOutputsAttrs {
   sumSquares: boolean;
   /** Nobody asks for the weight's gradient: `dWeight` is `[0]`. */
   frozenWeight?: boolean;
+  /** A backward pass may follow. */
+  recorded?: boolean;
 }
 
 /**
@@ -225,6 +227,8 @@ export interface TokenOutputsGradInputs {
   entropy: TensorInfo;
   sumSquares: TensorInfo;
   lse: TensorInfo;
+  logps: TensorInfo;
+  kept: TensorInfo;
 }
 
 /**

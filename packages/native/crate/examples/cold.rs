@@ -145,7 +145,7 @@ fn head(precision: Precision) {
             view,
             &head,
             &targets,
-            Outputs { logps: &mut logps, entropy: None, sum_squares: None, lse: &mut lse },
+            Outputs { logps: &mut logps, entropy: None, sum_squares: None, lse: &mut lse, kept: None },
         )
     });
     let (mut dhidden, mut dw) = (random(a * d), random(v * d));
@@ -156,6 +156,7 @@ fn head(precision: Precision) {
         dlogps: Some(&ones),
         dentropy: None,
         dsum_squares: None,
+        kept: None,
     };
     let [backward_seconds, _] = rounds(1, |_| {
         backward(

@@ -207,7 +207,7 @@ pub fn forward(student: Side, teacher: Side, beta: f64, outputs: Outputs) {
                 let mut states = [Row::EMPTY; 2];
                 for (z, t) in blocks.clone() {
                     for (state, logits) in states.iter_mut().zip([z, t]) {
-                        let (max, sums) = reduce(logits, scale);
+                        let (max, sums) = reduce(logits, scale, &mut []);
                         state.join(max, sums);
                     }
                 }

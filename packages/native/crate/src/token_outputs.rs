@@ -6,7 +6,7 @@
 //! Positions go in blocks of `ROWS` and the vocabulary in blocks of `COLUMNS`, so that w is read once a block of
 //! positions and its gradient is written once. The softmax is accumulated over blocks (Milakov and Gimelshein 2018,
 //! algorithm 3), in float64 from block to block. The order of sums does not depend on A. The backward pass computes the
-//! logits again instead of keeping them.
+//! logits again instead of keeping them, but for blocks of the vocabulary whose exponentials the forward pass could keep in the room that it was given.
 
 use crate::dtype::Precision;
 use crate::gemm::{multiply, BothWays, Left, Output, PackedA, PackedB, Right, View};
@@ -93,8 +93,9 @@ impl Row {
 pub(crate) const PAD: f32 = f32::NEG_INFINITY;
 
 vectorised! {
-    /// The largest of `x * scale`, and the three sums of `Row` relative to it.
-    pub(crate) fn reduce<V>(x: &[f32], scale: f32) -> (f32, [f32; 3]) {
+    /// The largest of `x * scale`, and the three sums of `Row` relative to it. The exponentials go to `kept`, unless it is empty: as many as x has, and up to a whole vector.
+    pub(crate) fn reduce<V>(x: &[f32], scale: f32, kept: &mut [u16]) -> (f32, [f32; 3]) {
+        assert!(kept.is_empty() || kept.len() >= x.len().next_multiple_of(V::LANES));
         let factor = V::splat(scale);
         // SAFETY: whole vectors of x are loaded; the rest comes from a padded buffer.
         let at = |index: usize| unsafe {
@@ -118,12 +119,79 @@ vectorised! {
         for index in (0..x.len()).step_by(V::LANES) {
             let relative = at(index).mul(factor).add(negative);
             let e = relative.exp();
+            if !kept.is_empty() {
+                // SAFETY: there is room for a whole vector, see above.
+                unsafe { e.store_half(kept.as_mut_ptr().add(index)) };
+            }
             sums[0] = sums[0].add(e);
             // e is 0 below the floor, and 0 · -inf would be NaN. `max` gives its argument where self is NaN: NaN stays in sums[0].
             sums[1] = e.fma(relative.max(floor), sums[1]);
             sums[2] = e.fma(e, sums[2]);
         }
         (max, sums.map(Vector::sum))
+    }
+}
+
+vectorised! {
+    /// Exponentials that were kept, times a factor.
+    fn expand<V>(kept: &[u16], factor: f32, x: &mut [f32]) {
+        assert!(kept.len() >= x.len().next_multiple_of(V::LANES));
+        let factor = V::splat(factor);
+        let whole = x.len() / V::LANES * V::LANES;
+        for index in (0..x.len()).step_by(V::LANES) {
+            // SAFETY: whole vectors of `kept`, and of x but for the last one.
+            unsafe {
+                let gradient = V::load_half(kept.as_ptr().add(index)).mul(factor);
+                if index < whole {
+                    gradient.store(x.as_mut_ptr().add(index));
+                } else {
+                    gradient.store_part(x.as_mut_ptr().add(index), x.len() - index);
+                }
+            }
+        }
+    }
+}
+
+/// Exponentials of the forward pass, for some blocks of the vocabulary from the first on: `[blocks][A][COLUMNS]` bfloat16, relative to the largest logit of
+/// their row in the block; these are `[blocks][A]` after them.
+#[derive(Clone, Copy)]
+pub struct Kept<'a> {
+    halves: SharedMut<'a, u16>,
+    tops: SharedMut<'a, f32>,
+    a: usize,
+    blocks: usize,
+}
+
+/// Floats of `Kept` for `a` positions and a block.
+const fn floats_a_block(a: usize) -> usize {
+    a * (COLUMNS / 2 + 1)
+}
+
+/// How many floats are kept where there is room for so many: whole blocks of a vocabulary of `v`.
+pub fn kept_floats(a: usize, v: usize, room: usize) -> usize {
+    v.div_ceil(COLUMNS).min(room.checked_div(floats_a_block(a)).unwrap_or(0)) * floats_a_block(a)
+}
+
+impl<'a> Kept<'a> {
+    /// In room of `kept_floats`.
+    pub fn new(a: usize, data: &'a mut [f32]) -> Self {
+        let blocks = data.len().checked_div(floats_a_block(a)).unwrap_or(0);
+        let (halves, tops) = data.split_at_mut(blocks * a * (COLUMNS / 2));
+        // SAFETY: twice as many halves as floats, in the same memory; both may have any bits.
+        let halves = unsafe { std::slice::from_raw_parts_mut(halves.as_mut_ptr().cast(), 2 * halves.len()) };
+        Self { halves: SharedMut::new(halves), tops: SharedMut::new(tops), a, blocks }
+    }
+
+    /// The exponentials of a position in a block, and the logit that they are relative to. None where the block is not kept.
+    ///
+    /// # Safety
+    /// Nobody else uses those of this position and block.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn row(&self, block: usize, row: usize) -> Option<(&'a mut [u16], &'a mut f32)> {
+        let at = block * self.a + row;
+        // SAFETY: by the caller's promise.
+        (block < self.blocks)
+            .then(|| unsafe { (self.halves.slice(at * COLUMNS, COLUMNS), &mut self.tops.slice(at, 1)[0]) })
     }
 }
 
@@ -184,6 +252,8 @@ pub struct Outputs<'a> {
     pub entropy: Option<&'a mut [f32]>,
     pub sum_squares: Option<&'a mut [f32]>,
     pub lse: &'a mut [f32],
+    /// Room for what spares the backward pass computing logits again.
+    pub kept: Option<Kept<'a>>,
 }
 
 /// `targets` hold values below `head.v`; slices have A elements.
@@ -204,7 +274,17 @@ pub fn forward(hidden: View, head: &Head, targets: &[i32], mut outputs: Outputs)
                 for (index, state) in states.iter_mut().enumerate() {
                     let row = chunk * GRAIN + index;
                     let x = &logits[row * width..(row + 1) * width];
-                    let (max, sums) = reduce(x, scale);
+                    // SAFETY: each row is one task's.
+                    let kept =
+                        outputs.kept.and_then(|kept| unsafe { kept.row(start / COLUMNS, first + row) });
+                    let (max, sums) = match kept {
+                        Some((halves, top)) => {
+                            let (max, sums) = reduce(x, scale, halves);
+                            *top = max;
+                            (max, sums)
+                        }
+                        None => reduce(x, scale, &mut []),
+                    };
                     state.join(max, sums);
                     let target = (targets[first + row] as usize).wrapping_sub(start);
                     if let Some(&x) = x.get(target) {
@@ -235,6 +315,8 @@ pub struct Saved<'a> {
     pub dlogps: Option<&'a [f32]>,
     pub dentropy: Option<&'a [f32]>,
     pub dsum_squares: Option<&'a [f32]>,
+    /// What the forward pass kept, and its log-probs.
+    pub kept: Option<(Kept<'a>, &'a [f32])>,
 }
 
 impl Saved<'_> {
@@ -279,13 +361,19 @@ pub fn backward(hidden: View, head: &Head, targets: &[i32], saved: &Saved, mut g
         let right = gradients.dw.is_some().then(|| {
             PackedB::new(part.transposed(), head.precision).expect("memory for a block of positions")
         });
+        // Exponentials say nothing of the derivatives of the entropy and of the sum of squares.
+        let zero = |values: Option<&[f32]>| values.is_none_or(|values| values.iter().all(|&x| x == 0.0));
+        let kept = saved.kept.filter(|_| zero(saved.dentropy) && zero(saved.dsum_squares));
         let wanted = [gradients.dhidden.is_some() && head.w.is_some(), gradients.dw.is_some()];
         let mut both = BothWays::new(rows, v.min(COLUMNS), wanted, head.precision);
         let accumulate = gradients.accumulate || first > 0;
         for start in (0..v).step_by(COLUMNS) {
             let width = COLUMNS.min(v - start);
             let logits = &mut buffer[..rows * width];
-            head.logits((&left).into(), start, width, logits);
+            let kept = kept.filter(|(kept, _)| start / COLUMNS < kept.blocks);
+            if kept.is_none() {
+                head.logits((&left).into(), start, width, logits);
+            }
             // While a few rows are in the cache, they become gradients and are packed for both products.
             let (shared, packed) = (SharedMut::new(logits), &mut both);
             packed.resize(width);
@@ -296,8 +384,19 @@ pub fn backward(hidden: View, head: &Head, targets: &[i32], saved: &Saved, mut g
                     // SAFETY: each row is one task's.
                     let x = unsafe { shared.slice(row * width, width) };
                     let known = saved.known(first + row);
-                    differentiate(x, scale, &known);
                     let target = (targets[first + row] as usize).wrapping_sub(start);
+                    // SAFETY: each row is one task's.
+                    let found = kept.and_then(|(kept, logps)| unsafe {
+                        Some((kept.row(start / COLUMNS, first + row)?, logps[first + row]))
+                    });
+                    if let Some(((halves, top), logp)) = found {
+                        expand(halves, -known.dlogp * scale * (*top - known.lse).exp(), x);
+                        if let Some(x) = x.get_mut(target) {
+                            *x = -known.dlogp * scale * logp.exp_m1(); // 1 - p would lose digits of a p near 1
+                        }
+                        continue;
+                    }
+                    differentiate(x, scale, &known);
                     if let Some(x) = x.get_mut(target) {
                         *x += known.dlogp * scale;
                     }

@@ -6,6 +6,8 @@
 /// Floats that a thread takes at a time in element-wise kernels: 64 KiB of each operand.
 pub const GRAIN: usize = 16_384;
 
+use crate::dtype::{bf16_bits, bf16_value};
+
 pub mod eight;
 mod level;
 pub use level::{level, Level};
@@ -91,6 +93,32 @@ pub trait Vector: Copy {
         let lanes = self.lanes();
         // SAFETY: the caller's promise; the array holds 16 floats.
         unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count.min(16)) }
+    }
+    /// Rounds to bfloat16, as `bf16_bits` does.
+    ///
+    /// # Safety
+    /// `p` must be writable for `LANES` of them.
+    #[inline(always)]
+    unsafe fn store_half(self, p: *mut u16) {
+        let lanes = self.lanes();
+        for (i, &x) in lanes[..Self::LANES].iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { *p.add(i) = bf16_bits(x) };
+        }
+    }
+    /// From bfloat16.
+    ///
+    /// # Safety
+    /// `p` must be readable for `LANES` of them.
+    #[inline(always)]
+    unsafe fn load_half(p: *const u16) -> Self {
+        let mut buffer = [0.0f32; 16];
+        for (i, x) in buffer[..Self::LANES].iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *x = bf16_value(unsafe { *p.add(i) });
+        }
+        // SAFETY: no vector is wider than the buffer.
+        unsafe { Self::load(buffer.as_ptr()) }
     }
     /// `out[d * stride + i] = rows[i][d]` for 8 rows and 8 columns.
     ///

@@ -76,7 +76,7 @@ export function tokenOutputsWith(crossEntropy: CrossEntropy) {
       return [logps, lse, neg(sum(mul(p, logP), -1)), sum(square(p), -1)]; // lse - Σ p z would lose the digits that large logits share
     });
     const [logps, lse, entropy, sumSquares] = [0, 1, 2, 3].map((i) => (wanted: boolean) => stacked(wanted ? chunks.map((parts) => parts[i]) : []));
-    return [logps(true), entropy(attrs.entropy), sumSquares(attrs.sumSquares), lse(true)];
+    return [logps(true), entropy(attrs.entropy), sumSquares(attrs.sumSquares), lse(true), zeros([0])];
   };
 }
 

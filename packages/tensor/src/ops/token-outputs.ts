@@ -1,7 +1,7 @@
 import { EspalierTokenOutputs, EspalierTokenOutputsGrad } from '@espalier/native';
 import type { TokenOutputsAttrs } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
-import { Variable } from '@tensorflow/tfjs-core';
+import { dispose, engine, Variable } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { check, fusedGradient, run, sharedGradients } from './kernel';
 import './token-outputs-kernels';
@@ -31,17 +31,17 @@ export function tokenOutputs(hidden: Tensor, weight: Tensor, targets: Int32Array
   check(hidden.shape[0] === targets.length && hidden.shape[1] === weight.shape[1], 'tokenOutputs', () => `hidden [${hidden.shape}], weight [${weight.shape}] and ${targets.length} targets do not fit`);
   if (!(temperature > 0)) throw new EspalierError('bad_config', `the temperature of log-probs is ${temperature}`, { fix: 'a number above 0' });
   for (const id of targets) if (id < 0 || id >= weight.shape[0]) throw new EspalierError('bad_data', `token ${id} is outside the vocabulary of ${weight.shape[0]}`);
-  const attrs: TokenOutputsAttrs = { targets, temperature, entropy: needs.includes('entropy'), sumSquares: needs.includes('sumSquares'), frozenWeight: weight instanceof Variable && !weight.trainable };
-  const [logps, entropy, sumSquares, lse] = run<Tensor[]>(EspalierTokenOutputs, { hidden, weight }, attrs);
-  lse.dispose(); // the tape keeps its own
+  const attrs: TokenOutputsAttrs = { targets, temperature, entropy: needs.includes('entropy'), sumSquares: needs.includes('sumSquares'), frozenWeight: weight instanceof Variable && !weight.trainable, recorded: engine().isTapeOn() };
+  const [logps, entropy, sumSquares, lse, kept] = run<Tensor[]>(EspalierTokenOutputs, { hidden, weight }, attrs);
+  dispose([lse, kept]); // the tape keeps its own
   if (!attrs.entropy) entropy.dispose();
   if (!attrs.sumSquares) sumSquares.dispose();
   return { logps, ...(attrs.entropy && { entropy }), ...(attrs.sumSquares && { sumSquares }) };
 }
 
-fusedGradient<TokenOutputsAttrs>(EspalierTokenOutputs, { inputsToSave: ['hidden', 'weight'], outputsToSave: [false, true, true, true] }, (dys, saved, attrs) => {
+fusedGradient<TokenOutputsAttrs>(EspalierTokenOutputs, { inputsToSave: ['hidden', 'weight'], outputsToSave: [true, true, true, true, true] }, (dys, saved, attrs) => {
   const [dLogps, dEntropy, dSumSquares] = dys;
-  const [hidden, weight, entropy, sumSquares, lse] = saved;
-  const gradient = sharedGradients(() => run<Tensor[]>(EspalierTokenOutputsGrad, { dLogps, dEntropy, dSumSquares, hidden, weight, entropy, sumSquares, lse }, attrs));
+  const [hidden, weight, logps, entropy, sumSquares, lse, kept] = saved;
+  const gradient = sharedGradients(() => run<Tensor[]>(EspalierTokenOutputsGrad, { dLogps, dEntropy, dSumSquares, hidden, weight, logps, entropy, sumSquares, lse, kept }, attrs));
   return { hidden: gradient(0), weight: gradient(1) };
 });

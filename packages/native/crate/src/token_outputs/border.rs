@@ -1,6 +1,6 @@
 //! The LM head's outputs and their gradients, as JavaScript calls them.
 
-use super::{backward, forward, Gradients, Head, Outputs, Saved};
+use super::{backward, forward, kept_floats, Gradients, Head, Kept, Outputs, Saved};
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, place_of, product};
 use crate::dtype::Precision;
 use crate::gemm::View;
@@ -65,6 +65,22 @@ fn write<'a>(data: &'a mut Maybe, name: &str, len: usize) -> Result<Option<&'a m
     data.as_mut().map(|data| floats_mut(data, &format!("tokenOutputs: {name}"), len)).transpose()
 }
 
+/// See `keptLogits` in `binding.ts`.
+#[napi]
+pub fn kept_logits(a: u32, v: u32, room: f64) -> f64 {
+    kept_floats(a as usize, v as usize, if room > 0.0 { room as usize } else { 0 }) as f64
+}
+
+/// The length, if it is one of `kept_logits`.
+fn whole_blocks(len: usize, a: usize, v: usize) -> Result<usize> {
+    if kept_floats(a, v, len) != len {
+        return Err(fail(format!(
+            "tokenOutputs: kept has {len} floats, which are not whole blocks of a vocabulary of {v} for {a} positions"
+        )));
+    }
+    Ok(len)
+}
+
 #[napi]
 #[allow(clippy::too_many_arguments)]
 pub fn token_outputs(
@@ -82,12 +98,13 @@ pub fn token_outputs(
     mut entropy: Option<Float32ArraySlice>,
     mut sum_squares: Option<Float32ArraySlice>,
     mut lse: Float32ArraySlice,
+    mut kept: Option<Float32ArraySlice>,
 ) -> Result<()> {
     guard(|| {
         let (a, v, d) = (a as usize, v as usize, d as usize);
         disjoint(
             "tokenOutputs",
-            &[place(&logps), place_of(&entropy), place_of(&sum_squares), place(&lse)],
+            &[place(&logps), place_of(&entropy), place_of(&sum_squares), place(&lse), place_of(&kept)],
             &[place(&hidden), place_of(&w), place_of(&bias), place(&targets)],
         )?;
         let hidden = floats(&hidden, "tokenOutputs: hidden", product("tokenOutputs", &[a, d])?)?;
@@ -100,6 +117,13 @@ pub fn token_outputs(
             entropy: write(&mut entropy, "entropy", a)?,
             sum_squares: write(&mut sum_squares, "sumSquares", a)?,
             lse: floats_mut(&mut lse, "tokenOutputs: lse", a)?,
+            kept: match &mut kept {
+                Some(kept) => {
+                    let len = whole_blocks(kept.len(), a, v)?;
+                    Some(Kept::new(a, floats_mut(kept, "tokenOutputs: kept", len)?))
+                }
+                None => None,
+            },
         };
         forward(View::row_major(hidden, a, d), &head, targets, outputs);
         Ok(())
@@ -125,6 +149,8 @@ pub fn token_outputs_backward(
     dlogps: Option<Float32ArraySlice>,
     dentropy: Option<Float32ArraySlice>,
     dsum_squares: Option<Float32ArraySlice>,
+    mut kept: Option<Float32ArraySlice>,
+    logps: Option<Float32ArraySlice>,
     mut dhidden: Option<Float32ArraySlice>,
     mut dw: Option<Float32ArraySlice>,
     mut dbias: Option<Float32ArraySlice>,
@@ -132,7 +158,7 @@ pub fn token_outputs_backward(
 ) -> Result<()> {
     guard(|| {
         let (a, v, d) = (a as usize, v as usize, d as usize);
-        let inputs = [&bias, &entropy, &sum_squares, &dlogps, &dentropy, &dsum_squares];
+        let inputs = [&bias, &entropy, &sum_squares, &dlogps, &dentropy, &dsum_squares, &kept, &logps];
         let mut reads = vec![place(&hidden), place(&w), place(&targets), place(&lse)];
         reads.extend(inputs.map(place_of));
         disjoint("tokenOutputsBackward", &[place_of(&dhidden), place_of(&dw), place_of(&dbias)], &reads)?;
@@ -154,6 +180,14 @@ pub fn token_outputs_backward(
             dlogps: read(&dlogps, "dlogps", a)?,
             dentropy: read(&dentropy, "dentropy", a)?,
             dsum_squares: read(&dsum_squares, "dsumSquares", a)?,
+            kept: match (&mut kept, read(&logps, "logps", a)?) {
+                (Some(kept), Some(logps)) => {
+                    let len = whole_blocks(kept.len(), a, v)?;
+                    Some((Kept::new(a, floats_mut(kept, "tokenOutputs: kept", len)?), logps))
+                }
+                (Some(_), None) => return Err(fail("tokenOutputsBackward: kept is given without logps")),
+                (None, _) => None,
+            },
         };
         let gradients = Gradients {
             dhidden: write(&mut dhidden, "dhidden", a * d)?,

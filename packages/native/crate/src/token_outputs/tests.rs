@@ -57,7 +57,8 @@ impl Case {
     fn run(&self, packed: Option<&PackedB>) -> [Vec<f32>; 4] {
         let mut out = [(); 4].map(|()| vec![f32::NAN; self.a]);
         let [logps, entropy, sum_squares, lse] = &mut out;
-        let outputs = Outputs { logps, entropy: Some(entropy), sum_squares: Some(sum_squares), lse };
+        let outputs =
+            Outputs { logps, entropy: Some(entropy), sum_squares: Some(sum_squares), lse, kept: None };
         forward(View::row_major(&self.hidden, self.a, self.d), &self.head(packed), &self.targets, outputs);
         out
     }
@@ -120,6 +121,7 @@ fn gradients_are_those_of_the_definition() {
             dlogps: Some(&dlogps),
             dentropy: Some(&dentropy),
             dsum_squares: Some(&dsum_squares),
+            kept: None,
         };
         let gradients = Gradients {
             dhidden: Some(&mut dhidden),
@@ -171,8 +173,91 @@ fn forbidden_tokens_have_no_share() {
         dlogps: Some(&ones),
         dentropy: Some(&ones),
         dsum_squares: None,
+        kept: None,
     };
     let gradients = Gradients { dhidden: None, dw: Some(&mut dw), dbias: None, accumulate: false };
     backward(View::row_major(&case.hidden, 2, 3), &case.head(None), &case.targets, &saved, gradients);
     assert!(dw.iter().all(|x| x.is_finite()) && dw[21..24] == [0.0; 3]);
+}
+
+/// What is kept gives the gradients that computing the logits again gives, up to bfloat16's rounding, and exactly where a target is nearly certain.
+#[test]
+fn kept_exponentials_give_the_same_gradients() {
+    assert_eq!(kept_floats(7, 3000, usize::MAX), 3 * 7 * 513);
+    assert_eq!(kept_floats(7, 3000, 2 * 7 * 513 + 100), 2 * 7 * 513);
+    assert_eq!((kept_floats(0, 3000, 1000), kept_floats(7, 3000, 7 * 513 - 1)), (0, 0));
+    for (a, v, d, room) in [
+        (1, 3, 2, usize::MAX),
+        (13, 2500, 24, usize::MAX),
+        (13, 2500, 24, 13 * 513),
+        (ROWS + 3, 70, 4, usize::MAX),
+    ] {
+        for temperature in [1.0, 0.6] {
+            let mut case = Case::new(a, v, d, temperature);
+            // The probability of the first target is nearly 1.
+            let norm = case.hidden[..d].iter().map(|x| x * x).sum::<f32>();
+            for i in 0..d {
+                case.w[case.targets[0] as usize * d + i] = 12.0 / norm * case.hidden[i];
+            }
+            let view = View::row_major(&case.hidden, a, d);
+            let mut data = vec![f32::NAN; kept_floats(a, v, room)];
+            let mut out = [(); 3].map(|()| vec![f32::NAN; a]);
+            let [logps, entropy, lse] = &mut out;
+            let kept = Some(Kept::new(a, &mut data));
+            let outputs = Outputs { logps, entropy: Some(entropy), sum_squares: None, lse, kept };
+            forward(view, &case.head(None), &case.targets, outputs);
+            let [logps, entropy, lse] = &out;
+            let [expected, ..] = case.run(None);
+            assert_eq!(*logps, expected, "keeping changes nothing");
+            let dlogps = noise(11, a);
+            let gradients = |kept: Option<(Kept, &[f32])>, dentropy: &[f32]| {
+                let (mut dhidden, mut dw, mut dbias) =
+                    (vec![f32::NAN; a * d], vec![0f32; v * d], vec![f32::NAN; v]);
+                let saved = Saved {
+                    lse,
+                    entropy: Some(entropy),
+                    sum_squares: None,
+                    dlogps: Some(&dlogps),
+                    dentropy: Some(dentropy),
+                    dsum_squares: None,
+                    kept,
+                };
+                let wanted = Gradients {
+                    dhidden: Some(&mut dhidden),
+                    dw: Some(&mut dw),
+                    dbias: Some(&mut dbias),
+                    accumulate: false,
+                };
+                backward(view, &case.head(None), &case.targets, &saved, wanted);
+                [dhidden, dw, dbias]
+            };
+            let (zeros, ones) = (vec![0f32; a], vec![1f32; a]);
+            let again = gradients(None, &zeros);
+            let found = gradients(Some((Kept::new(a, &mut data), logps)), &zeros);
+            // Each p is off by half a unit of bfloat16's last place at most, and those of a row add up to 1 - p(target) beside the target.
+            let largest = |values: &[f32]| values.iter().fold(0f32, |size, x| size.max(x.abs()));
+            let weights: f32 =
+                dlogps.iter().zip(logps).map(|(d, logp)| d.abs() * -logp.exp_m1()).sum::<f32>() / temperature;
+            for ((found, again), factor) in
+                found.iter().zip(&again).zip([largest(&case.w), largest(&case.hidden), 1.0])
+            {
+                for (&found, &again) in found.iter().zip(again) {
+                    let off = (found - again).abs();
+                    assert!(off <= weights * factor / 256.0 + 1e-6 * factor, "{found}, not {again}");
+                }
+            }
+            // The bias of the certain target sees its gradient alone, which is far below what rounding p itself would leave.
+            if a == 1 {
+                let target = case.targets[0] as usize;
+                close(found[2][target], f64::from(again[2][target]), 1e-6, "a target that is nearly certain");
+            }
+            assert_ne!(found, again, "what was kept is used");
+            let kept = Some((Kept::new(a, &mut data), &logps[..]));
+            assert_eq!(
+                gradients(kept, &ones),
+                gradients(None, &ones),
+                "the entropy's derivative needs the logits"
+            );
+        }
+    }
 }

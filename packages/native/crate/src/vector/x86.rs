@@ -130,6 +130,26 @@ impl Vector for Avx512 {
         // SAFETY: the caller's promise, and the processor was checked.
         unsafe { _mm512_storeu_ps(p, self.0) }
     }
+    #[inline(always)]
+    unsafe fn store_half(self, p: *mut u16) {
+        // SAFETY: the caller's promise; AVX-512 F is there.
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x40_0000));
+            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded)));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_half(p: *const u16) -> Self {
+        // SAFETY: the caller's promise; AVX-512 F is there.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+            Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)))
+        }
+    }
     simple! {
         add(o) => _mm512_add_ps, sub(o) => _mm512_sub_ps, mul(o) => _mm512_mul_ps, div(o) => _mm512_div_ps,
         fma(a, b) => _mm512_fmadd_ps, max(o) => _mm512_max_ps, min(o) => _mm512_min_ps, sqrt() => _mm512_sqrt_ps,
