@@ -1,6 +1,6 @@
 //! The backward pass.
 
-use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, seen, Scratch, TILE};
+use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, seen, Scratch, ROWS, TILE};
 use super::{Heads, Span};
 use crate::memory::Floats;
 use crate::pool::{parallel_for, parallel_ranges, SharedMut};
@@ -51,41 +51,54 @@ vectorised! {
                 for first in (begin..end).step_by(TILE) {
                     let rows = TILE.min(n - first);
                     let (qb, dyb) = (&qs[first * padded..], &dys[first * padded..]);
-                    // SAFETY: qb and dyb hold `rows` rows of `padded`, kt and vt are [dim, TILE], probs and ds [TILE, TILE].
-                    unsafe {
-                        multiply::<V>((rows, columns_of(count), dim), qb.as_ptr(), (padded, 1), kt.as_ptr(), TILE, probs.as_mut_ptr(), TILE, false);
-                        multiply::<V>((rows, columns_of(count), dim), dyb.as_ptr(), (padded, 1), vt.as_ptr(), TILE, ds.as_mut_ptr(), TILE, false);
-                    }
-                    for i in 0..rows {
-                        let (low, high) = seen(shape, span.prefix_len + first + i, from, count);
-                        let (p, d) = (&mut probs[i * TILE..(i + 1) * TILE], &mut ds[i * TILE..(i + 1) * TILE]);
-                        if low >= high {
-                            p.fill(0.0);
-                            d.fill(0.0);
-                            continue;
+                    for start in (0..rows).step_by(ROWS) {
+                        let some = ROWS.min(rows - start);
+                        let keys = seen(shape, span.prefix_len + first + start + some - 1, from, count).1; // what the last of these rows sees
+                        let (probs, ds) = (&mut probs[start * TILE..], &mut ds[start * TILE..]);
+                        // SAFETY: qb and dyb hold `rows` rows of `padded`, kt and vt are [dim, TILE], probs and ds [rows - start, TILE], and keys <= count <= TILE.
+                        unsafe {
+                            multiply::<V>((some, columns_of(keys), dim), qb.as_ptr().add(start * padded), (padded, 1), kt.as_ptr(), TILE, probs.as_mut_ptr(), TILE, false);
+                            multiply::<V>((some, columns_of(keys), dim), dyb.as_ptr().add(start * padded), (padded, 1), vt.as_ptr(), TILE, ds.as_mut_ptr(), TILE, false);
                         }
-                        let scale = V::splat(shape.scale);
-                        let lse = V::splat(-x.lse[(span.start + first + i) * shape.heads + head]);
-                        let delta = V::splat(deltas[first + i]);
-                        for c in (0..TILE).step_by(V::LANES) {
-                            // SAFETY: both rows hold TILE floats, a multiple of every vector's width.
-                            unsafe {
-                                let (p, d) = (p.as_mut_ptr().add(c), d.as_mut_ptr().add(c));
-                                let prob = V::load(p).fma(scale, lse).exp();
-                                prob.store(p);
-                                prob.mul(V::load(d).sub(delta)).mul(scale).store(d);
+                        for i in 0..some {
+                            let row = first + start + i;
+                            let (low, high) = seen(shape, span.prefix_len + row, from, count);
+                            let (p, d) = (&mut probs[i * TILE..(i + 1) * TILE], &mut ds[i * TILE..(i + 1) * TILE]);
+                            if low >= high {
+                                p.fill(0.0);
+                                d.fill(0.0);
+                                continue;
                             }
+                            let scale = V::splat(shape.scale);
+                            let lse = V::splat(-x.lse[(span.start + row) * shape.heads + head]);
+                            let delta = V::splat(deltas[row]);
+                            for c in (0..columns_of(high)).step_by(V::LANES) {
+                                // SAFETY: both rows hold TILE floats, a multiple of every vector's width.
+                                unsafe {
+                                    let (p, d) = (p.as_mut_ptr().add(c), d.as_mut_ptr().add(c));
+                                    let prob = V::load(p).fma(scale, lse).exp();
+                                    prob.store(p);
+                                    prob.mul(V::load(d).sub(delta)).mul(scale).store(d);
+                                }
+                            }
+                            p[..low].fill(0.0);
+                            p[high..].fill(0.0);
+                            d[..low].fill(0.0);
+                            d[high..].fill(0.0);
                         }
-                        p[..low].fill(0.0);
-                        p[high..].fill(0.0);
-                        d[..low].fill(0.0);
-                        d[high..].fill(0.0);
+                        // SAFETY: ds is [some, TILE] with keys <= count columns used; kp [count, padded]; dqs [n, padded].
+                        unsafe { multiply::<V>((some, padded, keys), ds.as_ptr(), (TILE, 1), kp.as_ptr(), padded, dqs.as_mut_ptr().add((first + start) * padded), padded, true) };
                     }
-                    // SAFETY: probs and ds are [rows, TILE] with count <= TILE columns used, read transposed; dks and dvs [TILE, padded]; kp [count, padded]; dqs [n, padded].
-                    unsafe {
-                        multiply::<V>((count, padded, rows), probs.as_ptr(), (1, TILE), dyb.as_ptr(), padded, dvs.as_mut_ptr(), padded, true);
-                        multiply::<V>((count, padded, rows), ds.as_ptr(), (1, TILE), qb.as_ptr(), padded, dks.as_mut_ptr(), padded, true);
-                        multiply::<V>((rows, padded, count), ds.as_ptr(), (TILE, 1), kp.as_ptr(), padded, dqs.as_mut_ptr().add(first * padded), padded, true);
+                    for start in (0..count).step_by(ROWS) {
+                        let some = ROWS.min(count - start);
+                        // Queries before this one see none of these keys.
+                        let begin = (from + start).saturating_sub(span.prefix_len + first).min(rows);
+                        let (at, rest) = (begin * TILE + start, rows - begin);
+                        // SAFETY: probs and ds are [rows, TILE], read transposed from query `begin` and key `start` on; dks and dvs [TILE, padded].
+                        unsafe {
+                            multiply::<V>((some, padded, rest), probs.as_ptr().add(at), (1, TILE), dyb.as_ptr().add(begin * padded), padded, dvs.as_mut_ptr().add(start * padded), padded, true);
+                            multiply::<V>((some, padded, rest), ds.as_ptr().add(at), (1, TILE), qb.as_ptr().add(begin * padded), padded, dks.as_mut_ptr().add(start * padded), padded, true);
+                        }
                     }
                 }
                 for j in 0..count {

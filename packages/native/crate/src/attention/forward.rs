@@ -1,6 +1,6 @@
 //! The forward pass of whole sequences.
 
-use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, seen, Scratch, TILE};
+use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, seen, Scratch, ROWS, TILE};
 use super::{Heads, Queries, Span};
 use crate::pool::{parallel_for, SharedMut};
 use crate::vector::Vector;
@@ -9,13 +9,19 @@ use crate::vectorised;
 /// One step of the running softmax: a row of scores of a tile becomes weights against the new maximum; gives what earlier weights are to be multiplied by.
 ///
 /// # Safety
-/// `row` must be readable and writable for [`TILE`] floats.
+/// `row` must be readable and writable for `width` floats, a multiple of every vector's width.
 #[inline(always)]
-pub(super) unsafe fn weigh<V: Vector>(row: *mut f32, scale: f32, top: &mut f32, total: &mut f32) -> f32 {
+pub(super) unsafe fn weigh<V: Vector>(
+    row: *mut f32,
+    width: usize,
+    scale: f32,
+    top: &mut f32,
+    total: &mut f32,
+) -> f32 {
     let scale = V::splat(scale);
     let mut highest = V::splat(f32::NEG_INFINITY);
-    for c in (0..TILE).step_by(V::LANES) {
-        // SAFETY: TILE is a multiple of every vector's width.
+    for c in (0..width).step_by(V::LANES) {
+        // SAFETY: by the caller's promise.
         let s = unsafe { V::load(row.add(c)) }.mul(scale);
         // SAFETY: as above.
         unsafe { s.store(row.add(c)) };
@@ -24,7 +30,7 @@ pub(super) unsafe fn weigh<V: Vector>(row: *mut f32, scale: f32, top: &mut f32, 
     let new_top = highest.top().max(*top);
     let shift = V::splat(new_top);
     let mut sum = V::splat(0.0);
-    for c in (0..TILE).step_by(V::LANES) {
+    for c in (0..width).step_by(V::LANES) {
         // SAFETY: as above.
         let e = unsafe { V::load(row.add(c)) }.sub(shift).exp();
         // SAFETY: as above.
@@ -77,27 +83,33 @@ vectorised! {
                     let queries = &q[(first_row + lowest) * q_stride + head * dim..];
                     let active = rows - lowest;
                     assert!(queries.len() >= (active - 1) * q_stride + dim);
-                    // SAFETY: queries holds `active` rows of `dim` in steps of q_stride, kt is [dim, TILE], scores [TILE, TILE] and active <= TILE.
-                    unsafe { multiply::<V>((active, columns_of(count), dim), queries.as_ptr(), (q_stride, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
-                    for i in 0..active {
-                        let (low, high) = seen(shape, first + lowest + i, from, count);
-                        let row = &mut scores[i * TILE..(i + 1) * TILE];
-                        let r = g * rows + lowest + i;
-                        if low >= high {
-                            row.fill(0.0);
-                            continue;
-                        }
-                        row[..low].fill(f32::NEG_INFINITY);
-                        row[high..].fill(f32::NEG_INFINITY);
-                        // SAFETY: row holds TILE floats, a multiple of every vector's width; sums holds `all` rows of `padded`.
-                        unsafe {
-                            let decay = weigh::<V>(row.as_mut_ptr(), shape.scale, &mut tops[r], &mut totals[r]);
-                            shrink::<V>(decay, sums.as_mut_ptr().add(r * padded), padded);
-                        }
-                    }
                     let out = &mut sums[(g * rows + lowest) * padded..(g + 1) * rows * padded];
-                    // SAFETY: scores is [active, TILE] with count <= TILE, vp [count, padded], out [active, padded].
-                    unsafe { multiply::<V>((active, padded, count), scores.as_ptr(), (TILE, 1), vp.as_ptr(), padded, out.as_mut_ptr(), padded, true) };
+                    for start in (0..active).step_by(ROWS) {
+                        let some = ROWS.min(active - start);
+                        let keys = seen(shape, first + lowest + start + some - 1, from, count).1; // what the last of these rows sees
+                        let scores = &mut scores[start * TILE..(start + some) * TILE];
+                        // SAFETY: queries holds `active` rows of `dim` in steps of q_stride, kt is [dim, TILE], scores [some, TILE], and keys <= count <= TILE.
+                        unsafe { multiply::<V>((some, columns_of(keys), dim), queries.as_ptr().add(start * q_stride), (q_stride, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
+                        for (i, row) in scores.chunks_exact_mut(TILE).enumerate() {
+                            let (low, high) = seen(shape, first + lowest + start + i, from, count);
+                            let r = g * rows + lowest + start + i;
+                            if low >= high {
+                                row.fill(0.0);
+                                continue;
+                            }
+                            let width = columns_of(high);
+                            row[..low].fill(f32::NEG_INFINITY);
+                            row[high..width].fill(f32::NEG_INFINITY);
+                            row[width..].fill(0.0);
+                            // SAFETY: row holds TILE floats; out holds `active` rows of `padded`.
+                            unsafe {
+                                let decay = weigh::<V>(row.as_mut_ptr(), width, shape.scale, &mut tops[r], &mut totals[r]);
+                                shrink::<V>(decay, out.as_mut_ptr().add((start + i) * padded), padded);
+                            }
+                        }
+                        // SAFETY: scores is [some, TILE] with keys <= TILE, vp [count, padded], out [active, padded].
+                        unsafe { multiply::<V>((some, padded, keys), scores.as_ptr(), (TILE, 1), vp.as_ptr(), padded, out.as_mut_ptr().add(start * padded), padded, true) };
+                    }
                 }
                 from += TILE;
             }

@@ -51,10 +51,11 @@ vectorised! {
                     let r = index * group + g;
                     let row = &mut scores[g * TILE..(g + 1) * TILE];
                     row[..low].fill(f32::NEG_INFINITY);
-                    row[count..].fill(f32::NEG_INFINITY);
-                    // SAFETY: row holds TILE floats, a multiple of every vector's width; sums holds `heads` rows of `padded`.
+                    let width = columns_of(count);
+                    row[count..width].fill(f32::NEG_INFINITY);
+                    // SAFETY: row holds TILE floats, and width is a multiple of every vector's; sums holds `heads` rows of `padded`.
                     unsafe {
-                        let decay = super::forward::weigh::<V>(row.as_mut_ptr(), shape.scale, &mut tops[r], &mut totals[r]);
+                        let decay = super::forward::weigh::<V>(row.as_mut_ptr(), width, shape.scale, &mut tops[r], &mut totals[r]);
                         super::forward::shrink::<V>(decay, sums.as_mut_ptr().add(r * padded), padded);
                     }
                 }

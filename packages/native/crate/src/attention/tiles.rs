@@ -8,6 +8,8 @@ use std::ops::Range;
 
 /// Keys a tile, and queries a block.
 pub(super) const TILE: usize = 64;
+/// Rows of a tile that are multiplied together: what none of them sees of the others is left out.
+pub(super) const ROWS: usize = 12;
 /// Floats of scratch that a thread keeps between calls.
 const SCRATCH_KEPT: usize = 2 << 20;
 
@@ -72,10 +74,14 @@ pub(super) unsafe fn multiply<V: Vector>(
     c_row: usize,
     accumulate: bool,
 ) {
-    let pair = 2 * V::LANES;
     let mut j = 0;
     while j < n {
-        let two = j + pair <= n;
+        // Four vectors where the processor has registers for as many sums.
+        let vectors = match (n - j) / V::LANES {
+            4.. if V::LANES == 16 => 4,
+            2.. => 2,
+            _ => 1,
+        };
         let mut i = 0;
         while i < m {
             // SAFETY: i < m and j < n, and the caller's promise.
@@ -83,10 +89,10 @@ pub(super) unsafe fn multiply<V: Vector>(
                 let (a, b, c) = (a.add(i * a_row), b.add(j), c.add(i * c_row + j));
                 macro_rules! run {
                     ($m:literal) => {
-                        if two {
-                            block::<V, $m, 2>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate)
-                        } else {
-                            block::<V, $m, 1>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate)
+                        match vectors {
+                            4 => block::<V, $m, 4>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate),
+                            2 => block::<V, $m, 2>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate),
+                            _ => block::<V, $m, 1>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate),
                         }
                     };
                 }
@@ -101,7 +107,7 @@ pub(super) unsafe fn multiply<V: Vector>(
             }
             i += 6;
         }
-        j += if two { pair } else { V::LANES };
+        j += vectors * V::LANES;
     }
 }
 
