@@ -4,13 +4,15 @@
 //! Pieces are cut from chunks one after another; a chunk goes when its last piece does. Weights are packed together and released together, so that little
 //! stays held by few.
 
-use crate::memory::{Block, ALIGNMENT, HUGE_FROM};
+use crate::memory::{Block, ALIGNMENT};
 use std::sync::{Arc, Mutex, Weak};
 
 /// Several huge pages.
 const CHUNK: usize = 16 << 20;
 /// Smaller pieces are not worth a chunk.
 const SMALLEST: usize = 64 << 10;
+/// Larger ones are in huge pages by themselves, but for little.
+const LARGEST: usize = 4 << 20;
 
 /// The chunk that pieces are cut from, and how much of it is cut.
 static CURRENT: Mutex<(Weak<Block>, usize)> = Mutex::new((Weak::new(), 0));
@@ -26,7 +28,7 @@ impl Piece {
     /// `None` when memory is exhausted.
     pub fn try_new(bytes: usize) -> Option<Self> {
         let size = bytes.checked_next_multiple_of(ALIGNMENT)?;
-        if !(SMALLEST..HUGE_FROM).contains(&size) {
+        if !(SMALLEST..LARGEST).contains(&size) {
             return Some(Self { block: Arc::new(Block::try_new(bytes)?), offset: 0, bytes });
         }
         let mut current = CURRENT.lock().ok()?;
@@ -54,8 +56,7 @@ mod tests {
 
     #[test]
     fn pieces_are_aligned_and_apart() {
-        let sizes =
-            [1, 100, SMALLEST, 663_552, 1_769_472, 1_769_473, 3 << 20, HUGE_FROM - 1, HUGE_FROM, 5 << 20];
+        let sizes = [1, 100, SMALLEST, 663_552, 1_769_472, 1_769_473, 3 << 20, LARGEST - 1, LARGEST, 5 << 20];
         let mut pieces: Vec<(Piece, u8)> = vec![];
         for (round, &bytes) in sizes.iter().cycle().take(30).enumerate() {
             let Some(piece) = Piece::try_new(bytes) else { panic!("memory") };

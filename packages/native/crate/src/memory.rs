@@ -14,7 +14,7 @@ use std::sync::Mutex;
 /// Alignment of every allocation: a cache line, and a row of an AMX tile.
 pub const ALIGNMENT: usize = 64;
 /// From this size on, memory is asked for in huge pages.
-pub const HUGE_FROM: usize = 4 << 20;
+pub const HUGE_FROM: usize = 2 << 20;
 const HUGE_PAGE: usize = 2 << 20;
 /// Mappings are multiples of this, and so of every size of page up to 64 KB.
 #[cfg(target_os = "linux")]
