@@ -101,10 +101,7 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b:
         Right::Lanes(view) => (view.rows, view.columns),
         Right::Packed(columns) => (columns.range.len(), columns.packed.k),
     };
-    let (m, inner) = match a {
-        Left::View(view) => (view.rows, view.columns),
-        Left::Packed(packed) => (packed.m, packed.k),
-    };
+    let (m, inner) = a.size();
     assert_eq!(inner, k, "inner sizes differ");
     if m == 0 || n == 0 {
         return;
@@ -122,17 +119,15 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b:
     }
 
     let slice_of = |side, lanes| slice_of(kernel, side, lanes, k);
-    if let Left::View(rows) = a {
-        if let Some(strips) = Strips::new(kernel, rows) {
-            return strips.multiply(Output { data, stride, accumulate, bias }, &b, n);
-        }
+    if let Left::Packed(packed) = a {
+        assert!(std::ptr::eq(packed.kernel, kernel), "both operands are packed for one kernel");
+    }
+    if let Some(strips) = Strips::new(kernel, a) {
+        return strips.multiply(Output { data, stride, accumulate, bias }, &b, n);
     }
     let (rows, size_a) = match a {
         Left::View(_) => (slice_of(Side::A, m), Side::A.bytes(kernel, slice_of(Side::A, m), k)),
-        Left::Packed(packed) => {
-            assert!(std::ptr::eq(packed.kernel, kernel), "both operands are packed for one kernel");
-            (m, 0)
-        }
+        Left::Packed(_) => (m, 0),
     };
     let (columns, size_b) = match b {
         Right::Lanes(_) => (slice_of(Side::B, n), Side::B.bytes(kernel, slice_of(Side::B, n), k)),

@@ -262,6 +262,16 @@ pub enum Left<'a> {
     Packed(&'a PackedA),
 }
 
+impl Left<'_> {
+    /// Rows, and steps of K.
+    pub(super) fn size(&self) -> (usize, usize) {
+        match self {
+            Left::View(view) => (view.rows, view.columns),
+            Left::Packed(packed) => (packed.m, packed.k),
+        }
+    }
+}
+
 impl<'a> From<View<'a>> for Left<'a> {
     fn from(view: View<'a>) -> Self {
         Left::View(view)

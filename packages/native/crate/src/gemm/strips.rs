@@ -1,11 +1,11 @@
-//! A product whose rows are packed by the task that multiplies them: a strip of rows stays in the second-level cache from its packing to the last column.
+//! A product in strips of rows, each the task of one thread, which packs the rows unless they come packed: they stay in the second-level cache to the last column.
 //! Columns that come unpacked are packed by the first strip that meets them. What is packed next, rows or columns, is asked for while tiles are computed.
 
 use super::blocks::Blocks;
 use super::kernel::Kernel;
 use super::operand::{PackJob, Side};
 use super::view::View;
-use super::{slice_of, with_workspace, Output, Right};
+use super::{slice_of, with_workspace, Left, Output, Right};
 use crate::memory::{ask_second, Block};
 use crate::pool::{num_threads, parallel_runs};
 use std::cell::RefCell;
@@ -28,27 +28,29 @@ thread_local! {
 /// How the rows are cut.
 pub(super) struct Strips<'a> {
     kernel: &'static Kernel,
-    a: View<'a>,
+    a: Left<'a>,
+    m: usize,
+    k: usize,
     count: usize,
 }
 
 impl<'a> Strips<'a> {
     /// `None` where strips would be too few for the threads, or too large for the cache.
-    pub fn new(kernel: &'static Kernel, a: View<'a>) -> Option<Self> {
-        let (panels, threads) = (a.rows.div_ceil(kernel.mr), num_threads());
-        let most = (STRIP_BYTES / Side::A.panel_bytes(kernel, a.columns)).min(kernel.task.0 / kernel.mr);
+    pub fn new(kernel: &'static Kernel, a: Left<'a>) -> Option<Self> {
+        let (m, k) = a.size();
+        let (panels, threads) = (m.div_ceil(kernel.mr), num_threads());
+        let most = (STRIP_BYTES / Side::A.panel_bytes(kernel, k)).min(kernel.task.0 / kernel.mr);
         if most < FEWEST || panels < 2 * FEWEST * threads {
             return None;
         }
         let wanted = (STRIPS_PER_THREAD * threads).min(panels / FEWEST);
         let count = panels.div_ceil(most).max(wanted).next_multiple_of(threads);
-        Some(Self { kernel, a, count })
+        Some(Self { kernel, a, m, k, count })
     }
 
     /// C = or += A · B, of which the sizes were checked: B has `n` columns.
     pub fn multiply(&self, output: Output, b: &Right, n: usize) {
-        let Self { kernel, a, .. } = *self;
-        let (m, k) = (a.rows, a.columns);
+        let Self { kernel, m, k, .. } = *self;
         let Output { data, stride, accumulate, bias } = output;
         let c = data.as_mut_ptr();
         let block = |first: usize, n: usize, b: *const u8| Blocks {
@@ -84,13 +86,17 @@ impl<'a> Strips<'a> {
 
     /// The panels of a strip.
     fn panels(&self, strip: usize) -> Range<usize> {
-        let panels = self.a.rows.div_ceil(self.kernel.mr);
+        let panels = self.m.div_ceil(self.kernel.mr);
         strip * panels / self.count..(strip + 1) * panels / self.count
     }
 
-    fn rows(&self, panels: &Range<usize>) -> View<'a> {
-        let mr = self.kernel.mr;
-        self.a.row_range(panels.start * mr..(panels.end * mr).min(self.a.rows))
+    /// What the rows of a strip are packed from, unless they came packed.
+    fn rows(&self, strip: usize) -> Option<View<'a>> {
+        let (panels, mr) = (self.panels(strip), self.kernel.mr);
+        match self.a {
+            Left::View(view) => Some(view.row_range(panels.start * mr..(panels.end * mr).min(self.m))),
+            Left::Packed(_) => None,
+        }
     }
 
     /// `block` lacks its rows, and its columns until `pack` has made them.
@@ -98,21 +104,28 @@ impl<'a> Strips<'a> {
         let Self { kernel, count, .. } = *self;
         parallel_runs(count, |index| {
             let panels = self.panels(index);
-            let rows = self.rows(&panels);
             let memory = STRIP.take().unwrap_or_else(|| Block::new(STRIP_BYTES));
-            assert!(Side::A.bytes(kernel, rows.rows, block.k) <= memory.bytes());
-            // SAFETY: the memory is this thread's, and has room for these rows.
-            let job = unsafe { PackJob::new(kernel, Side::A, rows, memory.as_ptr()) };
-            (0..job.tasks()).for_each(|task| job.run(task));
+            let a = match self.a {
+                Left::View(_) => memory.as_ptr().cast_const(),
+                Left::Packed(packed) => {
+                    packed.block.as_ptr().wrapping_add(panels.start * Side::A.panel_bytes(kernel, block.k))
+                }
+            };
+            if let Some(rows) = self.rows(index) {
+                assert!(Side::A.bytes(kernel, rows.rows, block.k) <= memory.bytes());
+                // SAFETY: the memory is this thread's, and has room for these rows.
+                let job = unsafe { PackJob::new(kernel, Side::A, rows, memory.as_ptr()) };
+                (0..job.tasks()).for_each(|task| job.run(task));
+            }
             let strip = Blocks {
-                m: rows.rows,
-                a: memory.as_ptr(),
+                m: (panels.end * kernel.mr).min(self.m) - panels.start * kernel.mr,
+                a,
                 c: block.c.wrapping_add(panels.start * kernel.mr * block.stride),
                 ..*block
             };
             let columns = block.n.div_ceil(kernel.nr);
             let tiles = panels.len() * kernel.padded_k(block.k).div_ceil(kernel.block_k(block.k));
-            let next = (index + 1 < count).then(|| self.rows(&self.panels(index + 1)));
+            let next = (index + 1 < count).then(|| self.rows(index + 1)).flatten();
             let mut rows_soon = Lines::new(next, tiles * columns);
             // Strips begin at different columns, so that threads do not pack the same ones.
             let place = |column: usize| (column + index * columns / count) % columns;
@@ -241,7 +254,7 @@ mod tests {
     use super::*;
     use crate::dtype::Precision;
     use crate::gemm::choice::{candidates, noise, stored};
-    use crate::gemm::{multiply_with, Left, PackedB};
+    use crate::gemm::{multiply_with, PackedA, PackedB};
 
     /// Every kernel, rows and columns adjacent or apart, packed columns or not, more columns than a slice: in strips and in the other way to the bit.
     #[test]
@@ -253,12 +266,12 @@ mod tests {
                 {
                     let (a, b, bias) = (noise(1, m * k), noise(2, n * k), noise(3, n));
                     let (rows, columns) = (View::row_major(&a, m, k), View::row_major(&b, n, k));
-                    assert!(Strips::new(kernel, rows).is_some());
-                    let product = |left: View, right: Right, accumulate: bool| {
+                    assert!(Strips::new(kernel, Left::View(rows)).is_some());
+                    let product = |left: Left, right: Right, accumulate: bool| {
                         let mut c = noise(4, m * (n + 3));
                         let data = &mut c[..];
                         let output = Output { data, stride: n + 3, accumulate, bias: Some(&bias) };
-                        multiply_with(kernel, output, Left::View(left), right);
+                        multiply_with(kernel, output, left, right);
                         c
                     };
                     // Rows at a time, too few for strips.
@@ -269,7 +282,7 @@ mod tests {
                         multiply_with(kernel, output, left, Right::Lanes(columns));
                     }
                     assert!(
-                        product(rows, Right::Lanes(columns), true) == expected,
+                        product(rows.into(), Right::Lanes(columns), true) == expected,
                         "{} {m}x{n}x{k}",
                         kernel.name
                     );
@@ -278,18 +291,22 @@ mod tests {
                     };
                     let (a_turned, b_turned) = (turn(&a, m), turn(&b, n));
                     let turned = |data, lanes| View::row_major(data, k, lanes).transposed();
-                    let found = product(turned(&a_turned, m), Right::Lanes(turned(&b_turned, n)), true);
+                    let found =
+                        product(turned(&a_turned, m).into(), Right::Lanes(turned(&b_turned, n)), true);
                     assert!(found == expected, "{} {m}x{n}x{k}, turned", kernel.name);
                     if std::ptr::eq(kernel, crate::gemm::choice::kernel(precision)) {
                         let packed = PackedB::transient(columns, precision);
-                        let found = product(rows, Right::Packed(packed.columns()), true);
-                        assert!(found == expected, "{} {m}x{n}x{k}, packed", kernel.name);
+                        let found = product(rows.into(), Right::Packed(packed.columns()), true);
+                        assert!(found == expected, "{} {m}x{n}x{k}, packed columns", kernel.name);
+                        let rows = PackedA::new(rows, precision);
+                        let found = product((&rows).into(), Right::Lanes(columns), true);
+                        assert!(found == expected, "{} {m}x{n}x{k}, packed rows", kernel.name);
                     }
                     // Against the definition, at one place, without what was there.
                     let [x, y] =
                         [&a[(m - 1) * k..], &b[(n - 1) * k..]].map(|lane| stored(kernel.format_a, lane));
                     let sum = x.iter().zip(&y).map(|(x, y)| x * y).sum::<f64>() + f64::from(bias[n - 1]);
-                    let found = product(rows, Right::Lanes(columns), false)[(m - 1) * (n + 3) + n - 1];
+                    let found = product(rows.into(), Right::Lanes(columns), false)[(m - 1) * (n + 3) + n - 1];
                     assert!((f64::from(found) - sum).abs() < 2e-6 * (1.0 + k as f64).sqrt(), "{found} {sum}");
                 }
             }
