@@ -1,4 +1,4 @@
-// Where the time of a training step goes: node tools/bench/profile.mjs [MODEL] [--steps N] [--rows R] [--length T] [--precision fp32|bf16] [--json].
+// Where the time of a training step goes: node tools/bench/profile.mjs [MODEL] [--steps N] [--rows R] [--length T] [--precision fp32|bf16] [--checkpointing] [--json].
 // Every Rust kernel is timed at each of its calls. A step makes the same calls in the same order, so that the time of a call is its minimum over the steps:
 // other programs on the machine disturb this little. The rest of a step (tape, JavaScript, kernels of tfjs) is the shortest step less all calls in that step.
 import { parseArgs } from 'node:util';
@@ -8,7 +8,7 @@ import { sftObjective } from '@espalier/sft';
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { steps: { type: 'string', default: '8' }, rows: { type: 'string', default: '8' }, length: { type: 'string', default: '128' }, precision: { type: 'string' }, json: { type: 'boolean' } },
+  options: { steps: { type: 'string', default: '8' }, rows: { type: 'string', default: '8' }, length: { type: 'string', default: '128' }, precision: { type: 'string' }, checkpointing: { type: 'boolean' }, json: { type: 'boolean' } },
 });
 const model = positionals[0] ?? '.cache/models/SmolLM2-135M-Instruct.Q4_1.gguf';
 const [rows, length] = [Number(options.rows), Number(options.length)];
@@ -40,7 +40,7 @@ for (const name of Object.keys(binding)) {
   };
 }
 
-const engine = await openEngine({ model, precision: options.precision, inline: true });
+const engine = await openEngine({ model, precision: options.precision, gradientCheckpointing: options.checkpointing ?? false, inline: true });
 let state = 1;
 const token = () => 1000 + ((state = (state * 48271) % 2147483647) % 39000);
 const tokens = Int32Array.from({ length: rows * length }, token);

@@ -177,7 +177,7 @@ export class Training {
     const ofHead = headOutputs.filter((name) => needs.includes(name));
     const predicting = ofHead.length > 0 || needs.includes('values') || needs.includes('teacherDivergence') ? embedding(hidden, predictorsOf(part)) : null; // [A, D]: the hidden states that predict the actions
     if (ofHead.length > 0) {
-      const outputs = tokenOutputs(predicting!, decoder.lmHead().weight, Int32Array.from(part.actionIndex, (t) => part.tokens[t]), { temperature, needs: ofHead });
+      const outputs = tokenOutputs(predicting!, decoder.lmHead().weight, Int32Array.from(part.actionIndex, (t) => part.tokens[t]), { temperature, needs: ofHead, keep: !decoder.gradientCheckpointing });
       for (const name of ofHead) made.set(name, outputs[name]!);
     }
     if (needs.includes('teacherDivergence')) made.set('teacherDivergence', this.teacher!.divergence(part, predicting!, decoder.lmHead().weight, outputOptions.teacherDivergence, temperature));

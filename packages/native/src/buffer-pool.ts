@@ -12,6 +12,8 @@ const SLACK = 1.25;
 const FLOOR_BYTES = 256 * 2 ** 20;
 /** Once that much is taken, a request is also served by an idle buffer of another class, of up to this many times its size: gradients take the place of the activations that they came from. */
 const BORROW = 2;
+/** Larger buffers are few, and who needs one next would miss it: they are not borrowed. */
+const LARGEST_BORROWED = 16 * 2 ** 20;
 
 interface SizeClass {
   free: ArrayBuffer[];
@@ -117,6 +119,7 @@ export class BufferPool {
 
   /** The idle buffer of the next larger class that has one, if it is not much larger. */
   private borrowed(size: number): ArrayBuffer | undefined {
+    if (size > LARGEST_BORROWED) return undefined;
     let best = Infinity;
     for (const [other, { free }] of this.classes) if (other > size && other <= BORROW * size && other < best && free.length > 0) best = other;
     return best === Infinity ? undefined : this.idle(best);

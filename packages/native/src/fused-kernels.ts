@@ -208,8 +208,8 @@ export interface TokenOutputsAttrs {
   sumSquares: boolean;
   /** Nobody asks for the weight's gradient: `dWeight` is `[0]`. */
   frozenWeight?: boolean;
-  /** A backward pass may follow. */
-  recorded?: boolean;
+  /** A backward pass may follow, and find again what is kept for it. */
+  keep?: boolean;
 }
 
 /**

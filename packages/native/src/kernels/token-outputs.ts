@@ -13,7 +13,7 @@ export const tokenOutputKernels = [
     const entropy = backend.output([attrs.entropy ? a : 0]);
     const sumSquares = backend.output([attrs.sumSquares ? a : 0]);
     // In bf16 alone: there the gradient of a logit is rounded anyway.
-    const kept = backend.output([attrs.recorded && backend.precision === 'bf16' ? backend.binding.keptLogits(a, v, KEPT_FLOATS) : 0]);
+    const kept = backend.output([attrs.keep && backend.precision === 'bf16' ? backend.binding.keptLogits(a, v, KEPT_FLOATS) : 0]);
     const w = backend.floats(weight);
     const packed = backend.packed(weight, v, d, backend.precision);
     backend.binding.tokenOutputs(

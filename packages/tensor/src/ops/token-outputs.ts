@@ -13,6 +13,8 @@ export interface TokenOutputsOptions {
   temperature?: number;
   /** Default: `['logps']`. Log-probs are always computed. */
   needs?: readonly TokenOutputName[];
+  /** Whether a recording may hold on to what spares its backward pass some work, within a bound that the backend sets (64 MB on `native` in bf16). Default true. */
+  keep?: boolean;
 }
 
 /**
@@ -27,11 +29,11 @@ export interface TokenOutputsOptions {
  * const { logps } = tokenOutputs(hidden, lmHead, targets, { needs: ['logps'] });
  */
 export function tokenOutputs(hidden: Tensor, weight: Tensor, targets: Int32Array, options: TokenOutputsOptions = {}): { logps: Tensor; entropy?: Tensor; sumSquares?: Tensor } {
-  const { temperature = 1, needs = ['logps'] } = options;
+  const { temperature = 1, needs = ['logps'], keep = true } = options;
   check(hidden.shape[0] === targets.length && hidden.shape[1] === weight.shape[1], 'tokenOutputs', () => `hidden [${hidden.shape}], weight [${weight.shape}] and ${targets.length} targets do not fit`);
   if (!(temperature > 0)) throw new EspalierError('bad_config', `the temperature of log-probs is ${temperature}`, { fix: 'a number above 0' });
   for (const id of targets) if (id < 0 || id >= weight.shape[0]) throw new EspalierError('bad_data', `token ${id} is outside the vocabulary of ${weight.shape[0]}`);
-  const attrs: TokenOutputsAttrs = { targets, temperature, entropy: needs.includes('entropy'), sumSquares: needs.includes('sumSquares'), frozenWeight: weight instanceof Variable && !weight.trainable, recorded: engine().isTapeOn() };
+  const attrs: TokenOutputsAttrs = { targets, temperature, entropy: needs.includes('entropy'), sumSquares: needs.includes('sumSquares'), frozenWeight: weight instanceof Variable && !weight.trainable, keep: keep && engine().isTapeOn() };
   const [logps, entropy, sumSquares, lse, kept] = run<Tensor[]>(EspalierTokenOutputs, { hidden, weight }, attrs);
   dispose([lse, kept]); // the tape keeps its own
   if (!attrs.entropy) entropy.dispose();
