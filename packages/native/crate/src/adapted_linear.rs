@@ -34,7 +34,7 @@ fn plain(data: &mut [f32], stride: usize) -> Output<'_> {
 pub fn forward(
     Sizes { m, n, k, r }: Sizes,
     x: &[f32],
-    weight: &PackedB,
+    weight: Right,
     bias: Option<&[f32]>,
     LowRank { a, b, scale }: LowRank,
     precision: Precision,
@@ -46,7 +46,7 @@ pub fn forward(
     let inner = PackedA::new(View::row_major(h, m, r), precision);
     let b = PackedB::transient(View::row_major(b, n, r), precision);
     let output = Output { data: y, stride: n, accumulate: false, bias };
-    multiply_terms(output, &[Term { a: &rows, b: weight }, Term { a: &inner, b: &b }]);
+    multiply_terms(output, &rows, weight, &[Term { a: &inner, b: &b }]);
 }
 
 /// What the backward pass reads: `dy [m, N]`, `x [m, K]`, `h [m, r]` of the forward pass, `w [N, K]`.
@@ -81,9 +81,9 @@ pub fn backward(
     let g = View::row_major(&g, m, r);
     multiply(plain(da, k), g.transposed(), Right::Lanes(View::row_major(x, m, k).transposed()), precision);
     let inner = PackedA::new(g, precision);
-    let w = PackedB::transient(View::row_major(w, n, k).transposed(), precision);
+    let w = Right::Lanes(View::row_major(w, n, k).transposed());
     let a = PackedB::transient(View::row_major(a, r, k).transposed(), precision);
-    multiply_terms(plain(dx, k), &[Term { a: rows, b: &w }, Term { a: &inner, b: &a }]);
+    multiply_terms(plain(dx, k), rows, w, &[Term { a: &inner, b: &a }]);
 }
 
 const FORWARD: &str = "adaptedLinear";
@@ -132,13 +132,9 @@ pub fn adapted_linear(
         let outputs = (floats_mut(&mut y, "y", m * n)?, floats_mut(&mut h, "h", m * r)?);
         let precision = Precision::parse_weight(&precision)?;
         let w = View::row_major(floats(&w, "w", n * k)?, n, k);
-        let own;
         let weight = match packed {
-            Some(packed) => packed.fitting(FORWARD, n, k, precision)?,
-            None => {
-                own = PackedB::transient(w, precision);
-                &own
-            }
+            Some(packed) => Right::Packed(packed.fitting(FORWARD, n, k, precision)?.columns()),
+            None => Right::Lanes(w),
         };
         forward(sizes, floats(&x, "x", m * k)?, weight, bias, low_rank, precision, outputs);
         Ok(())
@@ -224,7 +220,15 @@ mod tests {
                 let packed = PackedB::transient(View::row_major(&w, n, k), precision);
                 let low_rank = LowRank { a: &a, b: &b, scale };
                 let (mut y, mut h) = (vec![9.0; m * n], vec![9.0; m * r]);
-                forward(sizes, &x, &packed, Some(&bias), low_rank, precision, (&mut y, &mut h));
+                forward(
+                    sizes,
+                    &x,
+                    Right::Packed(packed.columns()),
+                    Some(&bias),
+                    low_rank,
+                    precision,
+                    (&mut y, &mut h),
+                );
                 for i in 0..m {
                     (0..r).for_each(|j| near(h[i * r + j], inner(i, j), k));
                     for j in 0..n {

@@ -128,7 +128,15 @@ fn separately(case: &Case, numbers: &Numbers, ranges: &[Span], precision: Precis
         let sizes = Sizes { m: case.m, n: weight.n(), k: weight.k(), r: *rank };
         let (mut y, mut h) = (vec![0f32; case.m * weight.n()], vec![0f32; case.m * rank]);
         let low_rank = adapted_linear::LowRank { a, b, scale: SCALE };
-        adapted_linear::forward(sizes, x, weight, bias, low_rank, precision, (&mut y, &mut h));
+        adapted_linear::forward(
+            sizes,
+            x,
+            Right::Packed(weight.columns()),
+            bias,
+            low_rank,
+            precision,
+            (&mut y, &mut h),
+        );
         y
     };
     let norm = |x: &[f32], weight: &[f32]| -> Vec<f32> {

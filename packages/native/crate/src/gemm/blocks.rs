@@ -29,14 +29,25 @@ pub(super) struct Blocks<'a> {
 unsafe impl Sync for Blocks<'_> {}
 
 impl Blocks<'_> {
-    /// Cuts C into tasks and runs them.
-    pub fn run(&self) {
-        Self::run_all(std::slice::from_ref(self));
+    /// Some rows and columns of it, both from the first of a panel on.
+    pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        let kernel = self.kernel;
+        debug_assert!(rows.start.is_multiple_of(kernel.mr) && columns.start.is_multiple_of(kernel.nr));
+        let (panel_a, panel_b) = (Side::A.panel_bytes(kernel, self.k), Side::B.panel_bytes(kernel, self.k));
+        Self {
+            m: rows.len(),
+            n: columns.len(),
+            a: self.a.wrapping_add(rows.start / kernel.mr * panel_a),
+            b: self.b.wrapping_add(columns.start / kernel.nr * panel_b),
+            c: self.c.wrapping_add(rows.start * self.stride + columns.start),
+            bias: self.bias.map(|bias| &bias[columns]),
+            ..*self
+        }
     }
 
-    /// The same for products that go to one C, those after the first accumulating: a task computes all of them on its tile.
-    pub fn run_all(terms: &[Self]) {
-        let Some(Self { kernel, m, n, .. }) = terms.first() else { return };
+    /// Cuts C into tasks and runs them.
+    pub fn run(&self) {
+        let Self { kernel, m, n, .. } = self;
         let (panels_m, panels_n) = (m.div_ceil(kernel.mr), n.div_ceil(kernel.nr));
         // More tasks than threads, so that none waits long for the last; many more where a task is just reading B.
         let wanted = if *m <= FEW_ROWS { 32 } else { 4 } * num_threads();
@@ -51,9 +62,7 @@ impl Blocks<'_> {
         parallel_for(across * down, |task| {
             let (i, j) = (task % across * step_m, task / across * step_n);
             (kernel.enter)();
-            for term in terms {
-                term.task(i..(i + step_m).min(panels_m), j..(j + step_n).min(panels_n));
-            }
+            self.task(i..(i + step_m).min(panels_m), j..(j + step_n).min(panels_n));
             (kernel.leave)();
         });
     }

@@ -97,10 +97,7 @@ pub fn multiply<'a>(output: Output, a: impl Into<Left<'a>>, b: Right, precision:
 
 /// The same with a given kernel.
 pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b: Right) {
-    let (n, k) = match &b {
-        Right::Lanes(view) => (view.rows, view.columns),
-        Right::Packed(columns) => (columns.range.len(), columns.packed.k),
-    };
+    let (n, k) = (b.lanes(), b.steps());
     let (m, inner) = a.size();
     assert_eq!(inner, k, "inner sizes differ");
     if m == 0 || n == 0 {
@@ -123,7 +120,7 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b:
         assert!(std::ptr::eq(packed.kernel, kernel), "both operands are packed for one kernel");
     }
     if let Some(strips) = Strips::new(kernel, a) {
-        return strips.multiply(Output { data, stride, accumulate, bias }, &b, n);
+        return strips.multiply(Output { data, stride, accumulate, bias }, &b, n, &[]);
     }
     let (rows, size_a) = match a {
         Left::View(_) => (slice_of(Side::A, m), Side::A.bytes(kernel, slice_of(Side::A, m), k)),

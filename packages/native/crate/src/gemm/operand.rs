@@ -298,3 +298,21 @@ pub enum Right<'a> {
     Lanes(View<'a>),
     Packed(PackedColumns<'a>),
 }
+
+impl Right<'_> {
+    /// Columns of B.
+    pub(super) fn lanes(&self) -> usize {
+        match self {
+            Right::Lanes(view) => view.rows,
+            Right::Packed(part) => part.range.len(),
+        }
+    }
+
+    /// Steps of K.
+    pub(super) fn steps(&self) -> usize {
+        match self {
+            Right::Lanes(view) => view.columns,
+            Right::Packed(part) => part.packed.k,
+        }
+    }
+}

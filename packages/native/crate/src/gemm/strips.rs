@@ -48,8 +48,8 @@ impl<'a> Strips<'a> {
         Some(Self { kernel, a, m, k, count })
     }
 
-    /// C = or += A · B, of which the sizes were checked: B has `n` columns.
-    pub fn multiply(&self, output: Output, b: &Right, n: usize) {
+    /// C = or += A · B, of which the sizes were checked: B has `n` columns. `more` are other products of so many rows and columns, packed, which are added to C.
+    pub fn multiply(&self, output: Output, b: &Right, n: usize, more: &[Blocks]) {
         let Self { kernel, m, k, .. } = *self;
         let Output { data, stride, accumulate, bias } = output;
         let c = data.as_mut_ptr();
@@ -68,7 +68,7 @@ impl<'a> Strips<'a> {
         match b {
             Right::Packed(part) => {
                 let first = part.range.start / kernel.nr * Side::B.panel_bytes(kernel, k);
-                self.run(&block(0, n, part.packed.block.as_ptr().wrapping_add(first)), None);
+                self.run(&block(0, n, part.packed.block.as_ptr().wrapping_add(first)), None, more);
             }
             Right::Lanes(view) => {
                 let width = slice_of(kernel, Side::B, n, k);
@@ -77,7 +77,9 @@ impl<'a> Strips<'a> {
                         let view = view.row_range(first..(first + width).min(n));
                         // SAFETY: the workspace has room for a slice of this many columns.
                         let job = unsafe { PackJob::new(kernel, Side::B, view, out) };
-                        self.run(&block(first, view.rows, out), Some(&OnDemand::new(&job)));
+                        let more: Vec<Blocks> =
+                            more.iter().map(|more| more.part(0..m, first..first + view.rows)).collect();
+                        self.run(&block(first, view.rows, out), Some(&OnDemand::new(&job)), &more);
                     }
                 });
             }
@@ -100,7 +102,7 @@ impl<'a> Strips<'a> {
     }
 
     /// `block` lacks its rows, and its columns until `pack` has made them.
-    fn run(&self, block: &Blocks, pack: Option<&OnDemand>) {
+    fn run(&self, block: &Blocks, pack: Option<&OnDemand>, more: &[Blocks]) {
         let Self { kernel, count, .. } = *self;
         parallel_runs(count, |index| {
             let panels = self.panels(index);
@@ -123,6 +125,8 @@ impl<'a> Strips<'a> {
                 c: block.c.wrapping_add(panels.start * kernel.mr * block.stride),
                 ..*block
             };
+            let rows = panels.start * kernel.mr..(panels.end * kernel.mr).min(self.m);
+            let more: Vec<Blocks> = more.iter().map(|more| more.part(rows.clone(), 0..block.n)).collect();
             let columns = block.n.div_ceil(kernel.nr);
             let tiles = panels.len() * kernel.padded_k(block.k).div_ceil(kernel.block_k(block.k));
             let next = (index + 1 < count).then(|| self.rows(index + 1)).flatten();
@@ -140,6 +144,9 @@ impl<'a> Strips<'a> {
                     rows_soon.ask();
                     columns_soon.ask();
                 });
+                for more in &more {
+                    more.columns(0..panels.len(), column..column + 1, &mut || ());
+                }
             }
             (kernel.leave)();
             STRIP.set(Some(memory));

@@ -2,7 +2,8 @@
 
 use super::blocks::Blocks;
 use super::operand::{PackedA, PackedB};
-use super::Output;
+use super::strips::Strips;
+use super::{Left, Output, Right};
 
 /// `a · b`, both packed for one kernel.
 pub struct Term<'a> {
@@ -10,21 +11,23 @@ pub struct Term<'a> {
     pub b: &'a PackedB,
 }
 
-/// Terms are added in their order, the bias after the first: an element is to the bit what `multiply` gives for the first term, and then for each
-/// other one when it accumulates. Panics when sizes do not fit.
-pub fn multiply_terms(output: Output, terms: &[Term]) {
+/// The product of `a` and `b`, which is packed as it is needed where it is not, and then the terms in their order; the bias is added after the product. An element is to the
+/// bit what `multiply` gives for the product, and then for each term when it accumulates. Panics when sizes do not fit.
+pub fn multiply_terms(output: Output, a: &PackedA, b: Right, terms: &[Term]) {
     let Output { data, stride, accumulate, bias } = output;
-    let Some(Term { a: first, b }) = terms.first() else { return };
-    let (m, n, kernel) = (first.m, b.n, first.kernel);
+    let (m, n, kernel) = (a.m, b.lanes(), a.kernel);
     if m == 0 || n == 0 {
         return;
     }
     assert!(stride >= n && data.len() >= (m - 1) * stride + n, "C is too small");
     assert!(bias.is_none_or(|bias| bias.len() >= n), "the bias is too short");
+    assert!(a.k == b.steps() && a.k > 0, "inner sizes differ");
+    if let Right::Packed(part) = &b {
+        assert!(std::ptr::eq(part.packed.kernel, kernel), "all operands are packed for one kernel");
+    }
     let blocks: Vec<Blocks> = terms
         .iter()
-        .enumerate()
-        .map(|(index, Term { a, b })| {
+        .map(|Term { a, b }| {
             assert!(a.m == m && b.n == n && a.k == b.k && a.k > 0, "sizes of a term differ");
             assert!(
                 std::ptr::eq(a.kernel, kernel) && std::ptr::eq(b.kernel, kernel),
@@ -39,12 +42,18 @@ pub fn multiply_terms(output: Output, terms: &[Term]) {
                 b: b.block.as_ptr(),
                 c: data.as_mut_ptr(),
                 stride,
-                accumulate: accumulate || index > 0,
-                bias: bias.filter(|_| index == 0),
+                accumulate: true,
+                bias: None,
             }
         })
         .collect();
-    Blocks::run_all(&blocks);
+    match Strips::new(kernel, Left::Packed(a)) {
+        Some(strips) => strips.multiply(Output { data, stride, accumulate, bias }, &b, n, &blocks),
+        None => {
+            super::multiply_with(kernel, Output { data, stride, accumulate, bias }, Left::Packed(a), b);
+            blocks.iter().for_each(Blocks::run);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -69,15 +78,15 @@ mod tests {
                 let [mut found, mut expected] = [vec![0f32; m * n], vec![0f32; m * n]];
                 let (ax, ah) = (PackedA::new(vx, precision), PackedA::new(vh, precision));
                 let (bw, bb) = (PackedB::transient(vw, precision), PackedB::transient(vb, precision));
-                multiply_terms(
-                    Output { data: &mut found, stride: n, accumulate: false, bias: Some(&bias) },
-                    &[Term { a: &ax, b: &bw }, Term { a: &ah, b: &bb }],
-                );
                 let first = Output { data: &mut expected, stride: n, accumulate: false, bias: Some(&bias) };
                 multiply(first, vx, Right::Lanes(vw), precision);
                 let second = Output { data: &mut expected, stride: n, accumulate: true, bias: None };
                 multiply(second, vh, Right::Lanes(vb), precision);
-                assert_eq!(found, expected, "{m}x{n}x{k}+{r} {precision:?}");
+                for b in [Right::Packed(bw.columns()), Right::Lanes(vw)] {
+                    let output = Output { data: &mut found, stride: n, accumulate: false, bias: Some(&bias) };
+                    multiply_terms(output, &ax, b, &[Term { a: &ah, b: &bb }]);
+                    assert_eq!(found, expected, "{m}x{n}x{k}+{r} {precision:?}");
+                }
             }
         }
     }
