@@ -27,26 +27,26 @@ const MAPPED_FROM: usize = 256 << 10;
 
 /// Asks for the cache line at an address, which may be any: nothing is read, and a processor without such an instruction does nothing.
 #[inline(always)]
-pub fn ask(address: *const u8) {
+fn prefetch<const HINT: i32>(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+        std::arch::x86_64::_mm_prefetch::<HINT>(address.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
 
-/// The same for the second-level cache alone.
+/// Asks for a line into the first-level cache.
+#[inline(always)]
+pub fn ask(address: *const u8) {
+    prefetch::<3>(address); // _MM_HINT_T0
+}
+
+/// Asks for a line into the second-level cache.
 #[inline(always)]
 pub fn ask_second(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
+    prefetch::<2>(address); // _MM_HINT_T1
 }
 
 /// Bytes held at the moment by `Block`s.
