@@ -67,7 +67,7 @@ async function idle() {
     const { user, system } = process.cpuUsage(cpu);
     shares.push((user + system) / 1e6 / seconds);
   }
-  return { share: shares.sort((a, b) => a - b)[2], most: shares[4] };
+  return { share: shares.sort((a, b) => a - b)[2] };
 }
 
 await serve({ backend: engine.info.backend, precision: engine.info.precision }, async (what) => {
