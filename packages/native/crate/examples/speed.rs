@@ -98,7 +98,7 @@ fn main() {
                 (View::row_major(&x, m, k), View::row_major(&w, n, k), View::row_major(&dy, m, n));
             let Some(packed) = PackedB::new(vw, precision) else { return };
             fn out(data: &mut [f32], stride: usize) -> Output<'_> {
-                Output { data, stride, accumulate: false, bias: None }
+                Output { data, stride, accumulate: false, far: false, bias: None }
             }
             let flops = 2.0 * (m * n * k) as f64 / 1e9;
             let rates = [
@@ -122,7 +122,7 @@ fn main() {
         for m in [1, 2, 4, 8, 16, 32, 64] {
             let (x, mut y) = (random(m * k), Floats::zeroed(m * n));
             let seconds = best(|| {
-                let output = Output { data: &mut y, stride: n, accumulate: false, bias: None };
+                let output = Output { data: &mut y, stride: n, accumulate: false, far: false, bias: None };
                 multiply(output, View::row_major(&x, m, k), Right::Packed(packed.columns()), precision)
             });
             let rate = packed.bytes() as f64 / seconds / 1e9;

@@ -27,7 +27,7 @@ pub struct LowRank<'a> {
 }
 
 fn plain(data: &mut [f32], stride: usize) -> Output<'_> {
-    Output { data, stride, accumulate: false, bias: None }
+    Output { data, stride, accumulate: false, far: false, bias: None }
 }
 
 /// `x [m, K]` → `y [m, N]`, `h [m, r]`.
@@ -45,7 +45,7 @@ pub fn forward(
     h.iter_mut().for_each(|h| *h *= scale);
     let inner = PackedA::new(View::row_major(h, m, r), precision);
     let b = PackedB::transient(View::row_major(b, n, r), precision);
-    let output = Output { data: y, stride: n, accumulate: false, bias };
+    let output = Output { data: y, stride: n, accumulate: false, far: false, bias };
     multiply_terms(output, &rows, weight, &[Term { a: &inner, b: &b }]);
 }
 

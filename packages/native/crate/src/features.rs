@@ -46,7 +46,7 @@ fn detect() -> Processor {
         && is_x86_feature_detected!("avx512dq");
     let avx512_bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
     let avx512_vnni = avx512 && is_x86_feature_detected!("avx512vnni");
-    let amx_bf16 = avx512 && amx_offered() && amx_permitted();
+    let amx_bf16 = avx512_bf16 && amx_offered() && amx_permitted();
     Processor { avx2, avx512, avx512_bf16, avx512_vnni, amx_bf16 }
 }
 

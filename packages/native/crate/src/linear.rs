@@ -118,7 +118,7 @@ pub fn linear(
         let x = View::row_major(floats(&x, "linear: x", product("linear", &[m, k])?)?, m, k);
         let bias = bias.as_ref().map(|bias| floats(bias, "linear: bias", n)).transpose()?;
         let data = floats_mut(&mut y, "linear: y", product("linear", &[m, n])?)?;
-        let output = Output { data, stride: n, accumulate: false, bias };
+        let output = Output { data, stride: n, accumulate: false, far: true, bias };
         multiply(output, x, Right::Packed(packed.get()?.columns()), packed.precision);
         Ok(())
     })
@@ -143,7 +143,7 @@ pub fn linear_unpacked(
         let w = View::row_major(floats(&w, "linear: w", product("linear", &[n, k])?)?, n, k);
         let bias = bias.as_ref().map(|bias| floats(bias, "linear: bias", n)).transpose()?;
         let data = floats_mut(&mut y, "linear: y", product("linear", &[m, n])?)?;
-        let output = Output { data, stride: n, accumulate: false, bias };
+        let output = Output { data, stride: n, accumulate: false, far: true, bias };
         multiply(output, x, Right::Lanes(w), Precision::parse(&precision)?);
         Ok(())
     })
@@ -167,7 +167,7 @@ pub fn linear_dx(
         let dy = View::row_major(floats(&dy, "linearDx: dy", product("linearDx", &[m, n])?)?, m, n);
         let w = View::row_major(floats(&w, "linearDx: w", product("linearDx", &[n, k])?)?, n, k);
         let data = floats_mut(&mut dx, "linearDx: dx", product("linearDx", &[m, k])?)?;
-        let output = Output { data, stride: k, accumulate, bias: None };
+        let output = Output { data, stride: k, accumulate, far: true, bias: None };
         multiply(output, dy, Right::Lanes(w.transposed()), Precision::parse(&precision)?);
         Ok(())
     })
@@ -191,7 +191,7 @@ pub fn linear_dw(
         let dy = View::row_major(floats(&dy, "linearDw: dy", product("linearDw", &[m, n])?)?, m, n);
         let x = View::row_major(floats(&x, "linearDw: x", product("linearDw", &[m, k])?)?, m, k);
         let data = floats_mut(&mut dw, "linearDw: dw", product("linearDw", &[n, k])?)?;
-        let output = Output { data, stride: k, accumulate, bias: None };
+        let output = Output { data, stride: k, accumulate, far: true, bias: None };
         multiply(output, dy.transposed(), Right::Lanes(x.transposed()), Precision::parse(&precision)?);
         Ok(())
     })
@@ -306,7 +306,7 @@ pub fn multiply_batch(c: &mut [f32], a: &[View], b: &[View], precision: Precisio
     let one = |index: usize| {
         // SAFETY: each index has its own part.
         let data = unsafe { shared.slice(index * size, size) };
-        let output = Output { data, stride: n, accumulate, bias: None };
+        let output = Output { data, stride: n, accumulate, far: false, bias: None };
         multiply(output, a[index], Right::Lanes(b[index].transposed()), precision);
     };
     if batch >= 2 * num_threads() {

@@ -284,10 +284,10 @@ pub fn backward(student: Side, teacher: Side, beta: f64, saved: &Saved, dhidden:
             let dlogits = View::row_major(&buffers[0][..rows * width], rows, width);
             let w = student.head.w.expect("the student's weight").row_range(start..start + width);
             let data = &mut dhidden[first * d..(first + rows) * d];
-            let output = Output { data, stride: d, accumulate: start > 0, bias: None };
+            let output = Output { data, stride: d, accumulate: start > 0, far: false, bias: None };
             multiply(output, dlogits, Right::Lanes(w.transposed()), precision);
             let data = &mut dw[start * d..(start + width) * d];
-            let output = Output { data, stride: d, accumulate: first > 0, bias: None };
+            let output = Output { data, stride: d, accumulate: first > 0, far: false, bias: None };
             multiply(output, dlogits.transposed(), Right::Packed(right.columns()), precision);
         }
     }

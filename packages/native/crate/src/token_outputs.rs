@@ -50,7 +50,12 @@ impl Head<'_> {
             (None, None) => panic!("the LM head has no weight"),
         };
         let bias = self.bias.map(|bias| &bias[start..start + width]);
-        multiply(Output { data, stride: width, accumulate: false, bias }, hidden, b, self.precision);
+        multiply(
+            Output { data, stride: width, accumulate: false, far: false, bias },
+            hidden,
+            b,
+            self.precision,
+        );
     }
 }
 
@@ -406,13 +411,13 @@ pub fn backward(hidden: View, head: &Head, targets: &[i32], saved: &Saved, mut g
             });
             if let (Some(dhidden), Some(w), Some(dlogits)) = (&mut gradients.dhidden, head.w, both.rows()) {
                 let data = &mut dhidden[first * d..(first + rows) * d];
-                let output = Output { data, stride: d, accumulate: start > 0, bias: None };
+                let output = Output { data, stride: d, accumulate: start > 0, far: false, bias: None };
                 let w = w.row_range(start..start + width);
                 multiply(output, dlogits, Right::Lanes(w.transposed()), head.precision);
             }
             if let (Some(dw), Some(right), Some(dlogits)) = (&mut gradients.dw, &right, both.columns()) {
                 let data = &mut dw[start * d..(start + width) * d];
-                let output = Output { data, stride: d, accumulate, bias: None };
+                let output = Output { data, stride: d, accumulate, far: true, bias: None };
                 multiply(output, dlogits, Right::Packed(right.columns()), head.precision);
             }
             if let Some(dbias) = &mut gradients.dbias {

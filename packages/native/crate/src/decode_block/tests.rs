@@ -117,7 +117,7 @@ fn separately(case: &Case, numbers: &Numbers, ranges: &[Span], precision: Precis
     let shape = case.shape();
     let times = |x: &[f32], packed: &PackedB, bias: Option<&[f32]>| -> Vec<f32> {
         let mut y = vec![0f32; case.m * packed.n()];
-        let output = Output { data: &mut y, stride: packed.n(), accumulate: false, bias };
+        let output = Output { data: &mut y, stride: packed.n(), accumulate: false, far: false, bias };
         let x = View::row_major(x, case.m, packed.k());
         multiply(output, x, Right::Packed(packed.columns()), precision);
         y

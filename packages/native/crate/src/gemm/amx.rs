@@ -3,12 +3,13 @@
 //! The instructions are written as inline assembly, because their intrinsics are not stable. The compiler never uses
 //! tile registers, so they keep their values between two blocks and need no mention as clobbered.
 
-use super::avx512::write_row;
 use super::kernel::{Format, Kernel, Tile};
 use std::arch::asm;
-use std::arch::x86_64::*;
+use std::arch::x86_64::{_mm512_load_ps, _mm512_stream_ps, _mm_sfence};
 
 const SIDE: usize = 32;
+/// Steps of K of an instruction.
+const STEPS: usize = 32;
 
 /// The operand of `ldtilecfg`: palette 1, eight tiles of 16 rows of 64 bytes.
 #[repr(C, align(64))]
@@ -36,88 +37,216 @@ fn enter() {
 fn leave() {
     // SAFETY: as in `enter`.
     unsafe { asm!("tilerelease", options(nostack, preserves_flags)) };
+    // What went past the caches is there for other threads. SAFETY: every such processor has the instruction.
+    unsafe { _mm_sfence() };
 }
 
-/// Sums of a tile before they are added to C.
+/// A tile of C that lacks rows or columns, or that goes past the caches, is computed here.
 #[repr(C, align(64))]
 struct Sums([f32; SIDE * SIDE]);
 
+/// Lines of assembly.
+macro_rules! lines {
+    ($($line:expr),* $(,)?) => { concat!($($line, "\n"),*) };
+}
+
+/// The sums from zero or from C, all steps of K, and the sums to C, of which the rows are `$row` bytes apart. `$soon` is memory that `$ask` asks for in each step.
+macro_rules! sums {
+    ($tile:ident, $c:ident, $row:ident, $soon:expr, $write:expr, [$($from:expr),*], [$($step:expr),*], [$($ask:expr),*], [$($to:expr),*]) => {
+        asm!(
+            lines!($($from),*),
+            "2:",
+            lines!($($step),*),
+            lines!($($ask),*),
+            "add {a}, 2048",
+            "add {b}, 2048",
+            "dec {steps}",
+            "jnz 2b",
+            lines!($($to),*),
+            "/* {low} {write} */",
+            a = inout(reg) $tile.a => _,
+            b = inout(reg) $tile.b => _,
+            soon = inout(reg) $soon => _,
+            write = inout(reg) $write => _,
+            steps = inout(reg) $tile.k / STEPS => _,
+            line = in(reg) 64usize,
+            row = in(reg) $row,
+            c = in(reg) $c,
+            low = in(reg) $c.wrapping_byte_add(16 * $row),
+            options(nostack),
+        )
+    };
+}
+
+/// `sums!` for 17 to 32 rows.
+macro_rules! four {
+    ($tile:ident, $c:ident, $row:ident, $soon:expr, $write:expr, $from:tt, $ask:tt) => {
+        sums!(
+            $tile,
+            $c,
+            $row,
+            $soon,
+            $write,
+            $from,
+            [
+                "tileloadd tmm4, [{a} + {line}*1]",
+                "tileloadd tmm6, [{b} + {line}*1]",
+                "tileloadd tmm5, [{a} + {line}*1 + 1024]",
+                "tileloadd tmm7, [{b} + {line}*1 + 1024]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7"
+            ],
+            $ask,
+            [
+                "tilestored [{c} + {row}*1], tmm0",
+                "tilestored [{c} + {row}*1 + 64], tmm1",
+                "tilestored [{low} + {row}*1], tmm2",
+                "tilestored [{low} + {row}*1 + 64], tmm3"
+            ]
+        )
+    };
+}
+
+/// `sums!` for at most 16 rows.
+macro_rules! two {
+    ($tile:ident, $c:ident, $row:ident, $soon:expr, $write:expr, $from:tt, $ask:tt) => {
+        sums!(
+            $tile,
+            $c,
+            $row,
+            $soon,
+            $write,
+            $from,
+            [
+                "tileloadd tmm4, [{a} + {line}*1]",
+                "tileloadd tmm6, [{b} + {line}*1]",
+                "tileloadd tmm7, [{b} + {line}*1 + 1024]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7"
+            ],
+            $ask,
+            ["tilestored [{c} + {row}*1], tmm0", "tilestored [{c} + {row}*1 + 64], tmm1"]
+        )
+    };
+}
+
+/// Where the sums come from, for `four!` and `two!`; and what is asked for: a whole block of B into the first-level cache, or, where there are other panels of rows to share that, a
+/// part of the next panel of B into the second-level cache, and rows of the tile of C that is written when B's next panel is there.
+macro_rules! by_rows {
+    ($tile:ident, $c:ident, $row:ident, $soon:expr, $write:expr, $ask:tt) => {
+        match ($tile.rows > SIDE / 2, $tile.add) {
+            (true, false) => four!(
+                $tile,
+                $c,
+                $row,
+                $soon,
+                $write,
+                ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"],
+                $ask
+            ),
+            (true, true) => four!(
+                $tile,
+                $c,
+                $row,
+                $soon,
+                $write,
+                [
+                    "tileloadd tmm0, [{c} + {row}*1]",
+                    "tileloadd tmm1, [{c} + {row}*1 + 64]",
+                    "tileloadd tmm2, [{low} + {row}*1]",
+                    "tileloadd tmm3, [{low} + {row}*1 + 64]"
+                ],
+                $ask
+            ),
+            (false, false) => two!($tile, $c, $row, $soon, $write, ["tilezero tmm0", "tilezero tmm1"], $ask),
+            (false, true) => two!(
+                $tile,
+                $c,
+                $row,
+                $soon,
+                $write,
+                ["tileloadd tmm0, [{c} + {row}*1]", "tileloadd tmm1, [{c} + {row}*1 + 64]"],
+                $ask
+            ),
+        }
+    };
+}
+
 #[target_feature(enable = "avx512f")]
 unsafe fn run(tile: &Tile) {
-    let mut sums = std::mem::MaybeUninit::<Sums>::uninit();
-    let out: *mut f32 = sums.as_mut_ptr().cast();
-    let steps = tile.k / 32;
-    if steps == 0 {
+    if tile.k == 0 {
         return;
     }
-    if tile.rows > 16 {
-        // SAFETY: reads `steps` times 2 KB of each panel, writes the 4 KB of `sums`.
-        unsafe {
-            asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "2:",
-                "tileloadd tmm4, [{a} + {line}*1]",
-                "tileloadd tmm6, [{b} + {line}*1]",
-                "tileloadd tmm7, [{b} + {line}*1 + 1024]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm5, [{a} + {line}*1 + 1024]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a}, 2048",
-                "add {b}, 2048",
-                "dec {steps}",
-                "jnz 2b",
-                "tilestored [{out} + {row}*1], tmm0",
-                "tilestored [{out} + {row}*1 + 64], tmm1",
-                "tilestored [{out} + {row}*1 + 2048], tmm2",
-                "tilestored [{out} + {row}*1 + 2112], tmm3",
-                a = inout(reg) tile.a => _,
-                b = inout(reg) tile.b => _,
-                steps = inout(reg) steps => _,
-                line = in(reg) 64usize,
-                row = in(reg) SIDE * 4,
-                out = in(reg) out,
-                options(nostack),
-            );
+    let mut sums = std::mem::MaybeUninit::<Sums>::uninit();
+    let whole = tile.cols == SIDE && (tile.rows == SIDE || tile.rows == SIDE / 2);
+    let far = tile.far
+        && !tile.add
+        && tile.cols == SIDE
+        && tile.ldc.is_multiple_of(16)
+        && tile.c.addr().is_multiple_of(64);
+    let (c, row) =
+        if whole && !far { (tile.c, 4 * tile.ldc) } else { (sums.as_mut_ptr().cast::<f32>(), 4 * SIDE) };
+    if !whole && tile.add {
+        for row in 0..tile.rows {
+            // SAFETY: the row exists in C with `cols` columns, and in `sums`, of which other rows and columns may hold anything.
+            unsafe {
+                std::ptr::copy_nonoverlapping(tile.c.add(row * tile.ldc), c.add(row * SIDE), tile.cols)
+            };
         }
-    } else {
-        // SAFETY: reads `steps` times 1 KB (every other) of A's panel and 2 KB of B's, writes 2 KB of `sums`.
-        unsafe {
-            asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "2:",
-                "tileloadd tmm4, [{a} + {line}*1]",
-                "tileloadd tmm6, [{b} + {line}*1]",
-                "tileloadd tmm7, [{b} + {line}*1 + 1024]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "add {a}, 2048",
-                "add {b}, 2048",
-                "dec {steps}",
-                "jnz 2b",
-                "tilestored [{out} + {row}*1], tmm0",
-                "tilestored [{out} + {row}*1 + 64], tmm1",
-                a = inout(reg) tile.a => _,
-                b = inout(reg) tile.b => _,
-                steps = inout(reg) steps => _,
-                line = in(reg) 64usize,
-                row = in(reg) SIDE * 4,
-                out = in(reg) out,
-                options(nostack),
+    }
+    let write = c.wrapping_add(if whole && !far { SIDE } else { 0 });
+    // SAFETY: reads the steps of both panels (of A's the first 16 rows of each step where there are no more), and reads and writes as many rows of C
+    // or of `sums`; asking for memory reads nothing.
+    unsafe {
+        if tile.later.is_null() {
+            by_rows!(
+                tile,
+                c,
+                row,
+                tile.soon,
+                write,
+                [
+                    ".irp off,0,64,128,192,256,320,384,448,512,576,640,704,768,832,896,960",
+                    "prefetcht0 [{soon} + \\off]",
+                    "prefetcht0 [{soon} + \\off + 1024]",
+                    ".endr",
+                    "add {soon}, 2048"
+                ]
+            );
+        } else {
+            by_rows!(
+                tile,
+                c,
+                row,
+                tile.later,
+                write,
+                [
+                    "prefetcht1 [{soon}]",
+                    "prefetcht1 [{soon} + 64]",
+                    "prefetcht1 [{soon} + 128]",
+                    "prefetcht1 [{soon} + 192]",
+                    "add {soon}, 256",
+                    "prefetchw [{write}]",
+                    "prefetchw [{write} + 64]",
+                    "prefetchw [{write} + {row}*1]",
+                    "prefetchw [{write} + {row}*1 + 64]",
+                    "lea {write}, [{write} + {row}*2]"
+                ]
             );
         }
     }
     for row in 0..tile.rows {
-        // SAFETY: rows up to `rows` of `sums` were written (32 or 16 of them), and the row exists in C with `cols` columns.
+        // SAFETY: as above; the rows were written, and C is aligned where it is `far`.
         unsafe {
-            let from = out.add(row * SIDE);
-            let sums = [_mm512_load_ps(from), _mm512_load_ps(from.add(16))];
-            write_row(tile.c.add(row * tile.ldc), sums, tile.cols, tile.add);
+            let (from, to) = (c.add(row * SIDE), tile.c.add(row * tile.ldc));
+            if far {
+                _mm512_stream_ps(to, _mm512_load_ps(from));
+                _mm512_stream_ps(to.add(16), _mm512_load_ps(from.add(16)));
+            } else if !whole {
+                std::ptr::copy_nonoverlapping(from, to, tile.cols);
+            }
         }
     }
 }
@@ -127,12 +256,12 @@ pub static AMX: Kernel = Kernel {
     mr: SIDE,
     nr: SIDE,
     unit: 32,
-    kc: 320, // a block of A and one of B, 20 KB each, share the first-level cache of 48 KB
+    kc: 1536, // tiles from the second-level cache cost less than reading C once more
     task: (256, 256),
     format_a: Format::TilesA,
     format_b: Format::TilesB,
     bf16: true,
-    pack: super::pack::pack_avx512,
+    pack: super::pack_tiles::pack_tiles,
     enter,
     leave,
     run,

@@ -11,6 +11,9 @@ const FEW_ROWS: usize = 96;
 /// One panel of rows leaves no time to ask for a whole block of B: what is so many bytes ahead is asked for.
 const AHEAD: usize = 3072;
 
+/// Bytes of the next panel of B that a tile may ask for, a step of K.
+const LATER: usize = 8;
+
 /// A product of packed operands.
 pub(super) struct Blocks<'a> {
     pub kernel: &'static Kernel,
@@ -22,6 +25,8 @@ pub(super) struct Blocks<'a> {
     pub c: *mut f32,
     pub stride: usize,
     pub accumulate: bool,
+    /// See `Tile::far`.
+    pub far: bool,
     pub bias: Option<&'a [f32]>,
 }
 
@@ -122,6 +127,7 @@ impl Blocks<'_> {
             1 => AHEAD,
             _ => kernel.format_b.bytes(k * kernel.nr),
         };
+        let whole = k == kernel.padded_k(self.k);
         for i in rows.clone() {
             let (row, column) = (i * kernel.mr, j * kernel.nr);
             // SAFETY: panels `i` and `j` and their steps `start .. start + k` exist, and so does the tile of C, which is
@@ -134,6 +140,13 @@ impl Blocks<'_> {
                     soon: self
                         .b
                         .wrapping_add(j * panel_b + first_b + if i == rows.start { ahead } else { 0 }),
+                    later: match few {
+                        true => std::ptr::null(),
+                        false => {
+                            self.b.wrapping_add((j + 1) * panel_b + first_b + (i - rows.start) * k * LATER)
+                        }
+                    },
+                    far: self.far && whole,
                     c: self.c.add(row * stride + column),
                     ldc: stride,
                     rows: (m - row).min(kernel.mr),

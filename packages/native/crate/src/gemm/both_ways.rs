@@ -109,7 +109,8 @@ mod tests {
                 };
                 let product = |a: crate::gemm::Left, b: &[f32], lanes: usize, k: usize| {
                     let mut data = vec![0f32; lanes * d];
-                    let output = Output { data: &mut data, stride: d, accumulate: false, bias: None };
+                    let output =
+                        Output { data: &mut data, stride: d, accumulate: false, far: false, bias: None };
                     multiply(output, a, Right::Lanes(View::row_major(b, k, d).transposed()), precision);
                     data
                 };

@@ -123,7 +123,7 @@ pub(crate) fn agrees(kernel: &'static Kernel, m: usize, n: usize, k: usize) -> b
             }
         };
         let mut got = c.clone();
-        let output = Output { data: &mut got, stride: n, accumulate: true, bias: None };
+        let output = Output { data: &mut got, stride: n, accumulate: true, far: false, bias: None };
         multiply_with(kernel, output, lanes(&stored_a, m).into(), Right::Lanes(lanes(&stored_b, n)));
         got.iter().enumerate().all(|(index, &got)| {
             let (row, column) = (index / n, index % n);

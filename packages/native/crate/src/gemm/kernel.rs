@@ -48,6 +48,11 @@ pub struct Tile {
     pub b: *const u8,
     /// Memory that will be read soon, as much as B's block: a kernel asks for it while it computes. Any address will do.
     pub soon: *const u8,
+    /// Memory that will be read after the other panels of rows: a kernel may ask for 8 bytes a step of K and go on where the last tile ended. Null where `soon`
+    /// is all.
+    pub later: *const u8,
+    /// C is not read soon: it may be written past the caches. `leave` makes it visible.
+    pub far: bool,
     /// Upper left element of C; rows are `ldc` apart, columns adjacent.
     pub c: *mut f32,
     pub ldc: usize,

@@ -23,6 +23,8 @@ mod operand;
 pub mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_pairs;
+#[cfg(target_arch = "x86_64")]
+mod pack_tiles;
 pub mod rows;
 mod strips;
 mod terms;
@@ -46,6 +48,9 @@ use strips::Strips;
 
 /// Packed operands are made in slices of at most about this size, so that workspaces stay bounded.
 const SLICE_BYTES: usize = 24 << 20;
+
+/// A result of fewer bytes may still be in a cache when it is read.
+const FAR_FROM: usize = 1 << 20;
 
 thread_local! {
     /// Memory for packed operands, kept from product to product: fresh pages are slow.
@@ -82,6 +87,8 @@ pub struct Output<'a> {
     pub stride: usize,
     /// Add to what is there instead of overwriting it.
     pub accumulate: bool,
+    /// The result is not read soon: where it is large, it may be written past the caches.
+    pub far: bool,
     /// Added to each row, after the product.
     pub bias: Option<&'a [f32]>,
 }
@@ -103,7 +110,7 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b:
     if m == 0 || n == 0 {
         return;
     }
-    let Output { data, stride, accumulate, bias } = output;
+    let Output { data, stride, accumulate, far, bias } = output;
     assert!(stride >= n && data.len() >= (m - 1) * stride + n, "C is too small");
     assert!(bias.is_none_or(|bias| bias.len() >= n), "the bias is too short");
     if k == 0 {
@@ -120,7 +127,7 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b:
         assert!(std::ptr::eq(packed.kernel, kernel), "both operands are packed for one kernel");
     }
     if let Some(strips) = Strips::new(kernel, a) {
-        return strips.multiply(Output { data, stride, accumulate, bias }, &b, n, &[]);
+        return strips.multiply(Output { data, stride, accumulate, far, bias }, &b, n, &[]);
     }
     let (rows, size_a) = match a {
         Left::View(_) => (slice_of(Side::A, m), Side::A.bytes(kernel, slice_of(Side::A, m), k)),
@@ -177,6 +184,7 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b:
                     c: unsafe { c.add(row * stride + column) },
                     stride,
                     accumulate,
+                    far: false,
                     bias: bias.map(|bias| &bias[column..column + width]),
                 };
                 block.run();

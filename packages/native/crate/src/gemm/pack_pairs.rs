@@ -30,7 +30,7 @@ pub unsafe fn pack_pairs(source: &Source, format: Format, out: *mut u8) {
 }
 
 /// The lowest `count` of 16 lanes.
-fn first(count: usize) -> __mmask16 {
+pub(super) fn first(count: usize) -> __mmask16 {
     ((1u32 << count.min(LANES)) - 1) as __mmask16
 }
 
@@ -83,14 +83,14 @@ unsafe fn adjacent_lanes(source: &Source, out: *mut i32) {
 /// Two vectors, rounded: the first one's words, then the second one's.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn join(even: __m512, odd: __m512) -> __m512i {
+pub(super) fn join(even: __m512, odd: __m512) -> __m512i {
     // SAFETY: vectors of the same size.
     unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even)) }
 }
 
 /// Words for `permutexvar` and `permutex2var`. `TURN[0]`: words of an even step and of an odd one, joined by `join`, in turn. The others make three
 /// vectors of four pairs of twelve lanes, each of two pairs that follow one another.
-const TURN: [[u16; 32]; 4] = {
+pub(super) const TURN: [[u16; 32]; 4] = {
     let mut turn = [[0; 32]; 4];
     let mut at = 0;
     while at < 32 {
@@ -110,7 +110,7 @@ const TURN: [[u16; 32]; 4] = {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn words(turn: &[u16; 32]) -> __m512i {
+pub(super) fn words(turn: &[u16; 32]) -> __m512i {
     // SAFETY: as many bytes.
     unsafe { _mm512_loadu_si512(turn.as_ptr().cast()) }
 }
@@ -286,7 +286,7 @@ fn fours([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
 /// Sixteen vectors become their transpose.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+pub(super) fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
     let mut a = rows;
     // Inside blocks of 4 × 4 first, then the blocks.
     let mut b = a;

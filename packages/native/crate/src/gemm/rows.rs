@@ -78,6 +78,7 @@ impl PackedRows {
             c: y.as_ptr(),
             stride: weight.n,
             accumulate,
+            far: false,
             bias,
         }
     }
@@ -186,7 +187,8 @@ mod tests {
                 for (i, &n) in widths.iter().enumerate() {
                     let mut expected = vec![0f32; m * n];
                     let bias = (i == 0).then_some(&bias[..]);
-                    let output = Output { data: &mut expected, stride: n, accumulate: false, bias };
+                    let output =
+                        Output { data: &mut expected, stride: n, accumulate: false, far: false, bias };
                     multiply(
                         output,
                         View::row_major(&x, m, k),

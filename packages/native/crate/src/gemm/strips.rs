@@ -5,7 +5,7 @@ use super::blocks::Blocks;
 use super::kernel::Kernel;
 use super::operand::{PackJob, Side};
 use super::view::View;
-use super::{slice_of, with_workspace, Left, Output, Right};
+use super::{slice_of, with_workspace, Left, Output, Right, FAR_FROM};
 use crate::memory::{ask_second, Block};
 use crate::pool::{num_threads, parallel_runs};
 use std::cell::RefCell;
@@ -13,11 +13,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Most bytes of a packed strip: a part of the second-level cache.
-const STRIP_BYTES: usize = 384 << 10;
+const STRIP_BYTES: usize = 1024 << 10;
 /// Fewest panels of a strip: each panel of columns is read again for each strip.
 const FEWEST: usize = 3;
 /// So many strips a thread where there are enough rows, so that none waits long for the last.
-const STRIPS_PER_THREAD: usize = 6;
+const STRIPS_PER_THREAD: usize = 2;
 const LINE: usize = 64;
 
 thread_local! {
@@ -51,7 +51,7 @@ impl<'a> Strips<'a> {
     /// C = or += A · B, of which the sizes were checked: B has `n` columns. `more` are other products of so many rows and columns, packed, which are added to C.
     pub fn multiply(&self, output: Output, b: &Right, n: usize, more: &[Blocks]) {
         let Self { kernel, m, k, .. } = *self;
-        let Output { data, stride, accumulate, bias } = output;
+        let Output { data, stride, accumulate, far, bias } = output;
         let c = data.as_mut_ptr();
         let block = |first: usize, n: usize, b: *const u8| Blocks {
             kernel,
@@ -63,6 +63,7 @@ impl<'a> Strips<'a> {
             c: c.wrapping_add(first),
             stride,
             accumulate,
+            far: far && bias.is_none() && more.is_empty() && 4 * m * stride >= FAR_FROM,
             bias: bias.map(|bias| &bias[first..first + n]),
         };
         match b {
@@ -277,14 +278,21 @@ mod tests {
                     let product = |left: Left, right: Right, accumulate: bool| {
                         let mut c = noise(4, m * (n + 3));
                         let data = &mut c[..];
-                        let output = Output { data, stride: n + 3, accumulate, bias: Some(&bias) };
+                        let output =
+                            Output { data, stride: n + 3, accumulate, far: false, bias: Some(&bias) };
                         multiply_with(kernel, output, left, right);
                         c
                     };
                     // Rows at a time, too few for strips.
                     let mut expected = noise(4, m * (n + 3));
                     for (row, c) in expected.chunks_mut(n + 3).enumerate() {
-                        let output = Output { data: c, stride: n + 3, accumulate: true, bias: Some(&bias) };
+                        let output = Output {
+                            data: c,
+                            stride: n + 3,
+                            accumulate: true,
+                            far: false,
+                            bias: Some(&bias),
+                        };
                         let left = Left::View(rows.row_range(row..row + 1));
                         multiply_with(kernel, output, left, Right::Lanes(columns));
                     }

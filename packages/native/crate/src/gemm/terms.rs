@@ -14,7 +14,7 @@ pub struct Term<'a> {
 /// The product of `a` and `b`, which is packed as it is needed where it is not, and then the terms in their order; the bias is added after the product. An element is to the
 /// bit what `multiply` gives for the product, and then for each term when it accumulates. Panics when sizes do not fit.
 pub fn multiply_terms(output: Output, a: &PackedA, b: Right, terms: &[Term]) {
-    let Output { data, stride, accumulate, bias } = output;
+    let Output { data, stride, accumulate, far, bias } = output;
     let (m, n, kernel) = (a.m, b.lanes(), a.kernel);
     if m == 0 || n == 0 {
         return;
@@ -43,14 +43,15 @@ pub fn multiply_terms(output: Output, a: &PackedA, b: Right, terms: &[Term]) {
                 c: data.as_mut_ptr(),
                 stride,
                 accumulate: true,
+                far: false,
                 bias: None,
             }
         })
         .collect();
     match Strips::new(kernel, Left::Packed(a)) {
-        Some(strips) => strips.multiply(Output { data, stride, accumulate, bias }, &b, n, &blocks),
+        Some(strips) => strips.multiply(Output { data, stride, accumulate, far, bias }, &b, n, &blocks),
         None => {
-            super::multiply_with(kernel, Output { data, stride, accumulate, bias }, Left::Packed(a), b);
+            super::multiply_with(kernel, Output { data, stride, accumulate, far, bias }, Left::Packed(a), b);
             blocks.iter().for_each(Blocks::run);
         }
     }
@@ -78,12 +79,25 @@ mod tests {
                 let [mut found, mut expected] = [vec![0f32; m * n], vec![0f32; m * n]];
                 let (ax, ah) = (PackedA::new(vx, precision), PackedA::new(vh, precision));
                 let (bw, bb) = (PackedB::transient(vw, precision), PackedB::transient(vb, precision));
-                let first = Output { data: &mut expected, stride: n, accumulate: false, bias: Some(&bias) };
+                let first = Output {
+                    data: &mut expected,
+                    stride: n,
+                    accumulate: false,
+                    far: false,
+                    bias: Some(&bias),
+                };
                 multiply(first, vx, Right::Lanes(vw), precision);
-                let second = Output { data: &mut expected, stride: n, accumulate: true, bias: None };
+                let second =
+                    Output { data: &mut expected, stride: n, accumulate: true, far: false, bias: None };
                 multiply(second, vh, Right::Lanes(vb), precision);
                 for b in [Right::Packed(bw.columns()), Right::Lanes(vw)] {
-                    let output = Output { data: &mut found, stride: n, accumulate: false, bias: Some(&bias) };
+                    let output = Output {
+                        data: &mut found,
+                        stride: n,
+                        accumulate: false,
+                        far: false,
+                        bias: Some(&bias),
+                    };
                     multiply_terms(output, &ax, b, &[Term { a: &ah, b: &bb }]);
                     assert_eq!(found, expected, "{m}x{n}x{k}+{r} {precision:?}");
                 }

@@ -102,7 +102,7 @@ fn every_kernel_multiplies_odd_shapes_with_any_strides() {
                 for accumulate in [false, true] {
                     let bias = (case % 2 == 0).then_some(&bias[..]);
                     let mut got = c.clone();
-                    let output = Output { data: &mut got, stride: n + 3, accumulate, bias };
+                    let output = Output { data: &mut got, stride: n + 3, accumulate, far: false, bias };
                     multiply_with(kernel, output, a.into(), Right::Lanes(b));
                     let expected = naive(kernel, a, b, &c, n + 3, accumulate, bias);
                     close(
@@ -125,11 +125,11 @@ fn a_row_is_the_same_to_the_bit_in_any_batch_packed_or_not() {
             let w = View::row_major(&w, n, k);
             let Some(packed) = PackedB::new(w, precision) else { panic!("memory") };
             let mut whole = vec![0f32; 300 * n];
-            let output = Output { data: &mut whole, stride: n, accumulate: false, bias: None };
+            let output = Output { data: &mut whole, stride: n, accumulate: false, far: false, bias: None };
             multiply(output, View::row_major(&x, 300, k), Right::Lanes(w), precision);
             for (start, m) in [(0, 1), (17, 1), (3, 2), (100, 5), (200, 64), (150, 97), (1, 299)] {
                 let mut part = vec![0f32; m * n];
-                let output = Output { data: &mut part, stride: n, accumulate: false, bias: None };
+                let output = Output { data: &mut part, stride: n, accumulate: false, far: false, bias: None };
                 multiply(
                     output,
                     View::row_major(&x[start * k..], m, k),
@@ -152,10 +152,10 @@ fn some_columns_of_a_packed_operand() {
     let w = View::row_major(&w, n, k);
     let Some(packed) = PackedB::new(w, Precision::Fp32) else { panic!("memory") };
     let mut whole = vec![0f32; m * n];
-    let output = Output { data: &mut whole, stride: n, accumulate: false, bias: None };
+    let output = Output { data: &mut whole, stride: n, accumulate: false, far: false, bias: None };
     multiply(output, View::row_major(&x, m, k), Right::Packed(packed.columns()), Precision::Fp32);
     let mut part = vec![0f32; m * 54];
-    let output = Output { data: &mut part, stride: 54, accumulate: false, bias: None };
+    let output = Output { data: &mut part, stride: 54, accumulate: false, far: false, bias: None };
     multiply(output, View::row_major(&x, m, k), Right::Packed(packed.column_range(96..150)), Precision::Fp32);
     for row in 0..m {
         assert_eq!(part[row * 54..(row + 1) * 54], whole[row * n + 96..(row + 1) * n]);
@@ -169,7 +169,7 @@ fn slices_of_large_operands_and_empty_sums() {
     let (a, b) = (noise(1, m * k), noise(2, n * k));
     let (a, b) = (View::row_major(&a, m, k), View::row_major(&b, n, k));
     let mut got = vec![0f32; m * n];
-    let output = Output { data: &mut got, stride: n, accumulate: false, bias: None };
+    let output = Output { data: &mut got, stride: n, accumulate: false, far: false, bias: None };
     multiply(output, a, Right::Lanes(b), Precision::Fp32);
     for (i, j) in [(0, 0), (149, 139), (73, 70), (24, 64), (140, 3)] {
         let expected: f64 = (0..k).map(|t| f64::from(a.data[i * k + t]) * f64::from(b.data[j * k + t])).sum();
@@ -177,7 +177,8 @@ fn slices_of_large_operands_and_empty_sums() {
     }
 
     let mut c = vec![1f32; 6];
-    let output = Output { data: &mut c, stride: 3, accumulate: false, bias: Some(&[1.0, 2.0, 3.0]) };
+    let output =
+        Output { data: &mut c, stride: 3, accumulate: false, far: false, bias: Some(&[1.0, 2.0, 3.0]) };
     multiply(output, View::row_major(&[], 2, 0), Right::Lanes(View::row_major(&[], 3, 0)), Precision::Fp32);
     assert_eq!(c, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
 }

@@ -5,7 +5,7 @@ use crate::gemm::{multiply, multiply_with, Output, PackedB, Right, View};
 
 fn product(kernel: &'static Kernel, x: &[f32], w: &[f32], m: usize, n: usize, k: usize) -> Vec<f32> {
     let mut y = vec![0f32; m * n];
-    let output = Output { data: &mut y, stride: n, accumulate: false, bias: None };
+    let output = Output { data: &mut y, stride: n, accumulate: false, far: false, bias: None };
     multiply_with(kernel, output, View::row_major(x, m, k).into(), Right::Lanes(View::row_major(w, n, k)));
     y
 }
@@ -27,7 +27,7 @@ fn the_error_is_that_of_eight_bits() {
     let (x, w) = (noise(3, m * k), noise(4, n * k));
     let Some(packed) = PackedB::new(View::row_major(&w, n, k), Precision::Int8) else { panic!("memory") };
     let mut y = vec![0f32; m * n];
-    let output = Output { data: &mut y, stride: n, accumulate: false, bias: None };
+    let output = Output { data: &mut y, stride: n, accumulate: false, far: false, bias: None };
     multiply(output, View::row_major(&x, m, k), Right::Packed(packed.columns()), Precision::Int8);
     let (mut error, mut size) = (0.0, 0.0);
     for (index, &y) in y.iter().enumerate() {
