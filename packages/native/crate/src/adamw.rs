@@ -2,7 +2,7 @@
 //! over memory; and the sum of squares for clipping by the global norm.
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, place};
-use crate::pool::{parallel_chunks_mut, parallel_for, SharedMut};
+use crate::pool::{parallel_chunks_mut, parallel_runs, SharedMut};
 use crate::vectorised;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
@@ -77,7 +77,7 @@ vectorised! {
 pub fn adamw(w: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], step: &Step) {
     let len = w.len();
     let (w, m, v) = (SharedMut::new(w), SharedMut::new(m), SharedMut::new(v));
-    parallel_for(len.div_ceil(GRAIN), |chunk| {
+    parallel_runs(len.div_ceil(GRAIN), |chunk| {
         let start = chunk * GRAIN;
         let part = GRAIN.min(len - start);
         // SAFETY: chunks are disjoint.

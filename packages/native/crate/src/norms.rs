@@ -2,7 +2,7 @@
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, place, product};
 use crate::memory::Floats;
-use crate::pool::{parallel_for, parallel_ranges, SharedMut};
+use crate::pool::{parallel_runs, parallel_ranges, SharedMut};
 use crate::vector::Vector;
 use crate::{fold, map, vectorised};
 use napi::bindgen_prelude::*;
@@ -152,7 +152,7 @@ fn backward(
     let mut partials = Floats::uninit(blocks * width);
     let shared = SharedMut::new(&mut partials);
     let dx = SharedMut::new(dx);
-    parallel_for(blocks, |block| {
+    parallel_runs(blocks, |block| {
         let start = block * ROWS_PER_PARTIAL;
         let count = ROWS_PER_PARTIAL.min(total - start);
         // SAFETY: blocks are disjoint in both.

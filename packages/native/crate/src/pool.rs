@@ -245,14 +245,14 @@ fn run(chunks: usize, runs: bool, task: &Task) {
 /// Splits `0..len` into chunks of `grain` (the last one shorter) and calls `task(range)` for each, in parallel.
 pub fn parallel_ranges(len: usize, grain: usize, task: impl Fn(Range<usize>) + Sync) {
     let grain = grain.max(1);
-    parallel_for(len.div_ceil(grain), |chunk| task(chunk * grain..((chunk + 1) * grain).min(len)));
+    parallel_runs(len.div_ceil(grain), |chunk| task(chunk * grain..((chunk + 1) * grain).min(len)));
 }
 
 /// Splits a slice into chunks of `chunk_len` (the last one shorter) and calls `task(index, chunk)` for each, in parallel.
 pub fn parallel_chunks_mut<T: Send>(data: &mut [T], chunk_len: usize, task: impl Fn(usize, &mut [T]) + Sync) {
     let (len, chunk_len) = (data.len(), chunk_len.max(1));
     let data = SharedMut::new(data);
-    parallel_for(len.div_ceil(chunk_len), |chunk| {
+    parallel_runs(len.div_ceil(chunk_len), |chunk| {
         let start = chunk * chunk_len;
         // SAFETY: chunks are disjoint and lie inside the slice; each index is handed out once.
         task(chunk, unsafe { data.slice(start, chunk_len.min(len - start)) })

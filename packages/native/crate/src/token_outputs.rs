@@ -12,7 +12,7 @@ use crate::dtype::Precision;
 use crate::gemm::{multiply, BothWays, Left, Output, PackedA, PackedB, Right, View};
 use crate::linear::add_columns;
 use crate::memory::Floats;
-use crate::pool::{parallel_chunks_mut, parallel_for, SharedMut};
+use crate::pool::{parallel_chunks_mut, parallel_runs, SharedMut};
 use crate::vector::Vector;
 use crate::vectorised;
 
@@ -383,7 +383,7 @@ pub fn backward(hidden: View, head: &Head, targets: &[i32], saved: &Saved, mut g
             let (shared, packed) = (SharedMut::new(logits), &mut both);
             packed.resize(width);
             let (packed, step) = (&*packed, packed.step());
-            parallel_for(rows.div_ceil(step), |chunk| {
+            parallel_runs(rows.div_ceil(step), |chunk| {
                 let range = chunk * step..((chunk + 1) * step).min(rows);
                 for row in range.clone() {
                     // SAFETY: each row is one task's.
