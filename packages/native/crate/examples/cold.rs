@@ -81,7 +81,7 @@ fn main() {
         let packed: Vec<_> =
             ws.iter().filter_map(|w| PackedB::new(View::row_major(w, n, k), precision)).collect();
         fn out(data: &mut [f32], stride: usize) -> Output<'_> {
-            Output { data, stride, accumulate: false, far: false, bias: None }
+            Output { data, stride, accumulate: false, far: true, bias: None }
         }
         let x = |set: usize| View::row_major(&xs[set], m, k);
         let w = |set: usize| View::row_major(&ws[set], n, k);

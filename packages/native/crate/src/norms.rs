@@ -2,7 +2,7 @@
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, place, product};
 use crate::memory::Floats;
-use crate::pool::{parallel_runs, parallel_ranges, SharedMut};
+use crate::pool::{parallel_ranges, parallel_runs, SharedMut};
 use crate::vector::Vector;
 use crate::{fold, map, vectorised};
 use napi::bindgen_prelude::*;

@@ -3,7 +3,7 @@
 //! The instructions are written as inline assembly, because their intrinsics are not stable. The compiler never uses
 //! tile registers, so they keep their values between two blocks and need no mention as clobbered.
 
-use super::kernel::{Format, Kernel, Tile};
+use super::kernel::{Format, Kernel, Strips, Tile};
 use std::arch::asm;
 use std::arch::x86_64::{_mm512_load_ps, _mm512_stream_ps, _mm_sfence};
 
@@ -50,9 +50,9 @@ macro_rules! lines {
     ($($line:expr),* $(,)?) => { concat!($($line, "\n"),*) };
 }
 
-/// The sums from zero or from C, all steps of K, and the sums to C, of which the rows are `$row` bytes apart. `$soon` is memory that `$ask` asks for in each step.
+/// The sums from zero or from C, all steps of K, and the sums to C, of which the rows are `$row` bytes apart. `$ask` asks for memory at `{next}` in each step, and goes on.
 macro_rules! sums {
-    ($tile:ident, $c:ident, $row:ident, $soon:expr, $write:expr, [$($from:expr),*], [$($step:expr),*], [$($ask:expr),*], [$($to:expr),*]) => {
+    ($tile:ident, $c:ident, $row:ident, $next:expr, [$($from:expr),*], [$($step:expr),*], [$($ask:expr),*], [$($to:expr),*]) => {
         asm!(
             lines!($($from),*),
             "2:",
@@ -63,11 +63,10 @@ macro_rules! sums {
             "dec {steps}",
             "jnz 2b",
             lines!($($to),*),
-            "/* {low} {write} */",
+            "/* {low} */",
             a = inout(reg) $tile.a => _,
             b = inout(reg) $tile.b => _,
-            soon = inout(reg) $soon => _,
-            write = inout(reg) $write => _,
+            next = inout(reg) $next => _,
             steps = inout(reg) $tile.k / STEPS => _,
             line = in(reg) 64usize,
             row = in(reg) $row,
@@ -80,13 +79,12 @@ macro_rules! sums {
 
 /// `sums!` for 17 to 32 rows.
 macro_rules! four {
-    ($tile:ident, $c:ident, $row:ident, $soon:expr, $write:expr, $from:tt, $ask:tt) => {
+    ($tile:ident, $c:ident, $row:ident, $next:expr, $from:tt, $ask:tt) => {
         sums!(
             $tile,
             $c,
             $row,
-            $soon,
-            $write,
+            $next,
             $from,
             [
                 "tileloadd tmm4, [{a} + {line}*1]",
@@ -111,13 +109,12 @@ macro_rules! four {
 
 /// `sums!` for at most 16 rows.
 macro_rules! two {
-    ($tile:ident, $c:ident, $row:ident, $soon:expr, $write:expr, $from:tt, $ask:tt) => {
+    ($tile:ident, $c:ident, $row:ident, $next:expr, $from:tt, $ask:tt) => {
         sums!(
             $tile,
             $c,
             $row,
-            $soon,
-            $write,
+            $next,
             $from,
             [
                 "tileloadd tmm4, [{a} + {line}*1]",
@@ -132,17 +129,15 @@ macro_rules! two {
     };
 }
 
-/// Where the sums come from, for `four!` and `two!`; and what is asked for: a whole block of B into the first-level cache, or, where there are other panels of rows to share that, a
-/// part of the next panel of B into the second-level cache, and rows of the tile of C that is written when B's next panel is there.
+/// How many rows, and where the sums come from.
 macro_rules! by_rows {
-    ($tile:ident, $c:ident, $row:ident, $soon:expr, $write:expr, $ask:tt) => {
+    ($tile:ident, $c:ident, $row:ident, $next:expr, $ask:tt) => {
         match ($tile.rows > SIDE / 2, $tile.add) {
             (true, false) => four!(
                 $tile,
                 $c,
                 $row,
-                $soon,
-                $write,
+                $next,
                 ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"],
                 $ask
             ),
@@ -150,8 +145,7 @@ macro_rules! by_rows {
                 $tile,
                 $c,
                 $row,
-                $soon,
-                $write,
+                $next,
                 [
                     "tileloadd tmm0, [{c} + {row}*1]",
                     "tileloadd tmm1, [{c} + {row}*1 + 64]",
@@ -160,13 +154,12 @@ macro_rules! by_rows {
                 ],
                 $ask
             ),
-            (false, false) => two!($tile, $c, $row, $soon, $write, ["tilezero tmm0", "tilezero tmm1"], $ask),
+            (false, false) => two!($tile, $c, $row, $next, ["tilezero tmm0", "tilezero tmm1"], $ask),
             (false, true) => two!(
                 $tile,
                 $c,
                 $row,
-                $soon,
-                $write,
+                $next,
                 ["tileloadd tmm0, [{c} + {row}*1]", "tileloadd tmm1, [{c} + {row}*1 + 64]"],
                 $ask
             ),
@@ -196,23 +189,23 @@ unsafe fn run(tile: &Tile) {
             };
         }
     }
-    let write = c.wrapping_add(if whole && !far { SIDE } else { 0 });
     // SAFETY: reads the steps of both panels (of A's the first 16 rows of each step where there are no more), and reads and writes as many rows of C
     // or of `sums`; asking for memory reads nothing.
     unsafe {
-        if tile.later.is_null() {
+        if tile.soon == tile.b {
+            // The tile of the next columns, which will be written when this panel of B has met the other rows.
+            let next = c.wrapping_add(if whole && !far { SIDE } else { 0 });
             by_rows!(
                 tile,
                 c,
                 row,
-                tile.soon,
-                write,
+                next,
                 [
-                    ".irp off,0,64,128,192,256,320,384,448,512,576,640,704,768,832,896,960",
-                    "prefetcht0 [{soon} + \\off]",
-                    "prefetcht0 [{soon} + \\off + 1024]",
-                    ".endr",
-                    "add {soon}, 2048"
+                    "prefetchw [{next}]",
+                    "prefetchw [{next} + 64]",
+                    "prefetchw [{next} + {row}*1]",
+                    "prefetchw [{next} + {row}*1 + 64]",
+                    "lea {next}, [{next} + {row}*2]"
                 ]
             );
         } else {
@@ -220,19 +213,13 @@ unsafe fn run(tile: &Tile) {
                 tile,
                 c,
                 row,
-                tile.later,
-                write,
+                tile.soon,
                 [
-                    "prefetcht1 [{soon}]",
-                    "prefetcht1 [{soon} + 64]",
-                    "prefetcht1 [{soon} + 128]",
-                    "prefetcht1 [{soon} + 192]",
-                    "add {soon}, 256",
-                    "prefetchw [{write}]",
-                    "prefetchw [{write} + 64]",
-                    "prefetchw [{write} + {row}*1]",
-                    "prefetchw [{write} + {row}*1 + 64]",
-                    "lea {write}, [{write} + {row}*2]"
+                    ".irp off,0,64,128,192,256,320,384,448,512,576,640,704,768,832,896,960",
+                    "prefetcht0 [{next} + \\off]",
+                    "prefetcht0 [{next} + \\off + 1024]",
+                    ".endr",
+                    "add {next}, 2048"
                 ]
             );
         }
@@ -258,6 +245,7 @@ pub static AMX: Kernel = Kernel {
     unit: 32,
     kc: 1536, // tiles from the second-level cache cost less than reading C once more
     task: (256, 256),
+    strips: Strips::TILES,
     format_a: Format::TilesA,
     format_b: Format::TilesB,
     bf16: true,

@@ -1,6 +1,6 @@
 //! AVX2 + FMA: tiles of 6 × 16, twelve accumulators, two loads and six broadcasts a step.
 
-use super::kernel::{nothing, Format, Kernel, Tile};
+use super::kernel::{nothing, Format, Kernel, Strips, Tile};
 use crate::memory::ask;
 use std::arch::x86_64::*;
 
@@ -86,6 +86,7 @@ pub static AVX2: Kernel = Kernel {
     unit: 1,
     kc: 320,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::Float,
     format_b: Format::Float,
     bf16: false,
@@ -103,6 +104,7 @@ pub static AVX2_ROUNDED: Kernel = Kernel {
     unit: 1,
     kc: 320,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::Rounded,
     format_b: Format::Half,
     bf16: false,

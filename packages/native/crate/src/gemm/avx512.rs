@@ -1,6 +1,6 @@
 //! AVX-512: tiles of 12 × 32, twenty-four accumulators; in fp32, on rounded operands, and with `vdpbf16ps`.
 
-use super::kernel::{nothing, Format, Kernel, Tile};
+use super::kernel::{nothing, Format, Kernel, Strips, Tile};
 use crate::memory::ask;
 use std::arch::x86_64::*;
 
@@ -141,6 +141,7 @@ pub static AVX512: Kernel = Kernel {
     unit: 1,
     kc: 320,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::Float,
     format_b: Format::Float,
     bf16: false,
@@ -158,6 +159,7 @@ pub static AVX512_ROUNDED: Kernel = Kernel {
     unit: 1,
     kc: 320,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::Rounded,
     format_b: Format::Half,
     bf16: false,
@@ -174,6 +176,7 @@ pub static AVX512_BF16: Kernel = Kernel {
     unit: 2,
     kc: 512,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::Pairs,
     format_b: Format::Pairs,
     bf16: true,

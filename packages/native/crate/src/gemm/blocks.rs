@@ -11,9 +11,6 @@ const FEW_ROWS: usize = 96;
 /// One panel of rows leaves no time to ask for a whole block of B: what is so many bytes ahead is asked for.
 const AHEAD: usize = 3072;
 
-/// Bytes of the next panel of B that a tile may ask for, a step of K.
-const LATER: usize = 8;
-
 /// A product of packed operands.
 pub(super) struct Blocks<'a> {
     pub kernel: &'static Kernel,
@@ -140,12 +137,6 @@ impl Blocks<'_> {
                     soon: self
                         .b
                         .wrapping_add(j * panel_b + first_b + if i == rows.start { ahead } else { 0 }),
-                    later: match few {
-                        true => std::ptr::null(),
-                        false => {
-                            self.b.wrapping_add((j + 1) * panel_b + first_b + (i - rows.start) * k * LATER)
-                        }
-                    },
                     far: self.far && whole,
                     c: self.c.add(row * stride + column),
                     ldc: stride,

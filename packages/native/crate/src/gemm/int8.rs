@@ -8,7 +8,7 @@
 //!
 //! B is stored as `q + 128`, because `vpdpbusd` multiplies unsigned bytes by signed ones: `Σ (qb + 128) qa - 128 Σ qa`. What is taken off is packed with A.
 
-use super::kernel::{nothing, Format, Kernel, Tile};
+use super::kernel::{nothing, Format, Kernel, Strips, Tile};
 use super::pack::{Source, STEP};
 
 #[cfg(target_arch = "x86_64")]
@@ -175,6 +175,7 @@ pub static PORTABLE_BYTES: Kernel = Kernel {
     unit: GROUP,
     kc: BLOCK,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::BytesA,
     format_b: Format::BytesB,
     bf16: false,

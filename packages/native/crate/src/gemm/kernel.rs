@@ -46,11 +46,8 @@ pub struct Tile {
     pub a: *const u8,
     /// Block of a packed panel of B, `k * nr` elements.
     pub b: *const u8,
-    /// Memory that will be read soon, as much as B's block: a kernel asks for it while it computes. Any address will do.
+    /// Memory that will be read soon, as much as B's block: a kernel asks for it while it computes. Any address will do; B's own where there is nothing to ask for.
     pub soon: *const u8,
-    /// Memory that will be read after the other panels of rows: a kernel may ask for 8 bytes a step of K and go on where the last tile ended. Null where `soon`
-    /// is all.
-    pub later: *const u8,
     /// C is not read soon: it may be written past the caches. `leave` makes it visible.
     pub far: bool,
     /// Upper left element of C; rows are `ldc` apart, columns adjacent.
@@ -64,7 +61,24 @@ pub struct Tile {
     pub add: bool,
 }
 
-/// A micro-kernel. Each element of its tile is `c + s` or `s`, where `s` sums over k in an order that depends on `k`
+/// How a product is cut into strips of rows.
+pub struct Strips {
+    /// Most bytes of a packed strip: a part of the second-level cache.
+    pub bytes: usize,
+    /// So many a thread where there are enough rows: none shall wait long for the last, and each reads all columns again.
+    pub per_thread: usize,
+    /// Whether what is packed next is asked for while tiles are computed.
+    pub ask: bool,
+}
+
+impl Strips {
+    /// For kernels that multiply vectors.
+    pub const VECTORS: Self = Self { bytes: 384 << 10, per_thread: 6, ask: true };
+    /// For kernels that multiply tiles, several times as fast, so that columns count more.
+    pub const TILES: Self = Self { bytes: 1 << 20, per_thread: 2, ask: false };
+}
+
+/// A micro-kernel. Each element of its tile is a sum over k that begins with 0 or with c, or such a sum and c, in an order that depends on `k`
 /// alone: not on `rows`, `cols` or the element's place. That makes a row's result independent of its batch.
 pub struct Kernel {
     pub name: &'static str,
@@ -79,6 +93,7 @@ pub struct Kernel {
     /// Rows and columns of C that a task computes where there is enough of them: the blocks of A, B and C that belong
     /// to it stay in the second-level cache, and each panel of B serves as many rows as its way there is worth.
     pub task: (usize, usize),
+    pub strips: Strips,
     pub format_a: Format,
     pub format_b: Format,
     /// Whether the processor multiplies bfloat16 itself.
@@ -155,6 +170,7 @@ pub static PORTABLE: Kernel = Kernel {
     unit: 1,
     kc: 320,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::Float,
     format_b: Format::Float,
     bf16: false,
@@ -172,6 +188,7 @@ pub static PORTABLE_ROUNDED: Kernel = Kernel {
     unit: 1,
     kc: 320,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::Rounded,
     format_b: Format::Rounded,
     bf16: false,

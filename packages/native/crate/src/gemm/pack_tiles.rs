@@ -39,14 +39,13 @@ pub unsafe fn pack_tiles(source: &Source, format: Format, out: *mut u8) {
                 lanes,
                 steps: source.k.saturating_sub(start).min(STEPS),
             };
-            // SAFETY: the panel holds `padded * width` numbers; only lanes and steps that exist are read.
+            let way = (format == Format::TilesA, lanes_adjacent);
+            // SAFETY: the panel holds `padded * width` numbers; a whole tile has all lanes and steps.
             unsafe {
                 let out = out.add(start * source.width + first * STEPS);
-                match (format == Format::TilesA, lanes_adjacent) {
-                    (true, false) => (0..LANES).for_each(|at| store(out, at, by_lane(&part, at))),
-                    (false, true) => (0..LANES).for_each(|at| store(out, at, by_pair(&part, at))),
-                    (true, true) => all(out, transpose(std::array::from_fn(|at| by_pair(&part, at)))),
-                    (false, false) => all(out, transpose(std::array::from_fn(|at| by_lane(&part, at)))),
+                match part.lanes == LANES && part.steps == STEPS {
+                    true => tile::<true>(&part, way, out),
+                    false => tile::<false>(&part, way, out),
                 }
             }
         }
@@ -62,18 +61,18 @@ struct Part {
     steps: usize,
 }
 
-/// The 32 steps of a lane.
+/// The 32 steps of a lane. `WHOLE`: all lanes and steps exist.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn by_lane(part: &Part, lane: usize) -> __m512i {
+unsafe fn by_lane<const WHOLE: bool>(part: &Part, lane: usize) -> __m512i {
     let Part { data, stride, lanes, steps } = *part;
     let from = data.wrapping_add(lane * stride);
-    let steps = if lane < lanes { steps } else { 0 };
     // SAFETY: only steps that exist are read; the address itself may point past them.
     unsafe {
-        if steps == STEPS {
+        if WHOLE {
             return join(_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(LANES)));
         }
+        let steps = if lane < lanes { steps } else { 0 };
         let high = _mm512_maskz_loadu_ps(first(steps.saturating_sub(LANES)), from.wrapping_add(LANES));
         join(_mm512_maskz_loadu_ps(first(steps), from), high)
     }
@@ -82,15 +81,35 @@ unsafe fn by_lane(part: &Part, lane: usize) -> __m512i {
 /// A pair of steps of all lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn by_pair(part: &Part, pair: usize) -> __m512i {
+unsafe fn by_pair<const WHOLE: bool>(part: &Part, pair: usize) -> __m512i {
     let Part { data, stride, lanes, steps } = *part;
     let load = |step: usize| {
         let from = data.wrapping_add(step * stride);
         ask_second(from.wrapping_add(AHEAD * stride).cast());
         // SAFETY: only lanes and steps that exist are read; the address itself may point past them.
-        unsafe { _mm512_maskz_loadu_ps(if step < steps { first(lanes) } else { 0 }, from) }
+        unsafe {
+            match WHOLE {
+                true => _mm512_loadu_ps(from),
+                false => _mm512_maskz_loadu_ps(if step < steps { first(lanes) } else { 0 }, from),
+            }
+        }
     };
     _mm512_permutexvar_epi16(words(&TURN[0]), join(load(2 * pair), load(2 * pair + 1)))
+}
+
+/// A tile of sixteen vectors: `(of A, lanes adjacent)` says which way.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn tile<const WHOLE: bool>(part: &Part, way: (bool, bool), out: *mut u16) {
+    // SAFETY: by the caller's promise: the tile holds sixteen vectors, and only lanes and steps that exist are read.
+    unsafe {
+        match way {
+            (true, false) => (0..LANES).for_each(|at| store(out, at, by_lane::<WHOLE>(part, at))),
+            (false, true) => (0..LANES).for_each(|at| store(out, at, by_pair::<WHOLE>(part, at))),
+            (true, true) => all(out, transpose(std::array::from_fn(|at| by_pair::<WHOLE>(part, at)))),
+            (false, false) => all(out, transpose(std::array::from_fn(|at| by_lane::<WHOLE>(part, at)))),
+        }
+    }
 }
 
 /// Vector `at` of a tile.
@@ -148,7 +167,7 @@ mod tests {
                             pack_avx512(&source, format, expected.as_mut_ptr().cast());
                         }
                         // A tile of A without any lane is not read.
-                        let read = |at: usize| format == Format::TilesB || lanes > 16 || at / 256 % 2 == 0;
+                        let read = |at: usize| format == Format::TilesB || lanes > 16 || (at / 256).is_multiple_of(2);
                         let differs =
                             |at: usize| found[at] != expected[at] && (read(at) || at >= padded / 2 * 32);
                         assert!(

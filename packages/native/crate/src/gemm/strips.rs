@@ -1,5 +1,5 @@
 //! A product in strips of rows, each the task of one thread, which packs the rows unless they come packed: they stay in the second-level cache to the last column.
-//! Columns that come unpacked are packed by the first strip that meets them. What is packed next, rows or columns, is asked for while tiles are computed.
+//! Columns that come unpacked are packed by the first strip that meets them. What is packed next, rows or columns, is asked for while tiles are computed, where the kernel gains by that.
 
 use super::blocks::Blocks;
 use super::kernel::Kernel;
@@ -12,12 +12,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Most bytes of a packed strip: a part of the second-level cache.
-const STRIP_BYTES: usize = 1024 << 10;
 /// Fewest panels of a strip: each panel of columns is read again for each strip.
 const FEWEST: usize = 3;
-/// So many strips a thread where there are enough rows, so that none waits long for the last.
-const STRIPS_PER_THREAD: usize = 2;
 const LINE: usize = 64;
 
 thread_local! {
@@ -39,11 +35,11 @@ impl<'a> Strips<'a> {
     pub fn new(kernel: &'static Kernel, a: Left<'a>) -> Option<Self> {
         let (m, k) = a.size();
         let (panels, threads) = (m.div_ceil(kernel.mr), num_threads());
-        let most = (STRIP_BYTES / Side::A.panel_bytes(kernel, k)).min(kernel.task.0 / kernel.mr);
+        let most = (kernel.strips.bytes / Side::A.panel_bytes(kernel, k)).min(kernel.task.0 / kernel.mr);
         if most < FEWEST || panels < 2 * FEWEST * threads {
             return None;
         }
-        let wanted = (STRIPS_PER_THREAD * threads).min(panels / FEWEST);
+        let wanted = (kernel.strips.per_thread * threads).min(panels / FEWEST);
         let count = panels.div_ceil(most).max(wanted).next_multiple_of(threads);
         Some(Self { kernel, a, m, k, count })
     }
@@ -107,7 +103,8 @@ impl<'a> Strips<'a> {
         let Self { kernel, count, .. } = *self;
         parallel_runs(count, |index| {
             let panels = self.panels(index);
-            let memory = STRIP.take().unwrap_or_else(|| Block::new(STRIP_BYTES));
+            let memory = STRIP.take().filter(|memory| memory.bytes() >= kernel.strips.bytes);
+            let memory = memory.unwrap_or_else(|| Block::new(kernel.strips.bytes));
             let a = match self.a {
                 Left::View(_) => memory.as_ptr().cast_const(),
                 Left::Packed(packed) => {
@@ -130,7 +127,7 @@ impl<'a> Strips<'a> {
             let more: Vec<Blocks> = more.iter().map(|more| more.part(rows.clone(), 0..block.n)).collect();
             let columns = block.n.div_ceil(kernel.nr);
             let tiles = panels.len() * kernel.padded_k(block.k).div_ceil(kernel.block_k(block.k));
-            let next = (index + 1 < count).then(|| self.rows(index + 1)).flatten();
+            let next = (index + 1 < count && kernel.strips.ask).then(|| self.rows(index + 1)).flatten();
             let mut rows_soon = Lines::new(next, tiles * columns);
             // Strips begin at different columns, so that threads do not pack the same ones.
             let place = |column: usize| (column + index * columns / count) % columns;
@@ -138,7 +135,11 @@ impl<'a> Strips<'a> {
             for (column, after) in (0..columns).map(|column| (place(column), place(column + 1))) {
                 let columns_soon = pack.and_then(|pack| {
                     pack.ensure(column);
-                    pack.missing(after)
+                    if kernel.strips.ask {
+                        pack.missing(after)
+                    } else {
+                        None
+                    }
                 });
                 let mut columns_soon = Lines::new(columns_soon, tiles);
                 strip.columns(0..panels.len(), column..column + 1, &mut || {

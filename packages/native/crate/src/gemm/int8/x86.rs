@@ -2,7 +2,7 @@
 
 use super::{group, write, BLOCK, GROUP, QUAD};
 use crate::gemm::avx512::{ask_step, write_row};
-use crate::gemm::kernel::{nothing, Format, Kernel, Tile};
+use crate::gemm::kernel::{nothing, Format, Kernel, Strips, Tile};
 use std::arch::x86_64::*;
 
 const MR: usize = 12;
@@ -82,6 +82,7 @@ pub static AVX512_VNNI: Kernel = Kernel {
     unit: GROUP,
     kc: BLOCK,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::BytesA,
     format_b: Format::BytesB,
     bf16: false,
@@ -152,6 +153,7 @@ pub static AVX2_BYTES: Kernel = Kernel {
     unit: GROUP,
     kc: BLOCK,
     task: (96, 256),
+    strips: Strips::VECTORS,
     format_a: Format::BytesA,
     format_b: Format::BytesB,
     bf16: false,
