@@ -201,6 +201,7 @@ describe('the end of a sample', () => {
   });
 
   it.each<[string, Partial<GenerateRequest>, string, RegExp]>([
+    ['a prompt that is a plain array', { prompt: [5, 6] as unknown as Int32Array }, 'bad_data', /not an Int32Array/],
     ['an empty prompt', { prompt: new Int32Array(0) }, 'bad_data', /empty prompt/],
     ['a token outside the vocabulary', { prompt: Int32Array.of(5, 999) }, 'bad_data', /token 999/],
     ['more than the model has positions', { sampling: { maxNewTokens: 500 } }, 'bad_data', /96 positions \(at most 90 new tokens fit\)/],
@@ -210,6 +211,19 @@ describe('the end of a sample', () => {
     ['a seed that is no integer', { seed: 0.5 }, 'bad_config', /seed is 0.5/],
   ])('never begins for %s', async (_, change, code, message) => {
     await expect(async () => run(decoding(), [request('x', change)])).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  it('comes with the error when a prompt cannot be computed, and others can be generated after it', async () => {
+    const engine = decoding();
+    const failing = vi.spyOn(decoder, 'hidden').mockImplementationOnce(() => {
+      throw new Error('no memory');
+    });
+    try {
+      await expect(run(engine, [request('a'), request('b')])).rejects.toThrow('no memory');
+    } finally {
+      failing.mockRestore();
+    }
+    expect((await run(engine, [request('c')])).order).toHaveLength(1);
   });
 
   it('comes with an error for everyone when the engine is disposed', async () => {

@@ -136,7 +136,8 @@ export class Decoding {
   }
 
   private failAll(error: unknown): void {
-    const calls = new Set([...this.queue, ...this.active.map(({ group }) => group)].map(({ call }) => call));
+    // What is being let in is in neither list, and held.
+    const calls = new Set([...this.queue, ...this.held, ...this.active.map(({ group }) => group)].map(({ call }) => call));
     this.queue = [];
     this.active = [];
     this.held.clear();

@@ -1,3 +1,4 @@
+import { isInt32Array } from 'node:util/types';
 import { EspalierError, type GenerateRequest } from '@espalier/spec';
 
 /** A request with every default filled in. */
@@ -27,11 +28,12 @@ interface Limits {
 
 /**
  * Fills in the defaults and refuses what cannot be generated.
- * @throws EspalierError `bad_data` for a prompt that is empty, too long or outside the vocabulary; `bad_config` for a sampling option that is out of range
+ * @throws EspalierError `bad_data` for a prompt that is no Int32Array, empty, too long or outside the vocabulary; `bad_config` for a sampling option that is out of range
  */
 export function resolveRequest(request: GenerateRequest, limits: Limits): ResolvedRequest {
   const where = `request "${request.id}"`;
   const { prompt, seed, n = 1, sampling = {} } = request;
+  if (!isInt32Array(prompt)) throw new EspalierError('bad_data', `${where}: the prompt is not an Int32Array`, { fix: 'give token ids as `Int32Array.from(tokens)`, or what `engine.tokenizer.encode` returns' });
   const resolved = {
     id: request.id,
     prompt,
