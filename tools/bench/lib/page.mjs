@@ -11,7 +11,7 @@ export const verdict = ({ holds }) => (holds === null ? 'unknown' : holds ? 'hol
 const overview = (rows, results) =>
   table({
     header: ['what', 'bar', 'measured', 'so it'],
-    rows: rows.flatMap(({ id, title }) => (results[id]?.checks ?? []).map((each) => [`${title.split(':')[0].split(',')[0]}: ${each.what}${each.note ? ` (${each.note})` : ''}`, barText(each), valueText(each), verdict(each)])),
+    rows: rows.flatMap(({ id, title }) => (results[id]?.checks ?? []).map((each) => [`${title.split(/[:,(]/)[0].trim()}: ${each.what}${each.note ? ` (${each.note})` : ''}`, barText(each), valueText(each), verdict(each)])),
   });
 
 function section(row, result) {

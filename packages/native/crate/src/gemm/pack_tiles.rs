@@ -167,7 +167,9 @@ mod tests {
                             pack_avx512(&source, format, expected.as_mut_ptr().cast());
                         }
                         // A tile of A without any lane is not read.
-                        let read = |at: usize| format == Format::TilesB || lanes > 16 || (at / 256).is_multiple_of(2);
+                        let read = |at: usize| {
+                            format == Format::TilesB || lanes > 16 || (at / 256).is_multiple_of(2)
+                        };
                         let differs =
                             |at: usize| found[at] != expected[at] && (read(at) || at >= padded / 2 * 32);
                         assert!(
