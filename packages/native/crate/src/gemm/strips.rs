@@ -264,6 +264,7 @@ mod tests {
     use crate::dtype::Precision;
     use crate::gemm::choice::{candidates, noise, stored};
     use crate::gemm::{multiply_with, PackedA, PackedB};
+    use crate::memory::Floats;
 
     /// Every kernel, rows and columns adjacent or apart, packed columns or not, more columns than a slice: in strips and in the other way to the bit.
     #[test]
@@ -324,6 +325,28 @@ mod tests {
                     let sum = x.iter().zip(&y).map(|(x, y)| x * y).sum::<f64>() + f64::from(bias[n - 1]);
                     let found = product(rows.into(), Right::Lanes(columns), false)[(m - 1) * (n + 3) + n - 1];
                     assert!((f64::from(found) - sum).abs() < 2e-6 * (1.0 + k as f64).sqrt(), "{found} {sum}");
+                }
+            }
+        }
+    }
+
+    /// Rows and columns that end inside of a tile, whole tiles only, and rows that are not aligned.
+    #[test]
+    fn results_past_the_caches_are_the_same() {
+        for (m, n, k, stride) in [(645, 448, 100, 448), (640, 437, 64, 448), (645, 437, 33, 441)] {
+            let (a, b) = (noise(1, m * k), noise(2, n * k));
+            for precision in [Precision::Fp32, Precision::Bf16, Precision::Int8] {
+                for kernel in candidates(precision) {
+                    let product = |far: bool| {
+                        let mut c = Floats::uninit(m * stride);
+                        assert!(4 * c.len() >= FAR_FROM);
+                        c.fill(7.0);
+                        let output = Output { data: &mut c, stride, accumulate: false, far, bias: None };
+                        let (a, b) = (View::row_major(&a, m, k), View::row_major(&b, n, k));
+                        multiply_with(kernel, output, a.into(), Right::Lanes(b));
+                        c
+                    };
+                    assert!(product(true)[..] == product(false)[..], "{} {m}x{n}x{k}", kernel.name);
                 }
             }
         }
