@@ -134,11 +134,6 @@ unsafe fn pack(
         let part = source.steps(start, steps);
         // SAFETY: `out` has room for all steps; each is `width` elements of 2 bytes.
         let out = unsafe { out.cast::<u16>().add(start * width) };
-        if format == Format::TilesA && part.k_stride == 1 {
-            // SAFETY: by the caller's promise; the formats of tiles have 32 steps here.
-            unsafe { tile_rows(&part, out) };
-            continue;
-        }
         // SAFETY: the buffer holds `STEP * MAX_WIDTH` floats, and `out` `steps * width` elements.
         unsafe {
             gather(&part, buffer, transpose);
@@ -186,28 +181,6 @@ fn pairs(rows: &[f32], width: usize, first: usize, lanes: usize, out: &mut [u32]
         let (even, odd) = (&two[first..first + lanes], &two[width + first..width + first + lanes]);
         for ((pair, &even), &odd) in out.iter_mut().zip(even).zip(odd) {
             *pair = bf16_bits(even) as u32 | (bf16_bits(odd) as u32) << 16;
-        }
-    }
-}
-
-/// Rows of A with adjacent K: `[width / 16][16][32]` by rounding alone. A tile without any row is left as it is, because
-/// the kernel does not read it.
-#[inline(always)]
-unsafe fn tile_rows(part: &Source, out: *mut u16) {
-    for lane in 0..part.lanes.next_multiple_of(16) {
-        // SAFETY: `out` holds `width * 32` elements; the source's lane holds `k` floats.
-        let row = unsafe { &mut *out.add(lane * 32).cast::<[u16; 32]>() };
-        if lane >= part.lanes {
-            row.fill(0);
-            continue;
-        }
-        // SAFETY: as above.
-        let from = unsafe { std::slice::from_raw_parts(part.data.add(lane * part.lane_stride), part.k) };
-        match <&[f32; 32]>::try_from(from) {
-            Ok(from) => row.iter_mut().zip(from).for_each(|(y, &x)| *y = bf16_bits(x)),
-            Err(_) => {
-                row.iter_mut().enumerate().for_each(|(k, y)| *y = from.get(k).map_or(0, |&x| bf16_bits(x)))
-            }
         }
     }
 }

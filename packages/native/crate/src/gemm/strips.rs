@@ -135,11 +135,7 @@ impl<'a> Strips<'a> {
             for (column, after) in (0..columns).map(|column| (place(column), place(column + 1))) {
                 let columns_soon = pack.and_then(|pack| {
                     pack.ensure(column);
-                    if kernel.strips.ask {
-                        pack.missing(after)
-                    } else {
-                        None
-                    }
+                    kernel.strips.ask.then(|| pack.missing(after)).flatten()
                 });
                 let mut columns_soon = Lines::new(columns_soon, tiles);
                 strip.columns(0..panels.len(), column..column + 1, &mut || {
