@@ -14,7 +14,7 @@ export interface StepCache {
   readonly rows: Int32Array;
   /** What each sequence sees `[4 B]`: start and length of a shared prefix, then of its own rows, of which the new one is the last. */
   readonly ranges: Int32Array;
-  /** A layer's keys and values, `[C, Hkv * Dh]` each. Rows may be written into them in place. */
+  /** A layer's keys and values, as `emptyCache` makes room for them. Rows may be written into them in place. */
   layer(layer: number): { k: Tensor; v: Tensor };
   /** Stores `[B, Hkv, Dh]` in `rows`. */
   write(layer: number, k: Tensor, v: Tensor): void;

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { addInPlace, cacheWrite, hasDecodeBlocks, keep, matmulPrecision, memory, record, selectBackend, setMatmulPrecision, tensor, tidy, zeros } from '@espalier/tensor';
+import { addInPlace, cacheWrite, emptyCache, hasDecodeBlocks, keep, matmulPrecision, memory, record, selectBackend, setMatmulPrecision, tensor, tidy } from '@espalier/tensor';
 import type { Tensor } from '@espalier/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { attendCached } from './attend';
@@ -37,7 +37,7 @@ class TestCache {
     private readonly batch: number,
     private readonly room: number,
   ) {
-    const fresh = () => keep(zeros([batch * room, numKvHeads * headDim]));
+    const fresh = () => keep(emptyCache(batch * room, numKvHeads * headDim, headDim));
     this.layers = Array.from({ length: numLayers }, () => ({ k: fresh(), v: fresh() }));
   }
 

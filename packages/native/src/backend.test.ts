@@ -129,8 +129,8 @@ describe.skipIf(!status.available)('the backend native', () => {
     const both = floats(8);
     expect(() => binding.gelu(both, both)).toThrow(/shares memory/);
     expect(() => binding.permute(floats(6), Int32Array.of(2, 3), Int32Array.of(0, 0), floats(6))).toThrow(/does not permute/);
-    expect(() => binding.causalAttention(floats(8), floats(8), floats(8), Int32Array.of(0, 2), Int32Array.of(0), floats(8), floats(4), 2, 2, 2, 1, 0)).toThrow(/sequence 0 continues 0/);
-    expect(() => binding.cachedAttention(floats(4), floats(8), floats(8), Int32Array.of(0, 1, 3, 9), floats(4), 2, 2, 2, 1, 0)).toThrow(/row 0: ranges/);
+    expect(() => binding.causalAttention(floats(8), floats(8), floats(8), Int32Array.of(0, 2), Int32Array.of(0), floats(8), floats(4), 2, 2, 2, 1, 0, false)).toThrow(/sequence 0 continues 0/);
+    expect(() => binding.cachedAttention(floats(4), floats(8), floats(8), Int32Array.of(0, 1, 3, 9), floats(4), 2, 2, 2, 1, 0, 'fp32')).toThrow(/row 0: ranges/);
   });
 
   it('gives its memory back when it is disposed', () => {

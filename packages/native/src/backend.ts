@@ -14,7 +14,7 @@ export const nativeBackendName = 'native';
 let chosenPrecision: Precision | undefined;
 let overridden: WeightPrecision | undefined;
 
-/** In which format the operands of `linear` and of the LM head are: bf16 where the processor multiplies it, else fp32, unless the environment or a caller chose. */
+/** In which format the operands of `linear` and of the LM head are, and keys and values of attention: bf16 where the processor multiplies it, else fp32, unless the environment or a caller chose. */
 export function nativePrecision(): Precision {
   if (chosenPrecision === undefined) {
     const asked = process.env.ESPALIER_MATMUL_PRECISION;
@@ -98,6 +98,12 @@ export class NativeBackend extends MathBackendCPU {
     const data = this.data.get(x.dataId);
     if (!(data.values instanceof Float32Array)) data.values = Float32Array.from((data.values ?? []) as ArrayLike<number>);
     return data.values;
+  }
+
+  /** What a float32 or int32 tensor lies in, as floats whatever it means: for kernels that take both. */
+  words(x: TensorInfo): Float32Array {
+    const { values } = this.data.get(x.dataId);
+    return values instanceof Int32Array ? new Float32Array(values.buffer, values.byteOffset, values.length) : this.floats(x);
   }
 
   /** The same data under another reference. */

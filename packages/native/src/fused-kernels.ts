@@ -124,7 +124,7 @@ export interface CausalAttentionAttrs {
   window: number;
 }
 
-/** `q [T, H, Dh]`, `k [T, Hkv, Dh]`, `v [T, Hkv, Dh]` → `[o [T, H, Dh], lse [T, H]]`; query head `h` reads key head `floor(h / (H / Hkv))`. */
+/** `q [T, H, Dh]`, `k [T, Hkv, Dh]`, `v [T, Hkv, Dh]` → `[o [T, H, Dh], lse [T, H]]`; query head `h` reads key head `floor(h / (H / Hkv))`. In bf16, `native` rounds `k` and `v` to it. */
 export const EspalierCausalAttention = 'EspalierCausalAttention';
 export interface CausalAttentionInputs {
   q: TensorInfo;
@@ -306,7 +306,7 @@ export interface CacheWriteAttrs {
 }
 
 /**
- * `q [B, H, Dh]`, `cacheK [C, Hkv * Dh]`, `cacheV [C, Hkv * Dh]` → `o [B, H, Dh]`. Row `b` attends to cache rows
+ * `q [B, H, Dh]`, `cacheK [C, Hkv * Dh]`, `cacheV [C, Hkv * Dh]` → `o [B, H, Dh]`. On `native`, a cache may be int32 of half the width: two numbers of bfloat16 in each. Row `b` attends to cache rows
  * `ranges[4b] .. + ranges[4b + 1]` (prefix), then `ranges[4b + 2] .. + ranges[4b + 3]` (own; the newest token is its last row and sees itself).
  * With `window > 0` only the last `window` rows of that concatenation.
  */

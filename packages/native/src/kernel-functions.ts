@@ -9,7 +9,14 @@ export interface DecodeBlocksShape {
   /** Of the scores. */
   scale: number;
   rotaryScaling: number;
+  /** Of the caches. */
+  format: CacheFormat;
 }
+
+/**
+ * How keys and values are read: floats as they are, floats that are rounded to bfloat16, or numbers of bfloat16, two in the place of a float. The last two give the same.
+ */
+export type CacheFormat = 'fp32' | 'rounded' | 'bf16';
 
 /** A low-rank adapter: which of the weights it belongs to, and the factor of its update. */
 export interface DecodeBlocksAdapter {
@@ -44,8 +51,6 @@ export interface KernelFunctions {
   gatherRows(table: Float32Array, ids: Int32Array, out: Float32Array, rows: number, d: number): void;
   /** `table[ids[i]] += values[i]` in the order of `i`, after zeroing when `zero`. */
   scatterAddRows(values: Float32Array, ids: Int32Array, table: Float32Array, rows: number, d: number, zero: boolean): void;
-  /** `table[ids[i]] = values[i]`; a later row wins. */
-  writeRows(values: Float32Array, ids: Int32Array, table: Float32Array, rows: number, d: number): void;
   /** `y [rows, width] = a ∘ b`: add (0), subtract (1), multiply (2), divide (3); an operand is `[rows, width]` (0), `[width]` (1), `[rows]` (2) or one number (3). */
   binary(operation: number, a: Float32Array, aSpread: number, b: Float32Array, bSpread: number, y: Float32Array, rows: number, width: number): void;
   /** `target += scale * value`. */
@@ -54,20 +59,22 @@ export interface KernelFunctions {
   permute(x: Float32Array, shape: Int32Array, perm: Int32Array, y: Float32Array): void;
   /** `x [rows, width]` → sums (0), means (1) or maxima (2) of rows: `[rows]`. */
   reduceRows(x: Float32Array, out: Float32Array, rows: number, width: number, kind: number): void;
-  /** Attention over packed ragged sequences; see `EspalierCausalAttention`. → `o [T, heads, dim]`, `lse [T, heads]`. */
+  /** Attention over packed ragged sequences; see `EspalierCausalAttention`. → `o [T, heads, dim]`, `lse [T, heads]`. `rounded`: keys and values to bfloat16. */
   causalAttention(
     q: Float32Array, k: Float32Array, v: Float32Array, offsets: Int32Array, prefixOf: Int32Array, o: Float32Array, lse: Float32Array,
-    heads: number, kvHeads: number, dim: number, scale: number, window: number,
+    heads: number, kvHeads: number, dim: number, scale: number, window: number, rounded: boolean,
   ): void;
   causalAttentionGrad(
     dy: Float32Array, q: Float32Array, k: Float32Array, v: Float32Array, o: Float32Array, lse: Float32Array, offsets: Int32Array, prefixOf: Int32Array,
-    dq: Float32Array, dk: Float32Array, dv: Float32Array, heads: number, kvHeads: number, dim: number, scale: number, window: number,
+    dq: Float32Array, dk: Float32Array, dv: Float32Array, heads: number, kvHeads: number, dim: number, scale: number, window: number, rounded: boolean,
   ): void;
   /** One query a row over ranges of a cache; see `EspalierCachedAttention`. → `o [B, heads, dim]`. */
   cachedAttention(
     q: Float32Array, cacheK: Float32Array, cacheV: Float32Array, ranges: Int32Array, o: Float32Array,
-    heads: number, kvHeads: number, dim: number, scale: number, window: number,
+    heads: number, kvHeads: number, dim: number, scale: number, window: number, format: CacheFormat,
   ): void;
+  /** `values [B, kvHeads * dim]` to the rows `rows [B]` of a cache; a later row wins. `rounded` writes floats as they are. */
+  cacheWrite(cache: Float32Array, values: Float32Array, rows: Int32Array, kvHeads: number, dim: number, format: CacheFormat): void;
   /**
    * What `EspalierDecodeBlocks` does to `x [B, D]`, in place. One block after another: four `norms` (before attention, before the MLP, of query heads, of key heads),
    * seven `weights` and `biases` (q, k, v, o, gate, up, down, all packed in one precision), two `caches` (keys, values), a window (0: none).

@@ -6,7 +6,7 @@ import { getBackend } from '@tensorflow/tfjs-core';
 export type MatmulPrecision = 'bf16' | 'fp32';
 
 /**
- * Sets the precision of matrix products of linear layers and the language-model head on the backend `native`. Default: the environment's
+ * Sets the precision of matrix products of linear layers and the language-model head, and of keys and values in attention, on the backend `native`. Default: the environment's
  * `ESPALIER_MATMUL_PRECISION`, else bf16 where the processor multiplies it and fp32 elsewhere. The other backends compute in fp32 always.
  * @throws EspalierError `usage` for another word
  */

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Completion, GenerateRequest } from '@espalier/spec';
 import { createDecoder, parseConfig, randomWeights, type Decoder, type Tokenizer } from '@espalier/models';
-import { memory, selectBackend } from '@espalier/tensor';
-import { testBackend } from '@espalier/tensor/testing';
+import { matmulPrecision, memory, selectBackend, setMatmulPrecision } from '@espalier/tensor';
+import { testBackend, testBackends } from '@espalier/tensor/testing';
 import { fixture } from '../test-support';
 import { Training } from '../training';
 import { Decoding, type DecodingOptions } from './decoding';
@@ -147,6 +147,32 @@ describe('decoding with a cache', () => {
     const before = memory().numTensors;
     for (let i = 0; i < 3; i++) await run(engine, [request('a', { n: 4 })]);
     expect(memory().numTensors).toBe(before);
+  });
+});
+
+describe.skipIf((await testBackends('native')).length === 0)('decoding with a cache of bfloat16', () => {
+  let before: ReturnType<typeof matmulPrecision>;
+  beforeAll(async () => {
+    await selectBackend('native');
+    before = matmulPrecision();
+    setMatmulPrecision('bf16');
+  });
+  afterAll(async () => {
+    setMatmulPrecision(before);
+    await selectBackend(testBackend());
+  });
+
+  it.each(['smollm2', 'mistral', 'qwen3', 'gpt2'])('gives the log-probs of the full pass, whatever is copied or grows meanwhile, in half the memory (%s)', async (name) => {
+    const model = randomDecoder(name);
+    const shared = [...prompt(70)];
+    const requests = [[1, 2], [3], [1, 4, 5, 6], [], [9, 9]].map((tail, i) => request(`${i}`, { prompt: Int32Array.from([...shared, ...tail]), sampling: { maxNewTokens: 3 + 4 * i, ignoreEos: true }, n: i === 2 ? 2 : 1 }));
+    const { numLayers, numKvHeads, headDim } = model.config;
+    const bytesPerRow = numLayers * 2 * numKvHeads * headDim * 2;
+    const { byName } = await run(decoding({ maxBatchSize: 2, maxCacheBytes: 240 * bytesPerRow }, model), requests);
+    expect(byName.size).toBe(6);
+    for (const { requestId, tokens, logps } of byName.values()) {
+      fullLogps(model, requests[Number(requestId)].prompt, tokens, 1).forEach((logp, t) => expect(Math.abs(logp - logps![t])).toBeLessThan(1e-5));
+    }
   });
 });
 

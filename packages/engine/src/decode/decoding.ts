@@ -86,7 +86,7 @@ export class Decoding {
     private readonly options: DecodingOptions,
   ) {
     const { numLayers, numKvHeads, headDim } = decoder.config;
-    this.cache = new KvCache({ numLayers, width: numKvHeads * headDim });
+    this.cache = new KvCache({ numLayers, width: numKvHeads * headDim, headDim });
   }
 
   /**

@@ -1,17 +1,18 @@
 import type { StepCache } from '@espalier/models';
-import { cacheWrite, concat, dispose, embedding, keep, tidy, zeros, type Tensor } from '@espalier/tensor';
+import { cacheRowBytes, cacheWrite, concat, dispose, emptyCache, gather, keep, tensor1d, tidy, type Tensor } from '@espalier/tensor';
 import { RowAllocator } from './row-allocator';
 
-/** Keys and values of every layer, one row a token: `[capacity, Hkv * Dh]` each. Rows belong to prompts and to samples, as the allocator hands them out. */
+/** Keys and values of every layer, one row a token, in the format of `emptyCache`. Rows belong to prompts and to samples, as the allocator hands them out. */
 export class KvCache {
   private layers: { k: Tensor; v: Tensor }[] = [];
   private rows = new RowAllocator(0);
 
-  constructor(private readonly shape: { numLayers: number; width: number }) {}
+  constructor(private readonly shape: { numLayers: number; width: number; headDim: number }) {}
 
   /** Bytes that one row takes over all layers. */
   get bytesPerRow(): number {
-    return this.shape.numLayers * this.shape.width * 2 * Float32Array.BYTES_PER_ELEMENT;
+    const { numLayers, width, headDim } = this.shape;
+    return numLayers * 2 * cacheRowBytes(width, headDim);
   }
 
   get capacity(): number {
@@ -29,14 +30,14 @@ export class KvCache {
 
   /** Makes room for at least `capacity` rows; what is cached stays. One layer at a time, so that the peak is one layer above the new size. */
   grow(capacity: number): void {
-    const { numLayers, width } = this.shape;
+    const { numLayers, width, headDim } = this.shape;
     const added = capacity - this.rows.capacity;
     if (added <= 0) return;
-    if (this.layers.length === 0) this.layers = Array.from({ length: numLayers }, () => ({ k: keep(zeros([capacity, width])), v: keep(zeros([capacity, width])) }));
+    if (this.layers.length === 0) this.layers = Array.from({ length: numLayers }, () => ({ k: keep(emptyCache(capacity, width, headDim)), v: keep(emptyCache(capacity, width, headDim)) }));
     else
       for (const layer of this.layers)
         for (const name of ['k', 'v'] as const) {
-          const more = zeros([added, width]);
+          const more = emptyCache(added, width, headDim);
           const grown = keep(concat([layer[name], more], 0));
           dispose([layer[name], more]);
           layer[name] = grown;
@@ -44,7 +45,7 @@ export class KvCache {
     this.rows.grow(capacity);
   }
 
-  /** Stores the keys and values `[B, Hkv, Dh]` of tokens in their rows. */
+  /** Stores the keys and values `[B, Hkv, Dh]` of tokens, or rows of the cache, in these rows. */
   write(layer: number, k: Tensor, v: Tensor, rows: Int32Array): void {
     const entry = this.layers[layer];
     for (const [name, values] of [['k', k], ['v', v]] as const) {
@@ -54,14 +55,17 @@ export class KvCache {
     }
   }
 
-  /** Keys and values of one layer, `[capacity, Hkv * Dh]` each. */
+  /** Keys and values of one layer. */
   layer(layer: number): { k: Tensor; v: Tensor } {
     return this.layers[layer];
   }
 
   /** Copies rows, in every layer. */
   copy(from: Int32Array, to: Int32Array): void {
-    for (let layer = 0; layer < this.layers.length; layer++) tidy(() => this.write(layer, embedding(this.layers[layer].k, from), embedding(this.layers[layer].v, from), to));
+    for (let layer = 0; layer < this.layers.length; layer++) tidy(() => {
+        const ids = tensor1d(from, 'int32');
+        this.write(layer, gather(this.layers[layer].k, ids), gather(this.layers[layer].v, ids), to);
+      });
   }
 
   /** The cache as a step sees it that adds one token a sequence: in `rows [B]`, which attend to the ranges of rows `[B, 4]`: prefix start and length, own start and length. */

@@ -1,7 +1,7 @@
-//! Where a step of decoding spends its time: `cargo run --release --example decode [int8] [BATCH …]`. A model of SmolLM2-135M's shape, contexts of 96 tokens.
+//! Where a step of decoding spends its time: `cargo run --release --example decode [int8] [fp32] [BATCH …]`, `fp32`: the cache. A model of SmolLM2-135M's shape, contexts of 96 tokens.
 //! Each number is the median of many steps; parts are measured alone, with weights that have left the caches.
 
-use espalier_native::attention::{forward_last, Heads, Span};
+use espalier_native::attention::{forward_last, Format, Heads, Span, Stored};
 use espalier_native::decode_block::{DecodeBlock, Linear, Scratch};
 use espalier_native::dtype::Precision;
 use espalier_native::gemm::rows::{multiply_rows, PackedRows, Product};
@@ -85,6 +85,8 @@ fn main() {
     let norm = random(D);
     let inv_freq: Vec<f32> = (0..SHAPE.dim / 2).map(|i| 1e4f32.powf(-(i as f32) / 32.0)).collect();
     let asked: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let format =
+        if std::env::args().any(|argument| argument == "fp32") { Format::Floats } else { Format::Halves };
     for m in if asked.is_empty() { vec![1, 8, 32] } else { asked } {
         let rows = m * 128;
         let mut caches: Vec<[Floats; 2]> = (0..LAYERS)
@@ -104,6 +106,7 @@ fn main() {
                     weights.each_ref().map(|weight| Linear { weight, bias: None, adapter: None });
                 let block = DecodeBlock {
                     shape: SHAPE,
+                    format,
                     eps: 1e-5,
                     attention_norm: &norm,
                     q: wq,
@@ -126,8 +129,12 @@ fn main() {
             }
         });
         let (q, mut o) = (random(m * WIDTH), random(m * WIDTH));
-        let attention =
-            median(|| caches.iter().for_each(|[k, v]| forward_last(&q, k, v, &SHAPE, &ranges, &mut o)));
+        let attention = median(|| {
+            for [k, v] in &caches {
+                let (k, v) = (Stored::new(k, format), Stored::new(v, format));
+                forward_last(&q, k, v, &SHAPE, &ranges, &mut o);
+            }
+        });
         let mut packed = PackedRows::default();
         let (narrow, wide) = (random(m * D), random(m * INNER));
         let mut y = random(m * VOCAB);

@@ -3,11 +3,13 @@
 //!
 //! Keys are taken in tiles of [`TILE`] logical positions, counted from the start of the prefix, and every score is a sum over the head in one order. So a
 //! query's result depends on its own context alone: not on its batch, on how rows were divided, nor on whether its context is a shared prefix or its own.
+//! Where products are in bfloat16, keys and values are rounded to it: so a cache keeps them in half the memory, and training computes with what sampling finds there.
 //! Backward, each (sequence, query head) adds up its own part of dk and dv; the parts are then added in the order of sequences and heads.
 
 mod backward;
 mod forward;
 mod last;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -15,6 +17,7 @@ mod tiles;
 pub use backward::{backward, Backward};
 pub use forward::forward;
 pub use last::forward_last;
+pub use stored::{write_rows, Format, Stored};
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, product};
 use napi::bindgen_prelude::*;
@@ -152,7 +155,16 @@ fn last(offsets: &[i32]) -> Result<usize> {
     }
 }
 
-/// `q [T, heads, dim]`, `k`, `v [T, kvHeads, dim]`, `offsets [S + 1]`, `prefixOf [S]` → `o [T, heads, dim]`, `lse [T, heads]`.
+/// Keys and values as training reads them.
+fn rounded_or_not(rounded: bool) -> Format {
+    if rounded {
+        Format::Rounded
+    } else {
+        Format::Floats
+    }
+}
+
+/// `q [T, heads, dim]`, `k`, `v [T, kvHeads, dim]`, `offsets [S + 1]`, `prefixOf [S]` → `o [T, heads, dim]`, `lse [T, heads]`; `rounded`: keys and values to bfloat16.
 #[napi]
 #[allow(clippy::too_many_arguments)]
 pub fn causal_attention(
@@ -168,6 +180,7 @@ pub fn causal_attention(
     dim: u32,
     scale: f64,
     window: u32,
+    rounded: bool,
 ) -> Result<()> {
     guard(|| {
         let shape = heads(query_heads, kv_heads, dim, scale, window)?;
@@ -183,7 +196,9 @@ pub fn causal_attention(
             &[place(&q), place(&k), place(&v), place(&offsets), place(&prefix_of)],
         )?;
         let (o, lse) = (floats_mut(&mut o, "o", n)?, floats_mut(&mut lse, "lse", tokens * shape.heads)?);
-        forward(floats(&q, "q", n)?, floats(&k, "k", m)?, floats(&v, "v", m)?, &shape, &spans, o, lse);
+        let format = rounded_or_not(rounded);
+        let (k, v) = (Stored::new(floats(&k, "k", m)?, format), Stored::new(floats(&v, "v", m)?, format));
+        forward(floats(&q, "q", n)?, k, v, &shape, &spans, o, lse);
         Ok(())
     })
 }
@@ -208,6 +223,7 @@ pub fn causal_attention_grad(
     dim: u32,
     scale: f64,
     window: u32,
+    rounded: bool,
 ) -> Result<()> {
     guard(|| {
         let shape = heads(query_heads, kv_heads, dim, scale, window)?;
@@ -231,8 +247,8 @@ pub fn causal_attention_grad(
         let x = Backward {
             dy: floats(&dy, "dy", n)?,
             q: floats(&q, "q", n)?,
-            k: floats(&k, "k", m)?,
-            v: floats(&v, "v", m)?,
+            k: Stored::new(floats(&k, "k", m)?, rounded_or_not(rounded)),
+            v: Stored::new(floats(&v, "v", m)?, rounded_or_not(rounded)),
             o: floats(&o, "o", n)?,
             lse: floats(&lse, "lse", tokens * shape.heads)?,
         };

@@ -3,8 +3,9 @@
 //! A row reads a range that many rows may share (a prompt) and a range of its own. It is computed as training computes the last query of the same context, to the bit:
 //! a sampler's log-probs and a trainer's differ by nothing that comes from here.
 
-use crate::attention::{forward_last, heads, Span};
+use crate::attention::{forward_last, heads, write_rows, Format, Span, Stored};
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, product};
+use crate::embedding::check_ids;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -24,7 +25,7 @@ pub fn parse_ranges(kernel: &str, numbers: &[i32], capacity: usize) -> Result<Ve
     Ok(rows)
 }
 
-/// `q [B, heads, dim]`, `cacheK`, `cacheV [capacity, kvHeads * dim]`, `ranges [B, 4]` (prefix start and length, own start and length) → `o [B, heads, dim]`.
+/// `q [B, heads, dim]`, `cacheK`, `cacheV [capacity, kvHeads * dim]` in a format (see `Format::parse`), `ranges [B, 4]` (prefix start and length, own start and length) → `o [B, heads, dim]`.
 #[napi]
 #[allow(clippy::too_many_arguments)]
 pub fn cached_attention(
@@ -38,13 +39,16 @@ pub fn cached_attention(
     dim: u32,
     scale: f64,
     window: u32,
+    format: String,
 ) -> Result<()> {
     guard(|| {
         let shape = heads(query_heads, kv_heads, dim, scale, window)?;
+        let format = Format::parse(&format)?;
         let batch = ranges.len() / 4;
         let n = product("cachedAttention", &[batch, shape.heads, shape.dim])?;
         let width = product("cachedAttention", &[shape.kv_heads, shape.dim])?;
-        let capacity = (cache_k.len() / width).min(cache_v.len() / width);
+        let row = format.floats_of(width, shape.dim)?;
+        let capacity = (cache_k.len() / row).min(cache_v.len() / row);
         disjoint(
             "cachedAttention",
             &[place(&o)],
@@ -52,7 +56,31 @@ pub fn cached_attention(
         )?;
         let rows = parse_ranges("cachedAttention", ints(&ranges, "ranges", batch * 4)?, capacity)?;
         let o = floats_mut(&mut o, "o", n)?;
-        forward_last(floats(&q, "q", n)?, &cache_k, &cache_v, &shape, &rows, o);
+        let (k, v) = (Stored::new(&cache_k, format), Stored::new(&cache_v, format));
+        forward_last(floats(&q, "q", n)?, k, v, &shape, &rows, o);
+        Ok(())
+    })
+}
+
+/// Rows `values [B, kvHeads * dim]` of keys or values, to the places `rows [B]` of a cache in a format; a later row wins.
+#[napi]
+pub fn cache_write(
+    mut cache: Float32ArraySlice,
+    values: Float32ArraySlice,
+    rows: Int32ArraySlice,
+    kv_heads: u32,
+    dim: u32,
+    format: String,
+) -> Result<()> {
+    guard(|| {
+        let format = Format::parse(&format)?;
+        let width = product("cacheWrite", &[kv_heads as usize, dim as usize])?;
+        let row = format.floats_of(width, dim as usize)?;
+        let capacity = cache.len() / row.max(1);
+        disjoint("cacheWrite", &[place(&cache)], &[place(&values), place(&rows)])?;
+        check_ids("cacheWrite", &rows, capacity)?;
+        let values = floats(&values, "values", product("cacheWrite", &[rows.len(), width])?)?;
+        write_rows(floats_mut(&mut cache, "cache", capacity * row)?, format, values, width, &rows);
         Ok(())
     })
 }
@@ -83,7 +111,7 @@ mod tests {
             let ranges = [[10, 150, 300, 20], [0, 0, 399, 1], [10, 150, 200, 0]];
             let parsed = parse_ranges("test", ranges.as_flattened(), 400).unwrap();
             let mut o = vec![9.0; q.len()];
-            forward_last(&q, &keys, &values, &shape, &parsed, &mut o);
+            forward_last(&q, Stored::Floats(&keys), Stored::Floats(&values), &shape, &parsed, &mut o);
             for (b, range) in ranges.iter().enumerate() {
                 let rows = rows_of(range, window);
                 for head in 0..heads {
@@ -109,7 +137,8 @@ mod tests {
                 }
                 let one = b * heads * dim..(b + 1) * heads * dim;
                 let mut alone = vec![0.0; heads * dim];
-                forward_last(&q[one.clone()], &keys, &values, &shape, &parsed[b..b + 1], &mut alone);
+                let (keys, values) = (Stored::Floats(&keys), Stored::Floats(&values));
+                forward_last(&q[one.clone()], keys, values, &shape, &parsed[b..b + 1], &mut alone);
                 assert_eq!(alone, o[one]);
             }
         }
@@ -117,7 +146,9 @@ mod tests {
 
     #[test]
     fn is_to_the_bit_what_training_computes() {
-        for (heads, kv_heads, dim, window) in [(4, 2, 8, 0), (3, 1, 5, 7), (9, 3, 64, 0), (2, 2, 17, 130)] {
+        for (heads, kv_heads, dim, window) in
+            [(4, 2, 8, 0), (3, 1, 5, 7), (9, 3, 64, 0), (2, 2, 17, 130), (4, 2, 38, 100)]
+        {
             let shape = Heads { heads, kv_heads, dim, scale: 0.6, window };
             let (prompt, completion) = (150_i32, 75_i32);
             let tokens = (prompt + completion) as usize;
@@ -127,14 +158,31 @@ mod tests {
                 wave(tokens * kv_heads * dim, 3),
             );
             let layout = spans(&[0, prompt, tokens as i32], &[-1, 0], tokens).unwrap();
-            let (mut trained, mut lse) = (vec![0.0; q.len()], vec![0.0; tokens * heads]);
-            forward(&q, &k, &v, &shape, &layout, &mut trained, &mut lse);
-            for at in 1..=completion {
-                let seen = parse_ranges("test", &[0, prompt, prompt, at], tokens).unwrap();
-                let row = (prompt + at - 1) as usize * heads * dim..(prompt + at) as usize * heads * dim;
-                let mut sampled = vec![0.0; heads * dim];
-                forward_last(&q[row.clone()], &k, &v, &shape, &seen, &mut sampled);
-                assert_eq!(sampled, trained[row]);
+            let width = kv_heads * dim;
+            let places: Vec<i32> = (0..tokens as i32).collect();
+            for (trains, samples) in [
+                (Format::Floats, Format::Floats),
+                (Format::Rounded, Format::Rounded),
+                (Format::Rounded, Format::Halves),
+            ] {
+                let Ok(row) = samples.floats_of(width, dim) else { continue };
+                let (mut trained, mut lse) = (vec![0.0; q.len()], vec![0.0; tokens * heads]);
+                let (keys, values) = (Stored::new(&k, trains), Stored::new(&v, trains));
+                forward(&q, keys, values, &shape, &layout, &mut trained, &mut lse);
+                let cached = |rows: &[f32]| {
+                    let mut cache = vec![f32::NAN; tokens * row];
+                    write_rows(&mut cache, samples, rows, width, &places);
+                    cache
+                };
+                let (keys, values) = (cached(&k), cached(&v));
+                for at in 1..=completion {
+                    let seen = parse_ranges("test", &[0, prompt, prompt, at], tokens).unwrap();
+                    let row = (prompt + at - 1) as usize * heads * dim..(prompt + at) as usize * heads * dim;
+                    let mut sampled = vec![0.0; heads * dim];
+                    let (keys, values) = (Stored::new(&keys, samples), Stored::new(&values, samples));
+                    forward_last(&q[row.clone()], keys, values, &shape, &seen, &mut sampled);
+                    assert_eq!(sampled, trained[row]);
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 //! between them, packing the same rows for several products, and passes over memory: what follows a product element by element is done while
 //! its columns are in the cache.
 
-use crate::attention::{forward_last, Heads, Span};
+use crate::attention::{forward_last, write_rows, Format, Heads, Span, Stored};
 use crate::gemm::rows::{multiply_rows, PackedRows, Product};
 use crate::gemm::PackedB;
 use crate::memory::Floats;
@@ -37,6 +37,8 @@ impl<'a> Linear<'a> {
 /// Parameters of a block, and where its rows stand. Sizes were checked.
 pub struct DecodeBlock<'a> {
     pub shape: Heads,
+    /// Of the caches.
+    pub format: Format,
     pub eps: f32,
     pub attention_norm: &'a [f32],
     pub q: Linear<'a>,
@@ -94,13 +96,11 @@ impl DecodeBlock<'_> {
         }
         self.turn(q, self.q_norm, heads, wide);
         self.turn(k, self.k_norm, kv_heads, wide);
-        for (b, &row) in self.cache_rows.iter().enumerate() {
-            let (from, to) = (b * kv_width..(b + 1) * kv_width, row as usize * kv_width);
-            cache_k[to..to + kv_width].copy_from_slice(&k[from.clone()]);
-            cache_v[to..to + kv_width].copy_from_slice(&v[from]);
-        }
+        write_rows(cache_k, self.format, k, kv_width, self.cache_rows);
+        write_rows(cache_v, self.format, v, kv_width, self.cache_rows);
         let mixed = &mut wide[..m * width];
-        forward_last(q, cache_k, cache_v, &self.shape, self.ranges, mixed);
+        let (k, v) = (Stored::new(cache_k, self.format), Stored::new(cache_v, self.format));
+        forward_last(q, k, v, &self.shape, self.ranges, mixed);
         rows.pack(self.o.weight, m, width, |range| &mixed[range.start * width..range.end * width]);
         add_product(rows, self.o, m, d, y, x, adapters);
 

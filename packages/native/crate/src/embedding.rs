@@ -1,4 +1,4 @@
-//! Rows of a table by id, and the gradient: rows added up by id. The same two functions serve the KV cache and tfjs's gather.
+//! Rows of a table by id, and the gradient: rows added up by id. Tfjs's gather is the first of the two.
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, product};
 use crate::pool::{parallel_for, parallel_ranges, SharedMut};
@@ -45,7 +45,7 @@ pub fn scatter_add(rows: &[f32], ids: &[i32], d: usize, zero: bool, table: &mut 
     });
 }
 
-fn check_ids(kernel: &str, ids: &[i32], rows: usize) -> Result<()> {
+pub fn check_ids(kernel: &str, ids: &[i32], rows: usize) -> Result<()> {
     match ids.iter().find(|&&id| id < 0 || id as usize >= rows) {
         Some(id) => Err(fail(format!("{kernel}: id {id} is outside a table of {rows} rows"))),
         None => Ok(()),
@@ -93,28 +93,6 @@ pub fn scatter_add_rows(
             zero,
             floats_mut(&mut table, "table", size)?,
         );
-        Ok(())
-    })
-}
-
-/// `values [T, d]` over rows `ids [T]` of `table [rows, d]`, in place; a later row wins.
-#[napi]
-pub fn write_rows(
-    values: Float32ArraySlice,
-    ids: Int32ArraySlice,
-    mut table: Float32ArraySlice,
-    rows: u32,
-    d: u32,
-) -> Result<()> {
-    guard(|| {
-        let (rows, d, count) = (rows as usize, d as usize, ids.len());
-        let (size, n) = (product("writeRows", &[rows, d])?, product("writeRows", &[count, d])?);
-        disjoint("writeRows", &[place(&table)], &[place(&values), place(&ids)])?;
-        check_ids("writeRows", &ids, rows)?;
-        let (values, table) = (floats(&values, "values", n)?, floats_mut(&mut table, "table", size)?);
-        for (i, &id) in ids.iter().enumerate() {
-            table[id as usize * d..(id as usize + 1) * d].copy_from_slice(&values[i * d..(i + 1) * d]);
-        }
         Ok(())
     })
 }

@@ -6,7 +6,7 @@
 /// Floats that a thread takes at a time in element-wise kernels: 64 KiB of each operand.
 pub const GRAIN: usize = 16_384;
 
-use crate::dtype::{bf16_bits, bf16_value};
+use crate::dtype::{bf16_bits, bf16_value, round_bf16};
 
 pub mod eight;
 mod level;
@@ -119,6 +119,21 @@ pub trait Vector: Copy {
         }
         // SAFETY: no vector is wider than the buffer.
         unsafe { Self::load(buffer.as_ptr()) }
+    }
+    /// Each lane to the nearest number of bfloat16, as `round_bf16` does.
+    #[inline(always)]
+    fn rounded_half(self) -> Self {
+        let lanes = self.lanes().map(round_bf16);
+        // SAFETY: no vector is wider than the array.
+        unsafe { Self::load(lanes.as_ptr()) }
+    }
+    /// Each lane as two numbers of bfloat16: the first ones of all lanes, and the second ones.
+    #[inline(always)]
+    fn halves_apart(self) -> [Self; 2] {
+        let lanes = self.lanes();
+        let [low, high] = [lanes.map(|x| x.to_bits() << 16), lanes.map(|x| x.to_bits() & 0xffff_0000)];
+        // SAFETY: no vector is wider than the arrays.
+        [low, high].map(|bits| unsafe { Self::load(bits.map(f32::from_bits).as_ptr()) })
     }
     /// `out[d * stride + i] = rows[i][d]` for 8 rows and 8 columns.
     ///

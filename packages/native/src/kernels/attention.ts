@@ -1,6 +1,16 @@
-import { EspalierCachedAttention, EspalierCausalAttention, EspalierCausalAttentionGrad } from '../fused-kernels';
-import type { CachedAttentionAttrs, CachedAttentionInputs, CausalAttentionAttrs, CausalAttentionGradInputs, CausalAttentionInputs } from '../fused-kernels';
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { NativeBackend } from '../backend';
+import { EspalierCachedAttention, EspalierCacheWrite, EspalierCausalAttention, EspalierCausalAttentionGrad } from '../fused-kernels';
+import type { CachedAttentionAttrs, CachedAttentionInputs, CacheWriteAttrs, CacheWriteInputs, CausalAttentionAttrs, CausalAttentionGradInputs, CausalAttentionInputs } from '../fused-kernels';
+import type { CacheFormat } from '../kernel-functions';
 import { nativeKernel } from './kernel';
+
+/** How a cache is read, and how many numbers a row of it has. */
+export function cacheFormat(cache: TensorInfo, backend: NativeBackend): { format: CacheFormat; width: number } {
+  const columns = cache.shape[1];
+  if (cache.dtype === 'int32') return { format: 'bf16', width: 2 * columns };
+  return { format: backend.precision === 'bf16' ? 'rounded' : 'fp32', width: columns };
+}
 
 export const attentionKernels = [
   nativeKernel<CausalAttentionInputs, CausalAttentionAttrs>(EspalierCausalAttention, ({ inputs: { q, k, v }, attrs, backend }) => {
@@ -9,7 +19,7 @@ export const attentionKernels = [
     const lse = backend.output([tokens, heads]);
     backend.binding.causalAttention(
       backend.floats(q), backend.floats(k), backend.floats(v), attrs.offsets, attrs.prefixOf, o.values, lse.values,
-      heads, k.shape[1], width, attrs.scale, attrs.window,
+      heads, k.shape[1], width, attrs.scale, attrs.window, backend.precision === 'bf16',
     );
     return [o.info, lse.info];
   }),
@@ -21,17 +31,27 @@ export const attentionKernels = [
     const dv = backend.output(v.shape);
     backend.binding.causalAttentionGrad(
       backend.floats(dy), backend.floats(q), backend.floats(k), backend.floats(v), backend.floats(o), backend.floats(lse), attrs.offsets, attrs.prefixOf,
-      dq.values, dk.values, dv.values, heads, k.shape[1], width, attrs.scale, attrs.window,
+      dq.values, dk.values, dv.values, heads, k.shape[1], width, attrs.scale, attrs.window, backend.precision === 'bf16',
     );
     return [dq.info, dk.info, dv.info];
   }),
   nativeKernel<CachedAttentionInputs, CachedAttentionAttrs>(EspalierCachedAttention, ({ inputs: { q, cacheK, cacheV }, attrs, backend }) => {
-    const [, heads, width] = q.shape;
+    const [, heads, dim] = q.shape;
+    const { format, width } = cacheFormat(cacheK, backend);
     const o = backend.output(q.shape);
     backend.binding.cachedAttention(
-      backend.floats(q), backend.floats(cacheK), backend.floats(cacheV), attrs.ranges, o.values,
-      heads, cacheK.shape[1] / width, width, attrs.scale, attrs.window,
+      backend.floats(q), backend.words(cacheK), backend.words(cacheV), attrs.ranges, o.values,
+      heads, width / dim, dim, attrs.scale, attrs.window, format,
     );
     return o.info;
+  }),
+  nativeKernel<CacheWriteInputs, CacheWriteAttrs>(EspalierCacheWrite, ({ inputs: { cache, values }, attrs: { rows }, backend }) => {
+    const [, columns] = cache.shape;
+    const [into, from] = [backend.words(cache), backend.words(values)];
+    // Rows of another cache are copied as they are.
+    if (values.dtype === cache.dtype) backend.binding.cacheWrite(into, from, rows, 1, columns, 'fp32');
+    else backend.binding.cacheWrite(into, from, rows, columns, 2, 'bf16');
+    backend.weights.changed(cache.dataId as object);
+    return backend.share(cache);
   }),
 ];

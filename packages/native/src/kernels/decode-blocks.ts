@@ -3,6 +3,7 @@ import type { PackedWeight } from '../binding';
 import { EspalierDecodeBlocks } from '../fused-kernels';
 import type { DecodeBlocksAttrs, DecodeBlocksInputs } from '../fused-kernels';
 import type { DecodeBlocksAdapter } from '../kernel-functions';
+import { cacheFormat } from './attention';
 import { nativeKernel } from './kernel';
 
 export const decodeBlocksKernels = [
@@ -28,9 +29,10 @@ export const decodeBlocksKernels = [
         biases.push(floats(bias));
       }
     }
-    const shape = { heads, kvHeads, dim: caches[0].k.shape[1] / kvHeads, eps, scale, rotaryScaling };
+    const { format, width } = cacheFormat(caches[0].k, backend);
+    const shape = { heads, kvHeads, dim: width / kvHeads, eps, scale, rotaryScaling, format };
     const windows = Uint32Array.from(blocks, ({ window }) => window ?? 0);
-    backend.binding.decodeBlocks(y.values, norms, weights, biases, positions, invFreq, caches.flatMap(({ k, v }) => [backend.floats(k), backend.floats(v)]), rows, ranges, windows, shape, adapted, pairs);
+    backend.binding.decodeBlocks(y.values, norms, weights, biases, positions, invFreq, caches.flatMap(({ k, v }) => [backend.words(k), backend.words(v)]), rows, ranges, windows, shape, adapted, pairs);
     return y.info;
   }),
 ];

@@ -1,5 +1,5 @@
-import { EspalierCacheWrite, EspalierEmbedding, EspalierEmbeddingGrad } from '../fused-kernels';
-import type { CacheWriteAttrs, CacheWriteInputs, EmbeddingAttrs, EmbeddingGradAttrs, EmbeddingGradInputs, EmbeddingInputs } from '../fused-kernels';
+import { EspalierEmbedding, EspalierEmbeddingGrad } from '../fused-kernels';
+import type { EmbeddingAttrs, EmbeddingGradAttrs, EmbeddingGradInputs, EmbeddingInputs } from '../fused-kernels';
 import { nativeKernel } from './kernel';
 
 export const embeddingKernels = [
@@ -14,11 +14,5 @@ export const embeddingKernels = [
     const dweight = backend.output([vocabSize, width]);
     backend.binding.scatterAddRows(backend.floats(dy), ids, dweight.values, vocabSize, width, true);
     return dweight.info;
-  }),
-  nativeKernel<CacheWriteInputs, CacheWriteAttrs>(EspalierCacheWrite, ({ inputs: { cache, values }, attrs: { rows }, backend }) => {
-    const [capacity, width] = cache.shape;
-    backend.binding.writeRows(backend.floats(values), rows, backend.floats(cache), capacity, width);
-    backend.weights.changed(cache.dataId as object);
-    return backend.share(cache);
   }),
 ];

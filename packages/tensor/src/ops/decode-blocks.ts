@@ -31,7 +31,7 @@ export interface DecodeBlockTensors {
 
 /** What the blocks of a decoder have in common, and where the new tokens stand. */
 export interface DecodeBlocksOptions {
-  /** Keys and values of each block, `[C, Hkv * Dh]`. */
+  /** Keys and values of each block, as `emptyCache` makes room for them. */
   caches: readonly { k: Tensor; v: Tensor }[];
   heads: number;
   kvHeads: number;

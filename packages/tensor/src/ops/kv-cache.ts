@@ -1,18 +1,43 @@
 import { EspalierCacheWrite, EspalierCachedAttention } from '@espalier/native';
 import type { CacheWriteAttrs, CacheWriteInputs, CachedAttentionAttrs, CachedAttentionInputs } from '@espalier/native';
-import { concat, matMul, mul, reshape, slice, softmax, tensor2d, tensorScatterUpdate, transpose } from '@tensorflow/tfjs-core';
+import { concat, getBackend, matMul, mul, reshape, slice, softmax, tensor2d, tensorScatterUpdate, transpose, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { AttentionOptions } from './causal-attention';
+import { matmulPrecision } from '../precision';
 import { backingArray, check, dims, portableKernel, run, sameData } from './kernel';
+
+/** Numbers of a row. */
+const rowWidth = (cache: Tensor) => dims(cache)[1] * (cache.dtype === 'int32' ? 2 : 1);
+
+/** How the selected backend would keep keys or values: in bfloat16 where it rounds them to it in any case, two numbers to an int32. */
+function storage(width: number, headDim: number): { columns: number; dtype: 'float32' | 'int32' } {
+  const halves = getBackend() === 'native' && matmulPrecision() === 'bf16' && headDim % 2 === 0;
+  return halves ? { columns: width / 2, dtype: 'int32' } : { columns: width, dtype: 'float32' };
+}
+
+/** Bytes that a row of {@link emptyCache} takes. */
+export const cacheRowBytes = (width: number, headDim: number): number => 4 * storage(width, headDim).columns;
+
+/**
+ * A cache of keys or values, with room for `capacity` tokens: for `cacheWrite`, `cachedAttention` and `decodeBlocks`. On `native` in bf16 it holds bfloat16, to which
+ * `causalAttention` rounds keys and values there, so that both give the same.
+ * @param width numbers a token: key heads times `headDim`
+ */
+export function emptyCache(capacity: number, width: number, headDim: number): Tensor {
+  check(width % headDim === 0, 'emptyCache', () => `rows of ${width} are not whole heads of ${headDim}`);
+  const { columns, dtype } = storage(width, headDim);
+  return zeros([capacity, columns], dtype);
+}
 
 /**
  * Writes rows into a KV cache, in place where the backend can. Consumes `cache`: use the returned tensor, dispose the one that went in.
- * @param cache `[C, W]`
- * @param values `[B, ...]`, `W` numbers a row
+ * @param cache `[C, W]`, as `emptyCache` makes it
+ * @param values `[B, ...]`, `W` numbers a row; or rows of such a cache
  * @param rows `[B]` places in the cache
  */
 export function cacheWrite(cache: Tensor, values: Tensor, rows: Int32Array): Tensor {
-  const [capacity, width] = dims(cache);
+  const capacity = dims(cache)[0];
+  const width = values.dtype === cache.dtype ? dims(cache)[1] : rowWidth(cache);
   check(values.shape[0] === rows.length && values.size === rows.length * width, 'cacheWrite', () => `values [${values.shape}] do not fit ${rows.length} rows of ${width}`);
   for (const row of rows) check(row >= 0 && row < capacity, 'cacheWrite', () => `row ${row} is outside a cache of ${capacity}`);
   return run(EspalierCacheWrite, { cache, values }, { rows } satisfies CacheWriteAttrs);
@@ -28,7 +53,7 @@ export function cacheWrite(cache: Tensor, values: Tensor, rows: Int32Array): Ten
  * @returns `[B, H, Dh]`
  */
 export function cachedAttention(q: Tensor, cacheK: Tensor, cacheV: Tensor, ranges: Int32Array, options: AttentionOptions): Tensor {
-  check(ranges.length === 4 * q.shape[0] && dims(cacheK)[1] % dims(q)[2] === 0, 'cachedAttention', () => `q [${q.shape}], cache [${cacheK.shape}] and ${ranges.length} range numbers do not fit`);
+  check(ranges.length === 4 * q.shape[0] && rowWidth(cacheK) % dims(q)[2] === 0 && cacheK.dtype === cacheV.dtype, 'cachedAttention', () => `q [${q.shape}], cache [${cacheK.shape}] of ${cacheK.dtype} and ${ranges.length} range numbers do not fit`);
   return run(EspalierCachedAttention, { q, cacheK, cacheV }, { ranges, scale: options.scale, window: options.window ?? 0 } satisfies CachedAttentionAttrs);
 }
 

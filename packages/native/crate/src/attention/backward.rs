@@ -1,6 +1,7 @@
 //! The backward pass.
 
-use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, seen, Scratch, ROWS, TILE};
+use super::stored::{pack_rows, pack_transposed, Part, Stored};
+use super::tiles::{columns_of, multiply, seen, Scratch, ROWS, TILE};
 use super::{Heads, Span};
 use crate::memory::Floats;
 use crate::pool::{parallel_for, parallel_ranges, SharedMut};
@@ -14,8 +15,8 @@ const PARTS_BUDGET: usize = 16 << 20;
 pub struct Backward<'a> {
     pub dy: &'a [f32],
     pub q: &'a [f32],
-    pub k: &'a [f32],
-    pub v: &'a [f32],
+    pub k: Stored<'a>,
+    pub v: Stored<'a>,
     pub o: &'a [f32],
     pub lse: &'a [f32],
 }
@@ -29,8 +30,9 @@ vectorised! {
         let sizes = [n * padded, n * padded, n * padded, n, dim * TILE, dim * TILE, TILE * padded, TILE * TILE, TILE * TILE, TILE * padded, TILE * padded];
         let mut scratch = Scratch::borrow(&sizes);
         let [qs, dys, dqs, deltas, kt, vt, kp, probs, ds, dks, dvs] = scratch.pieces(sizes);
-            pack_rows(x.q, &own, 0, n, q_stride, head, dim, padded, qs);
-            pack_rows(x.dy, &own, 0, n, q_stride, head, dim, padded, dys);
+            let queries = Part { span: &own, from: 0, count: n, stride: q_stride, head, dim };
+            pack_rows::<V>(Stored::Floats(x.q), &queries, padded, qs);
+            pack_rows::<V>(Stored::Floats(x.dy), &queries, padded, dys);
             dqs.fill(0.0);
             for (i, delta) in deltas.iter_mut().enumerate() {
                 let at = (span.start + i) * q_stride + head * dim;
@@ -40,9 +42,10 @@ vectorised! {
             }
             for from in (0..span.context()).step_by(TILE) {
                 let count = TILE.min(span.context() - from);
-                pack_transposed::<V>(x.k, span, from, count, k_stride, kv_head, dim, kt, |_| ());
-                pack_transposed::<V>(x.v, span, from, count, k_stride, kv_head, dim, vt, |_| ());
-                pack_rows(x.k, span, from, count, k_stride, kv_head, dim, padded, kp);
+                let part = Part { span, from, count, stride: k_stride, head: kv_head, dim };
+                pack_transposed::<V>(x.k, &part, kt, |_| ());
+                pack_transposed::<V>(x.v, &part, vt, |_| ());
+                pack_rows::<V>(x.k, &part, padded, kp);
                 dks.fill(0.0);
                 dvs.fill(0.0);
                 // The queries that see a key of this tile: not before its first key, and with a window not too long after its last.
@@ -57,8 +60,8 @@ vectorised! {
                         let (probs, ds) = (&mut probs[start * TILE..], &mut ds[start * TILE..]);
                         // SAFETY: qb and dyb hold `rows` rows of `padded`, kt and vt are [dim, TILE], probs and ds [rows - start, TILE], and keys <= count <= TILE.
                         unsafe {
-                            multiply::<V>((some, columns_of(keys), dim), qb.as_ptr().add(start * padded), (padded, 1), kt.as_ptr(), TILE, probs.as_mut_ptr(), TILE, false);
-                            multiply::<V>((some, columns_of(keys), dim), dyb.as_ptr().add(start * padded), (padded, 1), vt.as_ptr(), TILE, ds.as_mut_ptr(), TILE, false);
+                            multiply::<V, _>((some, columns_of(keys), dim), qb.as_ptr().add(start * padded), (padded, 1), kt.as_ptr(), TILE, probs.as_mut_ptr(), TILE, false);
+                            multiply::<V, _>((some, columns_of(keys), dim), dyb.as_ptr().add(start * padded), (padded, 1), vt.as_ptr(), TILE, ds.as_mut_ptr(), TILE, false);
                         }
                         for i in 0..some {
                             let row = first + start + i;
@@ -87,7 +90,7 @@ vectorised! {
                             d[high..].fill(0.0);
                         }
                         // SAFETY: ds is [some, TILE] with keys <= count columns used; kp [count, padded]; dqs [n, padded].
-                        unsafe { multiply::<V>((some, padded, keys), ds.as_ptr(), (TILE, 1), kp.as_ptr(), padded, dqs.as_mut_ptr().add((first + start) * padded), padded, true) };
+                        unsafe { multiply::<V, _>((some, padded, keys), ds.as_ptr(), (TILE, 1), kp.as_ptr(), padded, dqs.as_mut_ptr().add((first + start) * padded), padded, true) };
                     }
                     for start in (0..count).step_by(ROWS) {
                         let some = ROWS.min(count - start);
@@ -96,8 +99,8 @@ vectorised! {
                         let (at, rest) = (begin * TILE + start, rows - begin);
                         // SAFETY: probs and ds are [rows, TILE], read transposed from query `begin` and key `start` on; dks and dvs [TILE, padded].
                         unsafe {
-                            multiply::<V>((some, padded, rest), probs.as_ptr().add(at), (1, TILE), dyb.as_ptr().add(begin * padded), padded, dvs.as_mut_ptr().add(start * padded), padded, true);
-                            multiply::<V>((some, padded, rest), ds.as_ptr().add(at), (1, TILE), qb.as_ptr().add(begin * padded), padded, dks.as_mut_ptr().add(start * padded), padded, true);
+                            multiply::<V, _>((some, padded, rest), probs.as_ptr().add(at), (1, TILE), dyb.as_ptr().add(begin * padded), padded, dvs.as_mut_ptr().add(start * padded), padded, true);
+                            multiply::<V, _>((some, padded, rest), ds.as_ptr().add(at), (1, TILE), qb.as_ptr().add(begin * padded), padded, dks.as_mut_ptr().add(start * padded), padded, true);
                         }
                     }
                 }

@@ -1,6 +1,7 @@
 //! The forward pass of whole sequences.
 
-use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, seen, Scratch, ROWS, TILE};
+use super::stored::{pack_rows, pack_transposed, Part, Stored};
+use super::tiles::{columns_of, multiply, seen, Scratch, ROWS, TILE};
 use super::{Heads, Queries, Span};
 use crate::pool::{parallel_for, SharedMut};
 use crate::vector::Vector;
@@ -59,7 +60,7 @@ pub(super) unsafe fn shrink<V: Vector>(decay: f32, sums: *mut f32, padded: usize
 
 vectorised! {
     /// All query heads of key head `kv_head`, for some queries of a sequence that stand one after another.
-    fn forward_block<V>(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, span: &Span, kv_head: usize, queries: &Queries, o: &SharedMut<f32>, lse: &SharedMut<f32>) {
+    fn forward_block<V>(q: &[f32], k: Stored, v: Stored, shape: &Heads, span: &Span, kv_head: usize, queries: &Queries, o: &SharedMut<f32>, lse: &SharedMut<f32>) {
         let (dim, padded, group) = (shape.dim, shape.padded(), shape.group());
         let Queries { row: first_row, position: first, rows } = *queries;
         let (q_stride, k_stride) = (shape.heads * dim, shape.kv_heads * dim);
@@ -74,8 +75,9 @@ vectorised! {
             let mut from = shape.first_seen(first) / TILE * TILE;
             while from < end {
                 let count = TILE.min(end - from);
-                pack_transposed::<V>(k, span, from, count, k_stride, kv_head, dim, kt, |_| ());
-                pack_rows(v, span, from, count, k_stride, kv_head, dim, padded, vp);
+                let part = Part { span, from, count, stride: k_stride, head: kv_head, dim };
+                pack_transposed::<V>(k, &part, kt, |_| ());
+                pack_rows::<V>(v, &part, padded, vp);
                 // Queries before `lowest` are earlier than every key of this tile.
                 let lowest = from.saturating_sub(first).min(rows);
                 for g in 0..group {
@@ -89,7 +91,7 @@ vectorised! {
                         let keys = seen(shape, first + lowest + start + some - 1, from, count).1; // what the last of these rows sees
                         let scores = &mut scores[start * TILE..(start + some) * TILE];
                         // SAFETY: queries holds `active` rows of `dim` in steps of q_stride, kt is [dim, TILE], scores [some, TILE], and keys <= count <= TILE.
-                        unsafe { multiply::<V>((some, columns_of(keys), dim), queries.as_ptr().add(start * q_stride), (q_stride, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
+                        unsafe { multiply::<V, _>((some, columns_of(keys), dim), queries.as_ptr().add(start * q_stride), (q_stride, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
                         for (i, row) in scores.chunks_exact_mut(TILE).enumerate() {
                             let (low, high) = seen(shape, first + lowest + start + i, from, count);
                             let r = g * rows + lowest + start + i;
@@ -108,7 +110,7 @@ vectorised! {
                             }
                         }
                         // SAFETY: scores is [some, TILE] with keys <= TILE, vp [count, padded], out [active, padded].
-                        unsafe { multiply::<V>((some, padded, keys), scores.as_ptr(), (TILE, 1), vp.as_ptr(), padded, out.as_mut_ptr().add(start * padded), padded, true) };
+                        unsafe { multiply::<V, _>((some, padded, keys), scores.as_ptr(), (TILE, 1), vp.as_ptr(), padded, out.as_mut_ptr().add(start * padded), padded, true) };
                     }
                 }
                 from += TILE;
@@ -133,8 +135,8 @@ vectorised! {
 /// `q [T, heads, dim]`, `k`, `v [T, kv_heads, dim]` → `o [T, heads, dim]`, `lse [T, heads]`.
 pub fn forward(
     q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    k: Stored,
+    v: Stored,
     shape: &Heads,
     spans: &[Span],
     o: &mut [f32],

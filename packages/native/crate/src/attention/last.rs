@@ -1,6 +1,7 @@
 //! The last query of each of many contexts: what a step of decoding asks for, to the bit what [`super::forward()`] gives there.
 
-use super::tiles::{columns_of, multiply, pack_rows, pack_transposed, Scratch, Soon, TILE};
+use super::stored::{pack_rows, pack_transposed, Part, Soon, Stored};
+use super::tiles::{columns_of, multiply, Scratch, TILE};
 use super::{Heads, Span};
 use crate::pool::{num_threads, parallel_runs, SharedMut};
 use crate::vectorised;
@@ -8,7 +9,7 @@ use std::ops::Range;
 
 vectorised! {
     /// The query heads of the key heads `kv_heads`, for one row; `following`: what is likely to come after it on this thread.
-    fn last_query<V>(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, span: &Span, following: Option<&Span>, kv_heads: Range<usize>, row: usize, o: &SharedMut<f32>) {
+    fn last_query<V>(q: &[f32], k: Stored, v: Stored, shape: &Heads, span: &Span, following: Option<&Span>, kv_heads: Range<usize>, row: usize, o: &SharedMut<f32>) {
         let (dim, padded, group) = (shape.dim, shape.padded(), shape.group());
         let (q_stride, k_stride) = (shape.heads * dim, shape.kv_heads * dim);
         let heads = kv_heads.len() * group;
@@ -21,32 +22,29 @@ vectorised! {
         let end = span.context();
         let first = shape.first_seen(end - 1);
         let mut from = first / TILE * TILE;
+        let columns = kv_heads.start * dim..kv_heads.end * dim;
+        // Again, where the row before has asked for it: not everything that is asked for comes.
+        Soon { span, from, end }.ask([k, v], k_stride, columns.clone(), 0..TILE);
         while from < end {
             let count = TILE.min(end - from);
             let low = first.saturating_sub(from).min(count);
             let whole = padded == dim && span.is_whole(from, count);
+            let next = match following {
+                _ if from + TILE < end => Some(Soon { span, from: from + TILE, end }),
+                Some(span) => Some(Soon { span, from: 0, end: span.context() }),
+                None => None,
+            };
             for (index, kv_head) in kv_heads.clone().enumerate() {
-                let (first_head, last_head) = (kv_heads.start, kv_head + 1 == kv_heads.end);
-                let soon = match following {
-                    _ if !last_head => Some(Soon { span, from, end, head: kv_head + 1 }),
-                    _ if from + TILE < end => Some(Soon { span, from: from + TILE, end, head: first_head }),
-                    Some(span) => Some(Soon { span, from: 0, end: span.context(), head: first_head }),
-                    None => None,
-                };
-                pack_transposed::<V>(k, span, from, count, k_stride, kv_head, dim, kt, |part| {
-                    let Some(soon) = &soon else { return };
-                    soon.ask(k, v, k_stride, dim, part);
+                let part = Part { span, from, count, stride: k_stride, head: kv_head, dim };
+                pack_transposed::<V>(k, &part, kt, |places| {
+                    // All heads of some of the next tile's rows, because they lie side by side.
+                    let share = |place: usize| (index * TILE + place) / kv_heads.len();
+                    let Some(next) = &next else { return };
+                    next.ask([k, v], k_stride, columns.clone(), share(places.start)..share(places.end));
                 });
-                let (values, v_stride) = if whole {
-                    (&v[span.row(from) * k_stride + kv_head * dim..], k_stride)
-                } else {
-                    pack_rows(v, span, from, count, k_stride, kv_head, dim, padded, vp);
-                    (&vp[..], padded)
-                };
-                assert!(values.len() >= (count - 1) * v_stride + padded);
                 let queries = &q[row * q_stride + kv_head * group * dim..][..group * dim];
                 // SAFETY: queries is [group, dim], kt [dim, TILE], scores [group, TILE].
-                unsafe { multiply::<V>((group, columns_of(count), dim), queries.as_ptr(), (dim, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
+                unsafe { multiply::<V, _>((group, columns_of(count), dim), queries.as_ptr(), (dim, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
                 for g in 0..group {
                     let r = index * group + g;
                     let row = &mut scores[g * TILE..(g + 1) * TILE];
@@ -60,8 +58,21 @@ vectorised! {
                     }
                 }
                 let out = &mut sums[index * group * padded..(index + 1) * group * padded];
-                // SAFETY: scores is [group, TILE] with count <= TILE, values `count` rows of `padded` in steps of v_stride, out [group, padded].
-                unsafe { multiply::<V>((group, padded, count), scores.as_ptr(), (TILE, 1), values.as_ptr(), v_stride, out.as_mut_ptr(), padded, true) };
+                macro_rules! add_values {
+                    ($values:expr, $stride:expr) => {
+                        // SAFETY: scores is [group, TILE] with count <= TILE, out [group, padded]. Rows of a whole part follow one another in steps of k_stride and
+                        // end inside of the slice; vp is [count, padded].
+                        unsafe { multiply::<V, _>((group, padded, count), scores.as_ptr(), (TILE, 1), $values, $stride, out.as_mut_ptr(), padded, true) }
+                    };
+                }
+                match v {
+                    Stored::Floats(v) if whole => add_values!(v[part.at(0)..][..(count - 1) * k_stride + dim].as_ptr(), k_stride),
+                    Stored::Halves(v) if whole => add_values!(v[part.at(0)..][..(count - 1) * k_stride + dim].as_ptr(), k_stride),
+                    _ => {
+                        pack_rows::<V>(v, &part, padded, vp);
+                        add_values!(vp.as_ptr(), padded);
+                    }
+                }
             }
             from += TILE;
         }
@@ -78,7 +89,7 @@ vectorised! {
 }
 
 /// `q [sequences, heads, dim]` → `o` of the same shape; `k`, `v` hold the rows of the spans.
-pub fn forward_last(q: &[f32], k: &[f32], v: &[f32], shape: &Heads, spans: &[Span], o: &mut [f32]) {
+pub fn forward_last(q: &[f32], k: Stored, v: Stored, shape: &Heads, spans: &[Span], o: &mut [f32]) {
     let o = SharedMut::new(o);
     // Rows of the cache hold all heads side by side: a task reads them whole where there are tasks enough.
     let heads = if spans.len() >= 2 * num_threads() { shape.kv_heads } else { 1 };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::dtype::{bf16_value, round_bf16};
 
 fn wave(n: usize, seed: u32) -> Vec<f32> {
     (0..n).map(|i| crate::sampling::uniform([seed, 3], i as u32, 0) as f32 * 2.0 - 1.0).collect()
@@ -59,7 +60,7 @@ fn values_agree_with_whole_matrices() {
                 wave(tokens * kv_heads * dim, 3),
             );
             let (mut o, mut lse) = (vec![9.0; q.len()], vec![9.0; tokens * heads]);
-            forward(&q, &k, &v, &shape, &spans, &mut o, &mut lse);
+            forward(&q, Stored::Floats(&k), Stored::Floats(&v), &shape, &spans, &mut o, &mut lse);
             for (a, b) in o.iter().zip(reference(&wide(&q), &wide(&k), &wide(&v), &shape, &spans)) {
                 assert!((f64::from(*a) - b).abs() < 2e-6, "{offsets:?} {heads} {dim} {window}: {a} {b}");
             }
@@ -82,9 +83,10 @@ fn gradients_are_the_derivatives() {
             );
             let dy = wave(q.len(), 4);
             let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; tokens * heads]);
-            forward(&q, &k, &v, &shape, &spans, &mut o, &mut lse);
+            forward(&q, Stored::Floats(&k), Stored::Floats(&v), &shape, &spans, &mut o, &mut lse);
             let (mut dq, mut dk, mut dv) = (vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; v.len()]);
-            let x = Backward { dy: &dy, q: &q, k: &k, v: &v, o: &o, lse: &lse };
+            let (keys, values) = (Stored::Floats(&k), Stored::Floats(&v));
+            let x = Backward { dy: &dy, q: &q, k: keys, v: values, o: &o, lse: &lse };
             backward(&x, &shape, &spans, &mut dq, &mut dk, &mut dv);
             let loss = |q: &[f64], k: &[f64], v: &[f64]| {
                 reference(q, k, v, &shape, &spans)
@@ -114,6 +116,64 @@ fn gradients_are_the_derivatives() {
 }
 
 #[test]
+fn rounding_keys_and_values_is_what_rounded_ones_give() {
+    for (offsets, prefix_of) in LAYOUTS {
+        let tokens = *offsets.last().unwrap() as usize;
+        let spans = spans(offsets, prefix_of, tokens).unwrap();
+        for (heads, kv_heads, dim, window) in [(4, 2, 8, 0), (3, 1, 5, 7), (2, 2, 24, 66), (6, 2, 64, 0)] {
+            let shape = Heads { heads, kv_heads, dim, scale: 0.7, window };
+            let (q, dy) = (wave(tokens * heads * dim, 1), wave(tokens * heads * dim, 4));
+            let [k, v] = [2, 3].map(|seed| wave(tokens * kv_heads * dim, seed));
+            let run = |k: Stored, v: Stored| {
+                let (mut o, mut lse) = (vec![9.0; q.len()], vec![9.0; tokens * heads]);
+                forward(&q, k, v, &shape, &spans, &mut o, &mut lse);
+                let (mut dq, [mut dk, mut dv]) =
+                    (o.clone(), [2, 3].map(|_| vec![9.0; tokens * kv_heads * dim]));
+                let x = Backward { dy: &dy, q: &q, k, v, o: &o, lse: &lse };
+                backward(&x, &shape, &spans, &mut dq, &mut dk, &mut dv);
+                [o, lse, dq, dk, dv]
+            };
+            let rounded = [&k, &v].map(|x| x.iter().map(|&x| round_bf16(x)).collect::<Vec<f32>>());
+            let expected = run(Stored::Floats(&rounded[0]), Stored::Floats(&rounded[1]));
+            assert_eq!(run(Stored::Rounded(&k), Stored::Rounded(&v)), expected);
+            assert_ne!(run(Stored::Floats(&k), Stored::Floats(&v)), expected);
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_cache_are_written_where_they_belong() {
+    let special = [f32::NAN, f32::INFINITY, -0.0, f32::MAX, 1e-40];
+    for width in [2, 6, 34, 70] {
+        let mut rows = wave(3 * width, 5);
+        rows[..2].copy_from_slice(&special[..2]);
+        rows[width..width + 2].copy_from_slice(&special[2..4]);
+        rows[2 * width] = special[4];
+        let places = [2, 0, 2]; // the last one wins
+        for format in [Format::Floats, Format::Halves] {
+            let row = format.floats_of(width, 2).unwrap();
+            let mut cache = vec![7.0; 4 * row];
+            let untouched = cache[row..2 * row].to_vec();
+            write_rows(&mut cache, format, &rows, width, &places);
+            let read = |place: usize, i: usize| match Stored::new(&cache, format) {
+                Stored::Halves(x) => bf16_value(x[place * width + i]).to_bits(),
+                Stored::Floats(x) | Stored::Rounded(x) => x[place * width + i].to_bits(),
+            };
+            for i in 0..width {
+                for (place, from) in [(0, 1), (2, 2)] {
+                    let number = rows[from * width + i];
+                    let expected = if format == Format::Halves { round_bf16(number) } else { number };
+                    assert_eq!(read(place, i), expected.to_bits());
+                }
+            }
+            assert!(cache[row..2 * row] == untouched && cache[3 * row..] == untouched);
+        }
+    }
+    assert!(Format::Halves.floats_of(15, 5).is_err());
+    assert!(Format::parse("fp16").is_err());
+}
+
+#[test]
 fn a_query_depends_on_its_context_alone() {
     // The same context, as a sequence of its own and as a prefix with a continuation, among others.
     let (heads, kv_heads, dim) = (6, 2, 20);
@@ -123,7 +183,8 @@ fn a_query_depends_on_its_context_alone() {
     let run = |q: &[f32], k: &[f32], v: &[f32], offsets: &[i32], prefix_of: &[i32]| {
         let tokens = *offsets.last().unwrap() as usize;
         let (mut o, mut lse) = (vec![0.0; tokens * heads * dim], vec![0.0; tokens * heads]);
-        forward(q, k, v, &shape, &spans(offsets, prefix_of, tokens).unwrap(), &mut o, &mut lse);
+        let layout = spans(offsets, prefix_of, tokens).unwrap();
+        forward(q, Stored::Floats(k), Stored::Floats(v), &shape, &layout, &mut o, &mut lse);
         o
     };
     let shared = run(&q, &k, &v, &[0, 90, 110, 200], &[-1, 0, 0]);

@@ -1,10 +1,8 @@
-//! What both passes are made of: products of tiles, tiles copied out of rows, and room for them.
+//! What both passes are made of: products of tiles, and room for them.
 
-use super::{Heads, Span};
-use crate::memory::ask;
+use super::Heads;
 use crate::vector::Vector;
 use std::cell::Cell;
-use std::ops::Range;
 
 /// Keys a tile, and queries a block.
 pub(super) const TILE: usize = 64;
@@ -13,18 +11,54 @@ pub(super) const ROWS: usize = 12;
 /// Floats of scratch that a thread keeps between calls.
 const SCRATCH_KEPT: usize = 2 << 20;
 
+/// Where numbers lie that are multiplied: floats, or bfloat16.
+pub(super) trait Numbers: Copy {
+    /// # Safety
+    /// Both places must be in one allocation.
+    unsafe fn at(self, place: usize) -> Self;
+    /// # Safety
+    /// A whole vector must be readable here.
+    unsafe fn vector<V: Vector>(self) -> V;
+}
+
+impl Numbers for *const f32 {
+    #[inline(always)]
+    unsafe fn at(self, place: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.add(place) }
+    }
+    #[inline(always)]
+    unsafe fn vector<V: Vector>(self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(self) }
+    }
+}
+
+impl Numbers for *const u16 {
+    #[inline(always)]
+    unsafe fn at(self, place: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.add(place) }
+    }
+    #[inline(always)]
+    unsafe fn vector<V: Vector>(self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load_half(self) }
+    }
+}
+
 /// `c [M, N vectors] (+)= a [M, k] · b [k, N vectors]`.
 ///
 /// # Safety
-/// `a` must be readable at `i * a_row + p * a_col`, `b` at rows of `b_row` floats, `c` writable at rows of `c_row`, for N vectors each.
+/// `a` must be readable at `i * a_row + p * a_col`, `b` at rows of `b_row` numbers, `c` writable at rows of `c_row`, for N vectors each.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn block<V: Vector, const M: usize, const N: usize>(
+unsafe fn block<V: Vector, B: Numbers, const M: usize, const N: usize>(
     k: usize,
     a: *const f32,
     a_row: usize,
     a_col: usize,
-    b: *const f32,
+    b: B,
     b_row: usize,
     c: *mut f32,
     c_row: usize,
@@ -36,7 +70,7 @@ unsafe fn block<V: Vector, const M: usize, const N: usize>(
         unsafe {
             let mut row = [V::splat(0.0); N];
             for (j, value) in row.iter_mut().enumerate() {
-                *value = V::load(b.add(p * b_row + j * V::LANES));
+                *value = b.at(p * b_row + j * V::LANES).vector();
             }
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = V::splat(*a.add(i * a_row + p * a_col));
@@ -64,11 +98,11 @@ unsafe fn block<V: Vector, const M: usize, const N: usize>(
 /// `a` must be readable at `i * a_row + p * a_col`, `b` as `[k, n]` in rows of `b_row`, `c` writable as `[m, n]` in rows of `c_row`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub(super) unsafe fn multiply<V: Vector>(
+pub(super) unsafe fn multiply<V: Vector, B: Numbers>(
     (m, n, k): (usize, usize, usize),
     a: *const f32,
     (a_row, a_col): (usize, usize),
-    b: *const f32,
+    b: B,
     b_row: usize,
     c: *mut f32,
     c_row: usize,
@@ -86,13 +120,13 @@ pub(super) unsafe fn multiply<V: Vector>(
         while i < m {
             // SAFETY: i < m and j < n, and the caller's promise.
             unsafe {
-                let (a, b, c) = (a.add(i * a_row), b.add(j), c.add(i * c_row + j));
+                let (a, b, c) = (a.add(i * a_row), b.at(j), c.add(i * c_row + j));
                 macro_rules! run {
                     ($m:literal) => {
                         match vectors {
-                            4 => block::<V, $m, 4>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate),
-                            2 => block::<V, $m, 2>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate),
-                            _ => block::<V, $m, 1>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate),
+                            4 => block::<V, B, $m, 4>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate),
+                            2 => block::<V, B, $m, 2>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate),
+                            _ => block::<V, B, $m, 1>(k, a, a_row, a_col, b, b_row, c, c_row, accumulate),
                         }
                     };
                 }
@@ -111,101 +145,9 @@ pub(super) unsafe fn multiply<V: Vector>(
     }
 }
 
-/// Copies head `head` of the rows of logical positions `from .. from + count` as `[dim, TILE]`, zeros after them up to [`columns_of`] `count`. Between
-/// its steps `each` is called with parts of `0..TILE`, one after another: it may ask for memory that is needed next.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-pub(super) fn pack_transposed<V: Vector>(
-    x: &[f32],
-    span: &Span,
-    from: usize,
-    count: usize,
-    stride: usize,
-    head: usize,
-    dim: usize,
-    out: &mut [f32],
-    each: impl Fn(Range<usize>),
-) {
-    let out = &mut out[..dim * TILE];
-    let row = |j: usize| {
-        let at = span.row(from + j) * stride + head * dim;
-        &x[at..at + dim]
-    };
-    let (rows, columns) = (count / 8 * 8, dim / 8 * 8);
-    for j in (0..rows).step_by(8) {
-        each(j * TILE / rows..(j + 8) * TILE / rows);
-        let eight: [&[f32]; 8] = std::array::from_fn(|i| row(j + i));
-        for d in (0..columns).step_by(8) {
-            // SAFETY: each row holds 8 floats from `d` on, and `out` 8 from `j` on at each of these columns: j + 8 <= TILE.
-            unsafe {
-                V::transpose(eight.map(|row| row.as_ptr().add(d)), out.as_mut_ptr().add(d * TILE + j), TILE)
-            };
-        }
-        for d in columns..dim {
-            for (i, row) in eight.iter().enumerate() {
-                out[d * TILE + j + i] = row[d];
-            }
-        }
-    }
-    for j in rows..count {
-        for (d, &value) in row(j).iter().enumerate() {
-            out[d * TILE + j] = value;
-        }
-    }
-    let end = columns_of(count);
-    if count < end {
-        for row in out.chunks_exact_mut(TILE) {
-            row[count..end].fill(0.0);
-        }
-    }
-}
-
-/// A head of a tile that will be computed next, and where its keys and values lie.
-pub(super) struct Soon<'a> {
-    pub span: &'a Span,
-    /// The first position of the tile, and the end of all.
-    pub from: usize,
-    pub end: usize,
-    pub head: usize,
-}
-
-impl Soon<'_> {
-    /// Asks for the keys and values of some of the tile's positions.
-    #[inline(always)]
-    pub(super) fn ask(&self, k: &[f32], v: &[f32], stride: usize, dim: usize, places: Range<usize>) {
-        for position in (self.from + places.start)..(self.from + places.end).min(self.end) {
-            let at = self.span.row(position) * stride + self.head * dim;
-            for x in [k, v] {
-                let row = x.as_ptr().wrapping_add(at);
-                (0..dim).step_by(16).for_each(|column| ask(row.wrapping_add(column).cast()));
-            }
-        }
-    }
-}
-
 /// So many columns of a tile are computed where it has `count` keys.
 pub(super) fn columns_of(count: usize) -> usize {
     count.next_multiple_of(16)
-}
-
-/// The same as `[count, padded]`.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn pack_rows(
-    x: &[f32],
-    span: &Span,
-    from: usize,
-    count: usize,
-    stride: usize,
-    head: usize,
-    dim: usize,
-    padded: usize,
-    out: &mut [f32],
-) {
-    for (j, row) in out[..count * padded].chunks_exact_mut(padded).enumerate() {
-        let at = span.row(from + j) * stride + head * dim;
-        row[..dim].copy_from_slice(&x[at..at + dim]);
-        row[dim..].fill(0.0);
-    }
 }
 
 /// Which columns of the tile from `from` the query at `position` sees.

@@ -2,7 +2,7 @@
 //! asleep on it.
 
 use super::{Adapter, DecodeBlock, Linear, Scratch};
-use crate::attention::heads;
+use crate::attention::{heads, Format};
 use crate::border::{disjoint, fail, floats_mut, guard, ints, part, place, place_of, product};
 use crate::cached_attention::parse_ranges;
 use crate::linear::PackedWeight;
@@ -19,6 +19,7 @@ pub struct DecodeBlocksShape {
     pub eps: f64,
     pub scale: f64,
     pub rotary_scaling: f64,
+    pub format: String,
 }
 
 /// See `DecodeBlocksAdapter` in `kernel-functions.ts`.
@@ -135,11 +136,14 @@ pub fn decode_blocks(
                 "{KERNEL}: {blocks} windows; for each block 4 norms, 7 weights, 7 biases and 2 caches are wanted"
             )));
         }
-        let DecodeBlocksShape { heads: query_heads, kv_heads, dim, eps, scale, rotary_scaling } = shape;
+        let DecodeBlocksShape { heads: query_heads, kv_heads, dim, eps, scale, rotary_scaling, format } =
+            shape;
+        let format = Format::parse(&format)?;
         let all = heads(query_heads, kv_heads, dim, scale, 0)?;
         let (m, d) = (positions.len(), weights[0].get()?.k());
         let width = product(KERNEL, &[all.heads, all.dim])?;
         let kv_width = product(KERNEL, &[all.kv_heads, all.dim])?;
+        let cache_row = format.floats_of(kv_width, all.dim)?;
         for sizes in [[m, d], [m, width]] {
             product(KERNEL, &sizes)?;
         }
@@ -152,7 +156,7 @@ pub fn decode_blocks(
             std::iter::once(place(&x)).chain(caches.iter().map(|cache| place(cache))).collect();
         disjoint(KERNEL, &written, &read)?;
 
-        let capacity = caches.iter().map(|cache| cache.len() / kv_width).min().unwrap_or(0);
+        let capacity = caches.iter().map(|cache| cache.len() / cache_row).min().unwrap_or(0);
         let cache_rows = ints(&cache_rows, "cacheRows", m)?;
         if let Some(row) = cache_rows.iter().find(|&&row| row < 0 || row as usize >= capacity) {
             return Err(fail(format!("{KERNEL}: row {row} is outside a cache of {capacity} rows")));
@@ -176,6 +180,7 @@ pub fn decode_blocks(
             product(KERNEL, &[m, 2, inner])?;
             Ok(DecodeBlock {
                 shape: heads(query_heads, kv_heads, dim, scale, windows[index])?,
+                format,
                 eps: eps as f32,
                 attention_norm: given.needed(0, d)?,
                 mlp_norm: given.needed(1, d)?,
@@ -205,7 +210,7 @@ pub fn decode_blocks(
             let scratch = &mut scratch.borrow_mut();
             for (block, pair) in parsed.iter().zip(caches.chunks_exact_mut(2)) {
                 let [k, v] = pair else { continue }; // chunks of two are pairs
-                let rows = capacity * kv_width;
+                let rows = capacity * cache_row;
                 block.run(x, floats_mut(k, "cacheK", rows)?, floats_mut(v, "cacheV", rows)?, scratch);
             }
             Ok(())

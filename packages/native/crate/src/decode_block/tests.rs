@@ -1,7 +1,7 @@
 use super::*;
 use crate::adapted_linear::{self, Sizes};
 use crate::cached_attention::parse_ranges;
-use crate::dtype::Precision;
+use crate::dtype::{round_bf16, Precision};
 use crate::gemm::choice::noise;
 use crate::gemm::{multiply, Output, Right, View};
 use crate::swiglu::swiglu_forward;
@@ -112,8 +112,14 @@ impl Numbers {
     }
 }
 
-/// The block by the functions of the separate kernels.
-fn separately(case: &Case, numbers: &Numbers, ranges: &[Span], precision: Precision) -> [Vec<f32>; 3] {
+/// The block by the functions of the separate kernels, and both caches after it as floats; with `rounded`, those of bfloat16.
+fn separately(
+    case: &Case,
+    numbers: &Numbers,
+    ranges: &[Span],
+    precision: Precision,
+    rounded: bool,
+) -> [Vec<f32>; 3] {
     let shape = case.shape();
     let times = |x: &[f32], packed: &PackedB, bias: Option<&[f32]>| -> Vec<f32> {
         let mut y = vec![0f32; case.m * packed.n()];
@@ -163,13 +169,26 @@ fn separately(case: &Case, numbers: &Numbers, ranges: &[Span], precision: Precis
         cache_v[to..to + kv].copy_from_slice(&v[b * kv..(b + 1) * kv]);
     }
     let mut mixed = vec![0f32; q.len()];
-    forward_last(&q, &cache_k, &cache_v, &shape, ranges, &mut mixed);
+    if rounded {
+        [&mut cache_k, &mut cache_v].into_iter().flatten().for_each(|x| *x = round_bf16(*x));
+    }
+    forward_last(&q, Stored::Floats(&cache_k), Stored::Floats(&cache_v), &shape, ranges, &mut mixed);
     let middle = add(&numbers.x, &project(&mixed, 3));
     let g = norm(&middle, &numbers.norms[1]);
     let (gate, up) = (project(&g, 4), project(&g, 5));
     let mut inside = vec![0f32; gate.len()];
     swiglu_forward(&gate, &up, &mut inside);
     [add(&middle, &project(&inside, 6)), cache_k, cache_v]
+}
+
+/// Numbers as a cache of that format has them in memory.
+fn stored(numbers: &[f32], format: Format) -> Vec<f32> {
+    if format != Format::Halves {
+        return numbers.to_vec();
+    }
+    let mut memory = vec![0f32; numbers.len() / 2];
+    write_rows(&mut memory, format, numbers, numbers.len(), &[0]);
+    memory
 }
 
 /// The block for row `b` by plain loops in float64; `cache_k`, `cache_v` hold the new tokens.
@@ -258,7 +277,8 @@ fn a_block_is_its_separate_kernels_to_the_bit_and_plain_loops_nearly() {
     ];
     let mut scratch = Scratch::default();
     for case in &cases {
-        for precision in [Precision::Fp32, Precision::Bf16] {
+        let in_bf16 = if case.dim % 2 == 0 { Format::Halves } else { Format::Rounded };
+        for (precision, format) in [(Precision::Fp32, Format::Floats), (Precision::Bf16, in_bf16)] {
             let numbers = case.numbers(precision);
             let ranges = match parse_ranges("test", &numbers.ranges, CAPACITY) {
                 Ok(ranges) => ranges,
@@ -267,6 +287,7 @@ fn a_block_is_its_separate_kernels_to_the_bit_and_plain_loops_nearly() {
             let head_norm = |i: usize| case.head_norms.then(|| &numbers.norms[i][..]);
             let block = DecodeBlock {
                 shape: case.shape(),
+                format,
                 eps: 1e-5,
                 attention_norm: &numbers.norms[0],
                 mlp_norm: &numbers.norms[1],
@@ -285,10 +306,20 @@ fn a_block_is_its_separate_kernels_to_the_bit_and_plain_loops_nearly() {
                 cache_rows: &numbers.cache_rows,
                 ranges: &ranges,
             };
-            let (mut x, [mut cache_k, mut cache_v]) = (numbers.x.clone(), numbers.cache.clone());
+            let mut x = numbers.x.clone();
+            let [mut cache_k, mut cache_v] = numbers.cache.each_ref().map(|cache| stored(cache, format));
             block.run(&mut x, &mut cache_k, &mut cache_v, &mut scratch);
-            let [y, keys, values] = separately(case, &numbers, &ranges, precision);
-            assert!(x == y && cache_k == keys && cache_v == values, "{} rows, {precision:?}", case.m);
+            let rounded = format != Format::Floats;
+            let [y, keys, values] = separately(case, &numbers, &ranges, precision, rounded);
+            let same = |cache: &[f32], expected: &[f32]| match format {
+                Format::Rounded => cache.iter().map(|&x| round_bf16(x)).eq(expected.iter().copied()),
+                _ => cache == stored(expected, format),
+            };
+            assert!(
+                x == y && same(&cache_k, &keys) && same(&cache_v, &values),
+                "{} rows, {precision:?}",
+                case.m
+            );
             if precision == Precision::Fp32 {
                 for b in 0..case.m {
                     for (i, expected) in

@@ -38,6 +38,23 @@ impl Vector for Avx2 {
         // SAFETY: the caller's promise, and the processor was checked.
         unsafe { _mm256_storeu_ps(p, self.0) }
     }
+    #[inline(always)]
+    unsafe fn load_half(p: *const u16) -> Self {
+        // SAFETY: the caller's promise, and the processor was checked.
+        unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+            Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits)))
+        }
+    }
+    #[inline(always)]
+    fn halves_apart(self) -> [Self; 2] {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        unsafe {
+            let bits = _mm256_castps_si256(self.0);
+            let high = _mm256_and_si256(bits, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+            [_mm256_slli_epi32::<16>(bits), high].map(|half| Self(_mm256_castsi256_ps(half)))
+        }
+    }
     simple! {
         add(o) => _mm256_add_ps, sub(o) => _mm256_sub_ps, mul(o) => _mm256_mul_ps, div(o) => _mm256_div_ps,
         fma(a, b) => _mm256_fmadd_ps, max(o) => _mm256_max_ps, min(o) => _mm256_min_ps, sqrt() => _mm256_sqrt_ps,
@@ -134,12 +151,29 @@ impl Vector for Avx512 {
     unsafe fn store_half(self, p: *mut u16) {
         // SAFETY: the caller's promise; AVX-512 F is there.
         unsafe {
+            let high = _mm512_srli_epi32::<16>(_mm512_castps_si512(self.rounded_half().0));
+            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(high));
+        }
+    }
+    #[inline(always)]
+    fn rounded_half(self) -> Self {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        unsafe {
             let bits = _mm512_castps_si512(self.0);
             let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
             let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
             let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x40_0000));
-            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded)));
+            Self(_mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32(0xffff_0000_u32 as i32))))
+        }
+    }
+    #[inline(always)]
+    fn halves_apart(self) -> [Self; 2] {
+        // SAFETY: the processor was checked (see `vectorised!`).
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let high = _mm512_and_si512(bits, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+            [_mm512_slli_epi32::<16>(bits), high].map(|half| Self(_mm512_castsi512_ps(half)))
         }
     }
     #[inline(always)]
