@@ -1,7 +1,7 @@
 //! AVX2 + FMA: tiles of 6 × 16, twelve accumulators, two loads and six broadcasts a step.
 
 use super::kernel::{nothing, Format, Kernel, Strips, Tile};
-use crate::memory::ask;
+use crate::memory::ask_second;
 use std::arch::x86_64::*;
 
 const MR: usize = 6;
@@ -33,7 +33,7 @@ unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
     for k in 0..tile.k {
         // SAFETY: step `k` of both panels exists.
         let b = unsafe { load_b::<HALF>(tile.b, k) };
-        ask(tile.soon.wrapping_add(k * NR * if HALF { 2 } else { 4 }));
+        ask_second(tile.soon.wrapping_add(k * NR * if HALF { 2 } else { 4 }));
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above, and `row < MR`.
             let a = unsafe { _mm256_broadcast_ss(&*a.add(k * MR + row)) };

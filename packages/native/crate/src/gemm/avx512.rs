@@ -1,7 +1,7 @@
 //! AVX-512: tiles of 12 × 32, twenty-four accumulators; in fp32, on rounded operands, and with `vdpbf16ps`.
 
 use super::kernel::{nothing, Format, Kernel, Strips, Tile};
-use crate::memory::ask;
+use crate::memory::ask_second;
 use std::arch::x86_64::*;
 
 const MR: usize = 12;
@@ -23,10 +23,11 @@ pub unsafe fn write_row(c: *mut f32, sums: [__m512; 2], cols: usize, add: bool) 
     }
 }
 
-/// Asks for the `BYTES` of step `k` of memory that will be read soon: the processor's own prefetching ends with each page.
+/// Asks for the `BYTES` of step `k` of memory that will be read soon: the processor's own prefetching ends with each page. Into the second-level cache: a block of B
+/// fills the first one, which has few places for lines on their way.
 #[inline]
-pub(super) fn ask_step<const BYTES: usize>(soon: *const u8, k: usize) {
-    (0..BYTES).step_by(64).for_each(|line| ask(soon.wrapping_add(k * BYTES + line)));
+fn ask_step<const BYTES: usize>(soon: *const u8, k: usize) {
+    (0..BYTES).step_by(64).for_each(|line| ask_second(soon.wrapping_add(k * BYTES + line)));
 }
 
 /// Two vectors of B at step `k`.

@@ -8,8 +8,9 @@ use std::ops::Range;
 /// Up to this many rows the time goes into reading B, and it is read in its own order.
 const FEW_ROWS: usize = 96;
 
-/// One panel of rows leaves no time to ask for a whole block of B: what is so many bytes ahead is asked for.
-const AHEAD: usize = 3072;
+/// One panel of rows leaves no time to ask for a whole block of B: what is so many bytes ahead is asked for, and with a single row, which is done with it sooner
+/// than memory brings it, less.
+const AHEAD: [usize; 2] = [4 << 10, 6 << 10];
 
 /// A product of packed operands.
 pub(super) struct Blocks<'a> {
@@ -121,7 +122,7 @@ impl Blocks<'_> {
         let few = m <= FEW_ROWS;
         let ahead = match rows.len() {
             _ if !few => 0,
-            1 => AHEAD,
+            1 => AHEAD[usize::from(m > 1)],
             _ => kernel.format_b.bytes(k * kernel.nr),
         };
         let whole = k == kernel.padded_k(self.k);

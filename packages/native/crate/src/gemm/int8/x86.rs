@@ -1,8 +1,9 @@
 //! Eight-bit products with `vpdpbusd` (AVX512-VNNI) and with AVX2.
 
 use super::{group, write, BLOCK, GROUP, QUAD};
-use crate::gemm::avx512::{ask_step, write_row};
+use crate::gemm::avx512::write_row;
 use crate::gemm::kernel::{nothing, Format, Kernel, Strips, Tile};
+use crate::memory::{ask, ask_second};
 use std::arch::x86_64::*;
 
 const MR: usize = 12;
@@ -24,7 +25,15 @@ unsafe fn rows<const R: usize>(tile: &Tile) {
             *sums = [_mm512_set1_epi32(unsafe { *starts.add(row) }); 2];
         }
         for quad in 0..GROUP / QUAD {
-            ask_step::<{ QUAD * NR }>(soon, quad);
+            for line in (0..QUAD * NR).step_by(64) {
+                let line = soon.wrapping_add(quad * QUAD * NR + line);
+                // A block, half of one in bfloat16, fits into the first-level cache beside the one in use. A few rows are done with it before it would be there.
+                if R > 2 {
+                    ask(line);
+                } else {
+                    ask_second(line);
+                }
+            }
             // SAFETY: the group has this quad of 32 lanes.
             let b: [__m512i; 2] = unsafe {
                 let from = b.add(NR * quad);
