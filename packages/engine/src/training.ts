@@ -1,6 +1,6 @@
 import { EspalierError, type Metrics, type OptimOptions, type OutputName, type OutputOptions, type Outputs } from '@espalier/spec';
 import { attendCausally, type Decoder } from '@espalier/models';
-import { adamW, addInPlace, dispose, embedding, globalNorm, keep, linear, record, tensor, tensor1d, tokenOutputs, zerosLike, variable, view, withMatmulPrecision, type Tape, type Tensor, type Variable } from '@espalier/tensor';
+import { adamW, addInPlace, dispose, embedding, globalNorm, keep, linear, record, tensor, tensor1d, tokenOutputs, variable, view, withMatmulPrecision, zerosLike, zerosTogether, type Tape, type Tensor, type Variable } from '@espalier/tensor';
 import { drawNoise } from './embedding-noise';
 import { positionsOf, predictorsOf } from './layout';
 import { stepSettings } from './parameter-groups';
@@ -120,7 +120,8 @@ export class Training {
     }
     const scale = maxGradNorm > 0 && Number.isFinite(maxGradNorm) && gradNorm > maxGradNorm ? maxGradNorm / (gradNorm + 1e-6) : 1;
     this.step++;
-    const moments = names.map((name, i) => this.momentsOf(name, params[i]));
+    this.makeMoments(names.filter((name) => !this.moments.has(name)));
+    const moments = names.map((name) => this.moments.get(name)!);
     const absent: Tensor[] = []; // a parameter that nothing depended on
     const grads = names.map((name, i) => this.gradients.get(name) ?? absent[absent.push(zerosLike(params[i])) - 1]);
     adamW({
@@ -154,10 +155,11 @@ export class Training {
     if (this.paused) throw new EspalierError('usage', 'the averaged weights are in use: training goes on from the others', { fix: 'call `useEma(false)` first' });
   }
 
-  private momentsOf(name: string, param: Tensor): Moments {
-    let moments = this.moments.get(name);
-    if (!moments) this.moments.set(name, (moments = { m: frozen(zerosLike(param)), v: frozen(zerosLike(param)) }));
-    return moments;
+  private makeMoments(names: readonly string[]): void {
+    if (names.length === 0) return;
+    const shapes = names.map((name) => this.decoder.trainable.get(name)!.shape);
+    const made = zerosTogether([...shapes, ...shapes]).map(frozen);
+    names.forEach((name, i) => this.moments.set(name, { m: made[i], v: made[names.length + i] }));
   }
 
   private accumulate(name: string, grad: Tensor): void {

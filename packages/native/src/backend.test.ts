@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { NativeBackend, nativeBackend, nativeStatus, registerNativeBackend } from './index';
 import { BufferPool, classSize } from './buffer-pool';
 import { loadNative } from './binding';
-import { EspalierAdamW, EspalierAddInPlace, EspalierLinear } from './fused-kernels';
+import { EspalierAdamWTogether, EspalierAddInPlace, EspalierLinear, EspalierZerosTogether } from './fused-kernels';
 
 const status = nativeStatus();
 if (!status.available) console.warn(`not checked here: ${status.reason}`);
@@ -101,23 +101,26 @@ describe.skipIf(!status.available)('the backend native', () => {
     [x, few, other, ...outputs].forEach((y) => y.dispose());
   });
 
-  it('works in place for a variable, and counts no tensor twice', () => {
+  it('works in place for variables, and counts no tensor twice', () => {
     const make = (value: number) => add(ones([50, 20]), scalar(value - 1));
-    const [param, m, v] = [2, 0, 0].map((value) => variable(make(value)));
+    const [param, other] = [2, 5].map((value) => variable(make(value)));
+    const moments = run<Tensor[]>(EspalierZerosTogether, {}, { shapes: [[50, 20], [50, 20], [3], [50, 20], [50, 20]] });
+    expect(moments.map((x) => x.dataSync().every((value) => value === 0))).toEqual([true, true, true, true, true]);
+    expect(new Set(moments.map((x) => backend.floats(x).buffer)).size).toBe(1);
     const grad = make(1);
     const tensors = memory().numTensors;
     const values = backend.floats(param);
-    const updated = run<Tensor[]>(EspalierAdamW, { param, grad, m, v }, { learningRate: 0.1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, step: 1, gradScale: 1 });
-    [param, m, v].forEach((target, i) => {
-      target.assign(updated[i]);
-      updated[i].dispose();
-    });
+    const attrs = { params: [param, other], grads: [grad, grad], m: moments.slice(0, 2), v: moments.slice(3), learningRates: [0.1, 0], weightDecays: [0, 1], beta1: 0.9, beta2: 0.999, eps: 1e-8, step: 1, gradScale: 1 };
+    expect(run<Tensor[]>(EspalierAdamWTogether, {}, attrs)).toEqual([]);
     expect(memory().numTensors).toBe(tensors);
     expect(backend.floats(param)).toBe(values);
     expect(values[0]).toBeCloseTo(1.9, 5);
+    expect(backend.floats(other)[0]).toBe(5);
+    expect(moments[1].dataSync()[999]).toBeCloseTo(0.1, 6);
+    expect([...moments[2].dataSync()]).toEqual([0, 0, 0]);
     const summed = run(EspalierAddInPlace, { target: grad, value: grad.clone() }, { scale: 0 });
     expect(summed.dataSync()[0]).toBe(1);
-    [param, m, v, grad, summed].forEach((x) => x.dispose());
+    [param, other, grad, summed, ...moments].forEach((x) => x.dispose());
   });
 
   it('refuses sizes that do not fit, by name', () => {

@@ -207,13 +207,36 @@ describe.skipIf(!status.available)(`the Rust library${status.available ? '' : ` 
 
   it('takes a step of AdamW', () => {
     const [w, m, v] = [Float32Array.of(1, -2), new Float32Array(2), new Float32Array(2)];
-    native.adamW(w, Float32Array.of(0.5, -4), m, v, 1, 0.1, 0.9, 0.999, 1e-8, 0.5, 1);
+    native.adamW([w], [Float32Array.of(0.5, -4)], [m], [v], Float64Array.of(0.1), Float64Array.of(0.5), 1, 0.9, 0.999, 1e-8, 1);
     // The first step moves each weight by the learning rate against the sign of its gradient, after the decay.
     expectClose(w, [0.95 - 0.1, -1.9 + 0.1], 1e-6);
-    expect(native.squaredSum(Float32Array.of(3, 4))).toBe(25);
+    expect(native.squaredSum([Float32Array.of(3, 4), Float32Array.of(), Float32Array.of(1)])).toBe(26);
     expect(() => {
-      native.adamW(w, Float32Array.of(1, 1), m, v, 0, 0.1, 0.9, 0.999, 1e-8, 0.5, 1);
+      native.adamW([w], [Float32Array.of(1, 1)], [m], [v], Float64Array.of(0.1), Float64Array.of(0.5), 0, 0.9, 0.999, 1e-8, 1);
     }).toThrow(/step 0/);
+    const before = [...w];
+    const refused: [readonly Float32Array[], readonly Float32Array[], readonly Float32Array[], Float64Array, RegExp][] = [
+      [[w, w], [m, m], [v, v], Float64Array.of(0.1, 0.1), /shares memory/],
+      [[w], [m, m], [v], Float64Array.of(0.1), /1 parameters came with/],
+      [[w], [m.subarray(1)], [v], Float64Array.of(0.1), /adamW: m has 1 elements, 2/],
+      [[w], [m], [v], Float64Array.of(NaN), /must be finite/],
+    ];
+    for (const [ws, ms, vs, rates, message] of refused) {
+      expect(() => {
+        native.adamW(ws, ws.map(() => Float32Array.of(1, 1)), ms, vs, rates, rates, 1, 0.9, 0.999, 1e-8, 1);
+      }).toThrow(message);
+    }
+    expect([...w]).toEqual(before);
+  });
+
+  it('has zeros, large and small', () => {
+    for (const bytes of [4, 100_000, 5 * 2 ** 20]) {
+      const used = new Uint8Array(native.allocate(bytes)).fill(7); // what the allocator may hand out again
+      native.release(used.buffer);
+      const zeros = new Float32Array(native.allocateZeros(bytes));
+      expect(zeros.byteLength).toBe(bytes);
+      expect(zeros.every((x) => x === 0)).toBe(true);
+    }
   });
 
   it('refuses wrong lengths, overlaps and unknown precisions, and writes nothing then', () => {

@@ -53,7 +53,9 @@ export interface Strides {
 interface MemoryFunctions {
   /** An `ArrayBuffer` of `bytes` bytes, aligned to 64, contents arbitrary, in huge pages from 4 MB on. Freed when collected or released. */
   allocate(bytes: number): ArrayBuffer;
-  /** Frees a buffer of `allocate` at once; it and its views have length 0 afterwards. False if it is not one of `allocate`. */
+  /** The same, of zeros, which cost nothing until they are touched where the system has zeros for the asking. */
+  allocateZeros(bytes: number): ArrayBuffer;
+  /** Frees a buffer of `allocate` or `allocateZeros` at once; it and its views have length 0 afterwards. False if it is not one of `allocate`. */
   release(buffer: ArrayBuffer): boolean;
   /** Bytes held now by `allocate`, packed weights and workspaces. */
   allocatedBytes(): number;
@@ -152,12 +154,15 @@ interface TokenDivergenceFunctions {
 /** The optimiser. */
 interface OptimiserFunctions {
   /**
-   * One step of AdamW as in torch.optim.AdamW, in place on w, m, v: `g = gradScale * grad`, decoupled weight decay, bias correction by `step` (1 for the first).
-   * m and v are fp32, zero before the first step.
+   * One step of AdamW as in torch.optim.AdamW for any number of parameters, in place on w, m, v: `g = gradScale * grad`, decoupled weight decay, bias correction by `step`
+   * (1 for the first). m and v are fp32, zero before the first step. Rate and decay are given for each parameter.
    */
-  adamW(w: Float32Array, grad: Float32Array, m: Float32Array, v: Float32Array, step: number, learningRate: number, beta1: number, beta2: number, epsilon: number, weightDecay: number, gradScale: number): void;
-  /** Σ x² in float64, in an order that does not depend on threads: add over tensors, take the root for the global norm. */
-  squaredSum(x: Float32Array): number;
+  adamW(
+    w: readonly Float32Array[], grad: readonly Float32Array[], m: readonly Float32Array[], v: readonly Float32Array[], learningRate: Float64Array, weightDecay: Float64Array,
+    step: number, beta1: number, beta2: number, epsilon: number, gradScale: number,
+  ): void;
+  /** Σ x² over all arrays in float64, in an order that does not depend on threads: the root of it is the global norm. */
+  squaredSum(x: readonly Float32Array[]): number;
 }
 
 /** Every function of the Rust library. Lengths and overlaps are checked: wrong arguments throw, and nothing is written. */

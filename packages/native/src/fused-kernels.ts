@@ -267,11 +267,8 @@ export interface AddInPlaceAttrs {
   scale: number;
 }
 
-/** `x` of any shape → `Σ x²` as a scalar `[]`, accumulated in float64 (on `native`) before it is rounded. */
+/** Any number of tensors of any shapes, numbered → `Σ x²` over all as a scalar `[]`, accumulated in float64 (on `native`) before it is rounded. */
 export const EspalierSquaredNorm = 'EspalierSquaredNorm';
-export interface SquaredNormInputs {
-  x: TensorInfo;
-}
 
 /**
  * One step of AdamW (Loshchilov & Hutter 2019, algorithm 2; PyTorch's order) → `[param, m, v]`. Consumes `param`, `m` and `v`.
@@ -293,6 +290,23 @@ export interface AdamWAttrs {
   weightDecay: number;
   step: number;
   gradScale: number;
+}
+
+/** {@link EspalierAdamW} on all parameters at once, in place → nothing. Only where kernels work in place. */
+export const EspalierAdamWTogether = 'EspalierAdamWTogether';
+export interface AdamWTogetherAttrs extends Omit<AdamWAttrs, 'learningRate' | 'weightDecay'> {
+  params: readonly TensorInfo[];
+  grads: readonly TensorInfo[];
+  m: readonly TensorInfo[];
+  v: readonly TensorInfo[];
+  learningRates: readonly number[];
+  weightDecays: readonly number[];
+}
+
+/** → zeros of these shapes, side by side in memory that is not used again for others: for what lives as long as the model. Only on `native`. */
+export const EspalierZerosTogether = 'EspalierZerosTogether';
+export interface ZerosTogetherAttrs {
+  shapes: readonly number[][];
 }
 
 /** `cache [C, W]`, `values [B, ...]` with `B * W` numbers → the cache with row `rows[b]` set to `values[b]`. Consumes `cache`. Later rows win. */

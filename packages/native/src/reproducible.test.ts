@@ -31,7 +31,7 @@ keep('layerNormGrad', dx, dw, db);
 const long = f(300000);
 const sums = new Float32Array(1);
 b.reduceRows(long, sums, 1, long.length, 0);
-keep('sum', sums, Float64Array.of(b.squaredSum(long)));
+keep('sum', sums, Float64Array.of(b.squaredSum([long])));
 const table = new Float32Array(50 * d);
 b.scatterAddRows(x, Int32Array.from({ length: rows }, (_, i) => (i * 7) % 50), table, 50, d, true);
 keep('scatterAdd', table);

@@ -8,8 +8,8 @@ if (!native) {
   process.exit(1);
 }
 const data = new Float32Array(native.allocate(512 * 2 ** 20)).fill(1);
-native.squaredSum(data);
+native.squaredSum([data]);
 await serve({ features: native.features() }, async () => {
-  const seconds = await timed(() => native.squaredSum(data));
+  const seconds = await timed(() => native.squaredSum([data]));
   return { seconds, bytesPerSecond: data.byteLength / seconds };
 });

@@ -15,22 +15,30 @@ const GRAIN: usize = 1 << 15;
 pub struct Step {
     /// 1 for the first step.
     pub step: f64,
-    pub learning_rate: f64,
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
-    pub weight_decay: f64,
     /// Gradients are multiplied by this first: clipping, and the mean over micro-batches.
     pub gradient_scale: f64,
 }
 
+/// A parameter: four arrays of one length, and what may differ between parameters.
+pub struct Parameter<'a> {
+    pub w: &'a mut [f32],
+    pub gradient: &'a [f32],
+    pub m: &'a mut [f32],
+    pub v: &'a mut [f32],
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+}
+
 vectorised! {
-    fn update<V>(w: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], step: &Step) {
+    fn update<V>(w: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], learning_rate: f64, weight_decay: f64, step: &Step) {
         let correction1 = 1.0 - step.beta1.powf(step.step);
         let correction2 = (1.0 - step.beta2.powf(step.step)).sqrt();
         let constant = |x: f64| V::splat(x as f32);
-        let keep = constant(1.0 - step.learning_rate * step.weight_decay);
-        let rate = constant(-step.learning_rate / correction1);
+        let keep = constant(1.0 - learning_rate * weight_decay);
+        let rate = constant(-learning_rate / correction1);
         let (weight1, beta2, weight2) = (constant(1.0 - step.beta1), constant(step.beta2), constant(1.0 - step.beta2));
         let (correction2, epsilon, scale) = (constant(correction2), constant(step.epsilon), constant(step.gradient_scale));
         // A macro, because a closure would be compiled without the vector instructions of its function.
@@ -73,16 +81,29 @@ vectorised! {
     }
 }
 
-/// One step, in place. The slices have one length.
-pub fn adamw(w: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], step: &Step) {
-    let len = w.len();
-    let (w, m, v) = (SharedMut::new(w), SharedMut::new(m), SharedMut::new(v));
-    parallel_runs(len.div_ceil(GRAIN), |chunk| {
-        let start = chunk * GRAIN;
-        let part = GRAIN.min(len - start);
-        // SAFETY: chunks are disjoint.
-        let (w, m, v) = unsafe { (w.slice(start, part), m.slice(start, part), v.slice(start, part)) };
-        update(w, &gradient[start..start + part], m, v, step);
+/// Pieces of at most [`GRAIN`] elements of arrays of these lengths, one array after another: which array, and where its piece starts.
+fn pieces(lengths: impl Iterator<Item = usize>) -> Vec<(usize, usize)> {
+    lengths.enumerate().flat_map(|(index, len)| (0..len).step_by(GRAIN).map(move |at| (index, at))).collect()
+}
+
+/// One step of all parameters, in place.
+pub fn adamw(parameters: &mut [Parameter], step: &Step) {
+    let pieces = pieces(parameters.iter().map(|parameter| parameter.w.len()));
+    let shared: Vec<_> = parameters
+        .iter_mut()
+        .map(|Parameter { w, gradient, m, v, learning_rate, weight_decay }| {
+            assert!(gradient.len() == w.len() && m.len() == w.len() && v.len() == w.len());
+            let written = (SharedMut::new(w), SharedMut::new(m), SharedMut::new(v));
+            (written, &**gradient, *learning_rate, *weight_decay)
+        })
+        .collect();
+    parallel_runs(pieces.len(), |piece| {
+        let (index, at) = pieces[piece];
+        let ((w, m, v), gradient, learning_rate, weight_decay) = &shared[index];
+        let len = GRAIN.min(w.len() - at);
+        // SAFETY: pieces are disjoint, and the four arrays have one length.
+        let (w, m, v) = unsafe { (w.slice(at, len), m.slice(at, len), v.slice(at, len)) };
+        update(w, &gradient[at..at + len], m, v, *learning_rate, *weight_decay, step);
     });
 }
 
@@ -109,28 +130,32 @@ vectorised! {
     }
 }
 
-/// `Σ x²` in float64: chunks of a fixed size, each in 64 lanes, added in order.
-pub fn sum_of_squares(x: &[f32]) -> f64 {
-    let mut parts = vec![0f64; x.len().div_ceil(GRAIN)];
-    parallel_chunks_mut(&mut parts, 1, |chunk, part| {
-        part[0] = squares(&x[chunk * GRAIN..((chunk + 1) * GRAIN).min(x.len())]);
+/// `Σ x²` over all arrays in float64: pieces of a fixed size, each in 64 lanes, added in order.
+pub fn sum_of_squares(arrays: &[&[f32]]) -> f64 {
+    let pieces = pieces(arrays.iter().map(|x| x.len()));
+    let mut parts = vec![0f64; pieces.len()];
+    parallel_chunks_mut(&mut parts, 1, |piece, part| {
+        let (index, at) = pieces[piece];
+        let x = arrays[index];
+        part[0] = squares(&x[at..(at + GRAIN).min(x.len())]);
     });
     parts.iter().sum()
 }
 
+/// See `adamW` in `binding.ts`.
 #[napi(js_name = "adamW")]
 #[allow(clippy::too_many_arguments)]
 pub fn adam_w(
-    mut w: Float32ArraySlice,
-    grad: Float32ArraySlice,
-    mut m: Float32ArraySlice,
-    mut v: Float32ArraySlice,
+    mut w: Vec<Float32ArraySlice>,
+    grad: Vec<Float32ArraySlice>,
+    mut m: Vec<Float32ArraySlice>,
+    mut v: Vec<Float32ArraySlice>,
+    learning_rate: Float64ArraySlice,
+    weight_decay: Float64ArraySlice,
     step: f64,
-    learning_rate: f64,
     beta1: f64,
     beta2: f64,
     epsilon: f64,
-    weight_decay: f64,
     grad_scale: f64,
 ) -> Result<()> {
     guard(|| {
@@ -139,26 +164,40 @@ pub fn adam_w(
                 "adamW: step {step} must be at least 1, beta1 {beta1} and beta2 {beta2} in [0, 1), epsilon {epsilon} at least 0"
             )));
         }
-        let finite = [learning_rate, weight_decay, grad_scale].iter().all(|x| x.is_finite());
-        if !finite {
-            return Err(fail(format!(
-                "adamW: learningRate {learning_rate}, weightDecay {weight_decay} and gradScale {grad_scale} must be finite"
-            )));
+        let count = w.len();
+        let lengths = [grad.len(), m.len(), v.len(), learning_rate.len(), weight_decay.len()];
+        if lengths.iter().any(|&found| found != count) {
+            return Err(fail(format!("adamW: {count} parameters came with {lengths:?} of the others")));
         }
-        disjoint("adamW", &[place(&w), place(&m), place(&v)], &[place(&grad)])?;
-        let len = w.len();
-        let step =
-            Step { step, learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale: grad_scale };
-        let gradient = floats(&grad, "adamW: grad", len)?;
-        let (m, v) = (floats_mut(&mut m, "adamW: m", len)?, floats_mut(&mut v, "adamW: v", len)?);
-        adamw(floats_mut(&mut w, "adamW: w", len)?, gradient, m, v, &step);
+        let mut constants = learning_rate.iter().chain(weight_decay.iter()).chain([&grad_scale]);
+        if !constants.all(|x| x.is_finite()) {
+            return Err(fail("adamW: learningRate, weightDecay and gradScale must be finite"));
+        }
+        let written: Vec<_> = w.iter().chain(&m).chain(&v).map(|x| place(x)).collect();
+        disjoint("adamW", &written, &grad.iter().map(|x| place(x)).collect::<Vec<_>>())?;
+        let mut parameters = Vec::with_capacity(count);
+        let rates = learning_rate.iter().zip(weight_decay.iter());
+        let arrays = w.iter_mut().zip(&grad).zip(m.iter_mut()).zip(v.iter_mut());
+        for ((((w, grad), m), v), (&learning_rate, &weight_decay)) in arrays.zip(rates) {
+            let len = w.len();
+            parameters.push(Parameter {
+                w: floats_mut(w, "adamW: w", len)?,
+                gradient: floats(grad, "adamW: grad", len)?,
+                m: floats_mut(m, "adamW: m", len)?,
+                v: floats_mut(v, "adamW: v", len)?,
+                learning_rate,
+                weight_decay,
+            });
+        }
+        adamw(&mut parameters, &Step { step, beta1, beta2, epsilon, gradient_scale: grad_scale });
         Ok(())
     })
 }
 
+/// See `squaredSum` in `binding.ts`.
 #[napi]
-pub fn squared_sum(x: Float32ArraySlice) -> Result<f64> {
-    guard(|| Ok(sum_of_squares(&x)))
+pub fn squared_sum(x: Vec<Float32ArraySlice>) -> Result<f64> {
+    guard(|| Ok(sum_of_squares(&x.iter().map(|x| x.as_ref()).collect::<Vec<_>>())))
 }
 
 #[cfg(test)]
@@ -168,21 +207,32 @@ mod tests {
 
     #[test]
     fn steps_are_those_of_the_definition() {
-        for len in [1, 5, 16, 37, GRAIN + 9] {
+        // Another parameter beside it, of other constants, must not be mixed up with it.
+        for len in [0, 1, 5, 16, 37, GRAIN + 9] {
             let (mut w, mut m, mut v) = (noise(1, len), vec![0f32; len], vec![0f32; len]);
+            let (mut other, mut other_m, mut other_v) = ([3f32; 2], [0f32; 2], [0f32; 2]);
             let mut reference: Vec<[f64; 3]> = w.iter().map(|&w| [f64::from(w), 0.0, 0.0]).collect();
             for count in 1..=4 {
                 let gradient = noise(10 + count, len);
                 let step = Step {
                     step: f64::from(count),
-                    learning_rate: 1e-2,
                     beta1: 0.9,
                     beta2: 0.95,
                     epsilon: 1e-8,
-                    weight_decay: 0.1,
                     gradient_scale: 0.5,
                 };
-                adamw(&mut w, &gradient, &mut m, &mut v, &step);
+                let still = Parameter {
+                    w: &mut other,
+                    gradient: &[1.0, -1.0],
+                    m: &mut other_m,
+                    v: &mut other_v,
+                    learning_rate: 0.0,
+                    weight_decay: 5.0,
+                };
+                let (w, m, v) = (&mut w[..], &mut m[..], &mut v[..]);
+                let moving =
+                    Parameter { w, gradient: &gradient, m, v, learning_rate: 1e-2, weight_decay: 0.1 };
+                adamw(&mut [still, moving], &step);
                 for ([w, m, v], &gradient) in reference.iter_mut().zip(&gradient) {
                     let gradient = 0.5 * f64::from(gradient);
                     *w -= 1e-2 * 0.1 * *w;
@@ -193,6 +243,7 @@ mod tests {
                     *w -= 1e-2 * m_hat / (v_hat.sqrt() + 1e-8);
                 }
             }
+            assert!(other == [3.0; 2] && other_m[0] > 0.1 && other_m[0] == -other_m[1]);
             for (i, [expected, ..]) in reference.iter().enumerate() {
                 assert!(
                     (f64::from(w[i]) - expected).abs() < 2e-6,
@@ -207,7 +258,9 @@ mod tests {
     fn squares_are_summed_in_float64() {
         let x = noise(5, 3 * GRAIN + 21);
         let expected: f64 = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-        assert!((sum_of_squares(&x) - expected).abs() < 1e-9 * expected);
+        assert!((sum_of_squares(&[&x]) - expected).abs() < 1e-9 * expected);
+        let (first, rest) = x.split_at(37);
+        assert!((sum_of_squares(&[first, &[], rest]) - expected).abs() < 1e-9 * expected);
         assert_eq!(sum_of_squares(&[]), 0.0);
     }
 }

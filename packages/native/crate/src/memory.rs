@@ -101,6 +101,11 @@ impl Block {
         self.layout.size()
     }
 
+    /// Whether a new block of this size comes from the system as pages, which are zeros until something is written.
+    fn is_fresh(&self) -> bool {
+        cfg!(target_os = "linux") && self.layout.size() >= MAPPED_FROM
+    }
+
     pub fn as_ptr(&self) -> *mut u8 {
         self.data
     }
@@ -207,11 +212,29 @@ fn take_held(address: usize, serial: Option<u64>) -> Option<Block> {
 /// An `ArrayBuffer` of `bytes` bytes, aligned to 64, with arbitrary contents. Freed when collected or `release`d.
 #[napi]
 pub fn allocate(env: &Env, bytes: f64) -> Result<ArrayBuffer<'_>> {
+    lend(env, block_of(bytes)?, bytes as usize)
+}
+
+/// The same, of zeros.
+#[napi]
+pub fn allocate_zeros(env: &Env, bytes: f64) -> Result<ArrayBuffer<'_>> {
+    let block = block_of(bytes)?;
+    if !block.is_fresh() {
+        // SAFETY: the block holds so many bytes, and nobody else knows it yet.
+        unsafe { std::ptr::write_bytes(block.as_ptr(), 0, block.bytes()) };
+    }
+    lend(env, block, bytes as usize)
+}
+
+fn block_of(bytes: f64) -> Result<Block> {
     if !(bytes.fract() == 0.0 && (1.0..=1e15).contains(&bytes)) {
         return Err(fail(format!("allocate: {bytes} is not a size in bytes")));
     }
-    let size = bytes as usize;
-    let block = Block::try_new(size).ok_or_else(|| fail(format!("allocate: no memory for {size} bytes")))?;
+    Block::try_new(bytes as usize).ok_or_else(|| fail(format!("allocate: no memory for {bytes} bytes")))
+}
+
+/// Gives the first `size` bytes of a block to JavaScript.
+fn lend(env: &Env, block: Block, size: usize) -> Result<ArrayBuffer<'_>> {
     let (data, serial) = (block.as_ptr(), SERIAL.fetch_add(1, Ordering::Relaxed));
     match HELD.lock() {
         Ok(mut held) => held.get_or_insert_with(HashMap::new).insert(data as usize, (serial, block)),

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { adamW, addInPlace, globalNorm, memory, selectBackend, tensor1d, variable, zeros } from '../index';
+import { adamW, addInPlace, globalNorm, memory, selectBackend, tensor1d, variable, zeros, zerosTogether } from '../index';
 import { testBackends, testNumbers } from '../testing';
 
 describe.each(await testBackends('cpu', 'wasm', 'native'))('the optimiser on %s', (backend) => {
@@ -39,6 +39,15 @@ describe.each(await testBackends('cpu', 'wasm', 'native'))('the optimiser on %s'
     m.forEach((moment, i) => moment.dataSync().forEach((value, j) => expect(value).toBeCloseTo(m64[i][j], 5)));
     expect(memory().numTensors).toBe(before);
     [...params, ...m, ...v].forEach((x) => x.dispose());
+  });
+
+  it('has zeros of many shapes', () => {
+    const before = memory().numTensors;
+    const made = zerosTogether([[2, 3], [], [0], [17]]);
+    expect(made.map(({ shape }) => shape)).toEqual([[2, 3], [], [0], [17]]);
+    expect(made.map((x) => [...x.dataSync()])).toEqual([6, 1, 0, 17].map((n) => new Array<number>(n).fill(0)));
+    made.forEach((x) => x.dispose());
+    expect(memory().numTensors).toBe(before);
   });
 
   it('measures the norm over all gradients', () => {

@@ -1,6 +1,6 @@
-import { EspalierAdamW, EspalierSquaredNorm } from '@espalier/native';
-import type { AdamWAttrs, AdamWInputs, SquaredNormInputs } from '@espalier/native';
-import { add, addN, div, mul, scalar, sqrt, square, sub, sum, tidy } from '@tensorflow/tfjs-core';
+import { EspalierAdamW, EspalierAdamWTogether, EspalierSquaredNorm, EspalierZerosTogether } from '@espalier/native';
+import type { AdamWAttrs, AdamWInputs, AdamWTogetherAttrs, ZerosTogetherAttrs } from '@espalier/native';
+import { add, addN, div, engine, getKernel, mul, scalar, sqrt, square, sub, sum, tidy, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import { backingArray, check, portableKernel, run, sameData } from './kernel';
 
@@ -36,11 +36,15 @@ export interface AdamWOptions {
 export function adamW(options: AdamWOptions): void {
   const { params, grads, m, v, learningRate, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0, step, gradScale = 1 } = options;
   check(params.length === grads.length && params.length === m.length && params.length === v.length, 'adamW', () => 'params, grads, m and v differ in length');
+  params.forEach((param, i) => check(param.shape.join() === grads[i].shape.join(), 'adamW', () => `parameter ${i} is [${param.shape}], its gradient [${grads[i].shape}]`));
+  const ofEach = (value: number | readonly number[]) => (typeof value === 'number' ? params.map(() => value) : value);
+  const [learningRates, weightDecays] = [ofEach(learningRate), ofEach(weightDecay)];
+  if (isHere(EspalierAdamWTogether)) {
+    run<Tensor[]>(EspalierAdamWTogether, {}, { params, grads, m, v, learningRates, weightDecays, beta1, beta2, eps, step, gradScale } satisfies AdamWTogetherAttrs);
+    return;
+  }
   params.forEach((param, i) => {
-    check(param.shape.join() === grads[i].shape.join(), 'adamW', () => `parameter ${i} is [${param.shape}], its gradient [${grads[i].shape}]`);
-    const decay = typeof weightDecay === 'number' ? weightDecay : weightDecay[i];
-    const rate = typeof learningRate === 'number' ? learningRate : learningRate[i];
-    const attrs: AdamWAttrs = { learningRate: rate, beta1, beta2, eps, weightDecay: decay, step, gradScale };
+    const attrs: AdamWAttrs = { learningRate: learningRates[i], beta1, beta2, eps, weightDecay: weightDecays[i], step, gradScale };
     const updated = run<Tensor[]>(EspalierAdamW, { param, grad: grads[i], m: m[i], v: v[i] }, attrs);
     [param, m[i], v[i]].forEach((target, j) => {
       target.assign(updated[j]);
@@ -49,18 +53,31 @@ export function adamW(options: AdamWOptions): void {
   });
 }
 
+const isHere = (kernel: string) => getKernel(kernel, engine().backendName) !== undefined;
+
+/**
+ * Zeros that live long, as an optimiser's moments do: on `native` they lie side by side in large pages, and take memory when they are first written. Their memory is
+ * free again when all of them are disposed.
+ */
+export function zerosTogether(shapes: readonly number[][]): Tensor[] {
+  return isHere(EspalierZerosTogether) ? run<Tensor[]>(EspalierZerosTogether, {}, { shapes } satisfies ZerosTogetherAttrs) : shapes.map((shape) => zeros(shape));
+}
+
 /** `Σ x²` over all tensors, square root: the norm that gradients are clipped by. Reads one number back. */
 export function globalNorm(tensors: readonly Tensor[]): number {
   if (tensors.length === 0) return 0;
-  return Math.sqrt(tidy(() => addN(tensors.map((x) => run<Tensor>(EspalierSquaredNorm, { x }))).dataSync()[0]));
+  return Math.sqrt(tidy(() => run<Tensor>(EspalierSquaredNorm, tensors).dataSync()[0]));
 }
 
-portableKernel<SquaredNormInputs>(EspalierSquaredNorm, ({ x }) => {
-  const values = backingArray(x);
-  if (!values) return sum(square(x));
-  let total = 0;
-  for (let i = 0; i < values.length; i++) total += values[i] * values[i];
-  return scalar(total);
+portableKernel<Record<string, Tensor>>(EspalierSquaredNorm, (tensors) => {
+  const sums = Object.values(tensors).map((x) => {
+    const values = backingArray(x);
+    if (!values) return sum(square(x));
+    let total = 0;
+    for (let i = 0; i < values.length; i++) total += values[i] * values[i];
+    return scalar(total);
+  });
+  return addN(sums);
 });
 
 portableKernel<AdamWInputs, AdamWAttrs>(EspalierAdamW, ({ param, grad, m, v }, a) => {

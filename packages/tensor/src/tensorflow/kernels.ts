@@ -3,9 +3,9 @@
  * its package is here shows when the backend is chosen.
  */
 import { EspalierLinear, EspalierLinearGradBias, EspalierSquaredNorm, EspalierTokenOutputs, EspalierTokenOutputsGrad } from '@espalier/native';
-import type { LinearGradBiasInputs, LinearInputs, SquaredNormInputs, TokenOutputsAttrs, TokenOutputsGradInputs, TokenOutputsInputs } from '@espalier/native';
-import { matMul, mul, neg, sub, tensor1d } from '@tensorflow/tfjs-core';
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { LinearGradBiasInputs, LinearInputs, TokenOutputsAttrs, TokenOutputsGradInputs, TokenOutputsInputs } from '@espalier/native';
+import { addN, matMul, mul, neg, sub, tensor1d } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import '../ops';
 import { tensorflowKernel } from '../ops/kernel';
 import { targetLogits, tokenOutputsGradWith, tokenOutputsWith, type Chunk, type CrossEntropy } from '../ops/token-outputs-kernels';
@@ -26,7 +26,8 @@ const operation = ['SparseSoftmaxCrossEntropyWithLogits'];
 tensorflowKernel<TokenOutputsInputs, TokenOutputsAttrs>(EspalierTokenOutputs, operation, tokenOutputsWith(crossEntropy));
 tensorflowKernel<TokenOutputsGradInputs, TokenOutputsAttrs>(EspalierTokenOutputsGrad, operation, tokenOutputsGradWith(crossEntropy));
 
-tensorflowKernel<SquaredNormInputs>(EspalierSquaredNorm, ['L2Loss'], ({ x }) => mul(runOperation('L2Loss', [x], { T: 'float32' })[0], 2)); // Σ x² / 2, without the squares
+// Σ x² / 2, without the squares
+tensorflowKernel<Record<string, Tensor>>(EspalierSquaredNorm, ['L2Loss'], (tensors) => mul(addN(Object.values(tensors).map((x) => runOperation('L2Loss', [x], { T: 'float32' })[0])), 2));
 
 tensorflowKernel<LinearInputs>(EspalierLinear, ['BiasAdd'], ({ x, w, bias }) => {
   const y = matMul(x as Tensor2D, w as Tensor2D, false, true);
