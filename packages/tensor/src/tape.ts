@@ -1,8 +1,8 @@
 import { EspalierError } from '@espalier/spec';
-import { add, engine, Variable, zerosLike } from '@tensorflow/tfjs-core';
+import { add, engine, scalar, Variable, zerosLike } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { addInPlace } from './ops/add-in-place';
-import { insideWalker, worksInPlace } from './ops/kernel';
+import { insideWalker, looksAt, worksInPlace } from './ops/kernel';
 import type { GradientClosure } from './ops/kernel';
 
 /** What tfjs records of one kernel call. */
@@ -183,7 +183,7 @@ const isTrainable = (x: Tensor): x is Variable => x instanceof Variable && x.tra
 
 function free(node: TapeNode): void {
   for (const tensor of node.saved ?? []) tensor.dispose();
-  if (node.saved) node.saved.length = 0;
+  node.saved = undefined;
 }
 
 /** The nodes on a path from a trainable variable to a wanted output, and the tensors that depend on a trainable variable. */
@@ -206,6 +206,8 @@ function path(nodes: readonly TapeNode[], wantedOutputs: Set<number>): { nodes: 
   return { nodes: on, tensors };
 }
 
+const sameShape = ({ shape: a }: Tensor, { shape: b }: Tensor) => a.length === b.length && a.every((size, i) => size === b[i]);
+
 /** Runs one node's gradient, frees what only it needed, and adds the results to the gradients of its inputs. */
 function step(node: TapeNode, wanted: Set<number>, gradients: GradientMap): void {
   const dys = node.outputs.map((output) => gradients.take(output.id));
@@ -215,19 +217,21 @@ function step(node: TapeNode, wanted: Set<number>, gradients: GradientMap): void
     if (!node.gradient) throw new EspalierError('unsupported', `the kernel ${node.kernelName} has no gradient`, { fix: 'register one with tfjs, or keep it out of what is differentiated' });
     engine().startScope(node.kernelName);
     try {
-      const owned = new Set([...dys, ...(node.saved ?? [])].map((tensor) => tensor?.id));
-      const closures = insideWalker(() => node.gradient!(dys));
+      const owned = [...dys, ...(node.saved ?? [])].map((tensor) => tensor?.id);
+      // tfjs makes zeros for what is null: as many as the output has numbers, even where nobody looks at them.
+      const given = dys.map((dy, i) => dy ?? (looksAt(node.kernelName, i) ? null : scalar(0)));
+      const closures = insideWalker(() => node.gradient!(given));
       for (const [name, input] of Object.entries(node.inputs)) {
         if (!wanted.has(input.id)) continue;
         const closure = closures[name];
         const existing = closure.into ? gradients.takeForWriting(input.id) : null;
         const dx = insideWalker(() => (existing ? closure.into!(existing) : closure()));
         existing?.dispose();
-        if (dx.dtype !== 'float32' || dx.shape.join() !== input.shape.join()) {
+        if (dx.dtype !== 'float32' || !sameShape(dx, input)) {
           throw new EspalierError('internal', `the gradient of ${node.kernelName} for "${name}" is ${dx.dtype} [${dx.shape}], not float32 [${input.shape}]`);
         }
-        const mine = owned.has(dx.id) ? dx.clone() : dx; // a gradient function may hand back what it was given
-        owned.add(mine.id);
+        const mine = owned.includes(dx.id) ? dx.clone() : dx; // a gradient function may hand back what it was given
+        owned.push(mine.id);
         results.push({ id: input.id, dx: engine().keep(mine) });
       }
     } finally {

@@ -45,7 +45,7 @@ portableKernel<AdaptedLinearGradInputs, AdaptedLinearAttrs>(EspalierAdaptedLinea
   return [add(matMul(dy as Tensor2D, w as Tensor2D), matMul(g, a as Tensor2D)), matMul(g, x as Tensor2D, true, false), matMul(dy as Tensor2D, h as Tensor2D, true, false)];
 });
 
-fusedGradient<AdaptedLinearAttrs>(EspalierAdaptedLinear, { inputsToSave: ['x', 'w', 'a', 'b'], outputsToSave: [false, true] }, ([dy], [x, w, a, b, h], attrs) => {
+fusedGradient<AdaptedLinearAttrs>(EspalierAdaptedLinear, { inputsToSave: ['x', 'w', 'a', 'b'], outputsToSave: [false, true], dys: 1 }, ([dy], [x, w, a, b, h], attrs) => {
   const gradient = sharedGradients(() => run<Tensor[]>(EspalierAdaptedLinearGrad, { dy, x, h, w, a, b }, attrs));
   return { x: gradient(0), a: gradient(1), b: gradient(2) };
 });

@@ -131,7 +131,7 @@ portableKernel<CausalAttentionGradInputs, CausalAttentionAttrs>(EspalierCausalAt
   return [concat(dqs, 0), gathered(dks), gathered(dvs)];
 });
 
-fusedGradient<CausalAttentionAttrs>(EspalierCausalAttention, { inputsToSave: ['q', 'k', 'v'], outputsToSave: [true, true] }, ([dy], [q, k, v, o, lse], attrs) => {
+fusedGradient<CausalAttentionAttrs>(EspalierCausalAttention, { inputsToSave: ['q', 'k', 'v'], outputsToSave: [true, true], dys: 1 }, ([dy], [q, k, v, o, lse], attrs) => {
   const gradient = sharedGradients(() => run<Tensor[]>(EspalierCausalAttentionGrad, { dy, q, k, v, o, lse }, attrs));
   return { q: gradient(0), k: gradient(1), v: gradient(2) };
 });

@@ -64,12 +64,22 @@ export interface GradientClosure {
 
 type Gradients = Record<string, GradientClosure>;
 
-/** Registers the gradient of a fused kernel: `gradient(dys, saved, attrs)`, `saved` being the named inputs and then the marked outputs. */
+/** How many of a kernel's outputs have a gradient that its own looks at, where that is not all. */
+const lookedAt = new Map<string, number>();
+
+/** Whether a kernel's gradient looks at that of its output `index`. */
+export const looksAt = (kernelName: string, index: number): boolean => index < (lookedAt.get(kernelName) ?? Infinity);
+
+/**
+ * Registers the gradient of a fused kernel: `gradient(dys, saved, attrs)`, `saved` being the named inputs and then the marked outputs. `dys` says how many outputs, from
+ * the first on, have a gradient that matters; what the others get is arbitrary. All, when it is left out.
+ */
 export function fusedGradient<Attrs = object>(
   kernelName: string,
-  options: { inputsToSave?: string[]; outputsToSave?: boolean[] },
+  { dys: count, ...options }: { inputsToSave?: string[]; outputsToSave?: boolean[]; dys?: number },
   gradient: (dys: Tensor[], saved: Tensor[], attrs: Attrs) => Gradients,
 ): void {
+  if (count !== undefined) lookedAt.set(kernelName, count);
   registerGradient({ kernelName, ...options, gradFunc: (dy, saved, attrs) => gradient(Array.isArray(dy) ? dy : [dy], saved, attrs as Attrs) });
 }
 

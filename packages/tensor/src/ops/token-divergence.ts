@@ -113,7 +113,7 @@ const noGradient = (): Tensor => {
 
 fusedGradient<TokenDivergenceAttrs>(
   EspalierTokenDivergence,
-  { inputsToSave: ['hidden', 'weight', 'teacherHidden', 'teacherWeight'], outputsToSave: [false, true, true, true] },
+  { inputsToSave: ['hidden', 'weight', 'teacherHidden', 'teacherWeight'], outputsToSave: [false, true, true, true], dys: 1 },
   ([dDivergence], [hidden, weight, teacherHidden, teacherWeight, lse, teacherLse, studentKl], attrs) => {
     const inputs = { dDivergence, hidden, weight, teacherHidden, teacherWeight, lse, teacherLse, studentKl };
     const gradient = sharedGradients(() => run<Tensor[]>(EspalierTokenDivergenceGrad, inputs, attrs));

@@ -41,7 +41,7 @@ export function tokenOutputs(hidden: Tensor, weight: Tensor, targets: Int32Array
   return { logps, ...(attrs.entropy && { entropy }), ...(attrs.sumSquares && { sumSquares }) };
 }
 
-fusedGradient<TokenOutputsAttrs>(EspalierTokenOutputs, { inputsToSave: ['hidden', 'weight'], outputsToSave: [true, true, true, true, true] }, (dys, saved, attrs) => {
+fusedGradient<TokenOutputsAttrs>(EspalierTokenOutputs, { inputsToSave: ['hidden', 'weight'], outputsToSave: [true, true, true, true, true], dys: 3 }, (dys, saved, attrs) => {
   const [dLogps, dEntropy, dSumSquares] = dys;
   const [hidden, weight, logps, entropy, sumSquares, lse, kept] = saved;
   const gradient = sharedGradients(() => run<Tensor[]>(EspalierTokenOutputsGrad, { dLogps, dEntropy, dSumSquares, hidden, weight, logps, entropy, sumSquares, lse, kept }, attrs));
