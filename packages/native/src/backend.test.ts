@@ -123,6 +123,17 @@ describe.skipIf(!status.available)('the backend native', () => {
     [param, other, grad, summed, ...moments].forEach((x) => x.dispose());
   });
 
+  it('has more zeros together than one array may hold', () => {
+    const tensors = memory().numTensors;
+    const made = run<Tensor[]>(EspalierZerosTogether, {}, { shapes: [[200, 2 ** 20], [5], [90, 2 ** 20], [300, 2 ** 20], [7]] }); // 0.8, 0.4 and 1.2 GB, which cost nothing before they are written
+    const arrays = made.map((x) => backend.floats(x));
+    expect(arrays.map(({ length }) => length)).toEqual([200 * 2 ** 20, 5, 90 * 2 ** 20, 300 * 2 ** 20, 7]);
+    expect(new Set(arrays.map(({ buffer }) => buffer)).size).toBe(4);
+    expect([arrays[0].at(-1), arrays[2][0], arrays[3].at(-1), arrays[4][6]]).toEqual([0, 0, 0, 0]);
+    made.forEach((x) => x.dispose());
+    expect(memory().numTensors).toBe(tensors);
+  });
+
   it('refuses sizes that do not fit, by name', () => {
     const binding = loadNative()!;
     const floats = (n: number) => new Float32Array(n);

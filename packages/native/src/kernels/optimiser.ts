@@ -3,6 +3,12 @@ import { EspalierAdamWTogether, EspalierAddInPlace, EspalierSquaredNorm, Espalie
 import type { AdamWTogetherAttrs, AddInPlaceAttrs, AddInPlaceInputs, ZerosTogetherAttrs } from '../fused-kernels';
 import { nativeKernel, sizeOf } from './kernel';
 
+/** Each tensor begins at a cache line. */
+const lineBytes = 64;
+const bytesOf = (shape: readonly number[]) => Math.ceil((4 * sizeOf(shape)) / lineBytes) * lineBytes;
+/** Tensors that lie together take so much at most: V8 bounds what one array can be. */
+const pieceBytes = 2 ** 30;
+
 export const optimiserKernels = [
   nativeKernel<object, AdamWTogetherAttrs>(EspalierAdamWTogether, ({ attrs, backend }) => {
     const [params, grads, m, v] = [attrs.params, attrs.grads, attrs.m, attrs.v].map((each) => each.map((x) => backend.floats(x)));
@@ -11,15 +17,19 @@ export const optimiserKernels = [
     return [];
   }),
   nativeKernel<object, ZerosTogetherAttrs>(EspalierZerosTogether, ({ attrs: { shapes }, backend }) => {
-    const line = 16; // floats: each tensor begins at one
-    const sizes = shapes.map((shape) => Math.ceil(sizeOf(shape) / line) * line);
-    const memory = backend.binding.allocateZeros(4 * Math.max(line, sizes.reduce((sum, size) => sum + size, 0)));
-    let start = 0;
-    return shapes.map((shape, i) => {
-      const values = new Float32Array(memory, 4 * start, sizeOf(shape));
-      start += sizes[i];
-      return { dataId: backend.write(values, shape, 'float32'), shape, dtype: 'float32' };
-    });
+    const made: TensorInfo[] = [];
+    for (let next = 0; next < shapes.length; ) {
+      const first = next;
+      const starts: number[] = [];
+      let bytes = 0;
+      while (next < shapes.length && (next === first || bytes + bytesOf(shapes[next]) <= pieceBytes)) {
+        starts.push(bytes);
+        bytes += bytesOf(shapes[next++]);
+      }
+      const memory = backend.binding.allocateZeros(Math.max(lineBytes, bytes));
+      for (const [i, shape] of shapes.slice(first, next).entries()) made.push({ dataId: backend.write(new Float32Array(memory, starts[i], sizeOf(shape)), shape, 'float32'), shape, dtype: 'float32' });
+    }
+    return made;
   }),
   nativeKernel<AddInPlaceInputs, AddInPlaceAttrs>(EspalierAddInPlace, ({ inputs: { target, value }, attrs: { scale }, backend }) => {
     const [into, from] = [backend.floats(target), backend.floats(value)];
