@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { add, addN, concat, embedding, exp, grads, linear, log, matMul, mean, memory, mul, offTape, record, residualAdd, scalar, selectBackend, softmax, square, sub, sum, tensor1d, tensor2d, tidy, variable } from './index';
+import { add, addN, concat, embedding, exp, grads, linear, log, matMul, mean, memory, mul, offTape, record, residualAdd, scalar, selectBackend, softmax, square, sub, sum, tensor1d, tensor2d, tidy, variable, zeros } from './index';
 import type { Tensor, Variable } from './index';
+import { fusedGradient, portableKernel, run } from './ops/kernel';
 import { testBackends, testNumbers } from './testing';
 
 function parameter(shape: [number, number], seed: number, trainable = true): Variable {
@@ -166,6 +167,30 @@ describe.each(await testBackends('cpu', 'wasm', 'native'))('the tape on %s', (ba
     tape.dispose();
     expect(() => tape.backward([null], () => {})).toThrow(/already/);
     expect(() => record(() => [...record(() => [sum(w)]).outputs])).toThrow(/inside another recording/);
+    w.dispose();
+  });
+});
+
+describe('an output without a gradient', () => {
+  /** Doubles `x`, and has a large second output. */
+  function twoOutputs(name: string, dys?: number): { shapes: number[][]; call(x: Tensor): Tensor[] } {
+    const shapes: number[][] = [];
+    portableKernel<{ x: Tensor }>(name, ({ x }) => [mul(x, 2), zeros([1000])]);
+    fusedGradient(name, dys === undefined ? {} : { dys }, (given) => {
+      shapes.push(...given.map(({ shape }) => shape));
+      return { x: () => mul(given[0], 2) };
+    });
+    return { shapes, call: (x) => run<Tensor[]>(name, { x }) };
+  }
+
+  it.each([[undefined, [[2, 3], [1000]]], [1, [[2, 3], []]]] as const)('comes as zeros where its kernel looks at it, and as nothing to speak of elsewhere: %s', async (dys, expected) => {
+    await selectBackend('cpu');
+    const kernel = twoOutputs(`EspalierTest${dys ?? 'All'}`, dys);
+    const w = parameter([2, 3], 1);
+    const before = memory().numTensors;
+    expect(gradientsOf(() => sum(kernel.call(w)[0])).get(w)).toEqual(new Array<number>(6).fill(2));
+    expect(kernel.shapes).toEqual(expected);
+    expect(memory().numTensors).toBe(before);
     w.dispose();
   });
 });
