@@ -51,7 +51,7 @@ export interface Strides {
 
 /** Memory for tensors. */
 interface MemoryFunctions {
-  /** An `ArrayBuffer` of `bytes` bytes, aligned to 64, contents arbitrary, in huge pages from 4 MB on. Freed when collected or released. */
+  /** An `ArrayBuffer` of `bytes` bytes, aligned to 64, contents arbitrary, in huge pages from 2 MB on. Freed when collected or released. */
   allocate(bytes: number): ArrayBuffer;
   /** The same, of zeros, which cost nothing until they are touched where the system has zeros for the asking. */
   allocateZeros(bytes: number): ArrayBuffer;

@@ -73,8 +73,8 @@ export interface KernelFunctions {
     q: Float32Array, cacheK: Float32Array, cacheV: Float32Array, ranges: Int32Array, o: Float32Array,
     heads: number, kvHeads: number, dim: number, scale: number, window: number, format: CacheFormat,
   ): void;
-  /** `values [B, kvHeads * dim]` to the rows `rows [B]` of a cache; a later row wins. `rounded` writes floats as they are. */
-  cacheWrite(cache: Float32Array, values: Float32Array, rows: Int32Array, kvHeads: number, dim: number, format: CacheFormat): void;
+  /** `values [B, width]` to the rows `rows [B]` of a cache; a later row wins. `rounded` writes floats as they are. */
+  cacheWrite(cache: Float32Array, values: Float32Array, rows: Int32Array, width: number, format: CacheFormat): void;
   /**
    * What `EspalierDecodeBlocks` does to `x [B, D]`, in place. One block after another: four `norms` (before attention, before the MLP, of query heads, of key heads),
    * seven `weights` and `biases` (q, k, v, o, gate, up, down, all packed in one precision), two `caches` (keys, values), a window (0: none).

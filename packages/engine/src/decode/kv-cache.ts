@@ -62,10 +62,10 @@ export class KvCache {
 
   /** Copies rows, in every layer. */
   copy(from: Int32Array, to: Int32Array): void {
-    for (let layer = 0; layer < this.layers.length; layer++) tidy(() => {
-        const ids = tensor1d(from, 'int32');
-        this.write(layer, gather(this.layers[layer].k, ids), gather(this.layers[layer].v, ids), to);
-      });
+    tidy(() => {
+      const ids = tensor1d(from, 'int32');
+      this.layers.forEach(({ k, v }, layer) => tidy(() => this.write(layer, gather(k, ids), gather(v, ids), to)));
+    });
   }
 
   /** The cache as a step sees it that adds one token a sequence: in `rows [B]`, which attend to the ranges of rows `[B, 4]`: prefix start and length, own start and length. */

@@ -62,20 +62,19 @@ pub fn cached_attention(
     })
 }
 
-/// Rows `values [B, kvHeads * dim]` of keys or values, to the places `rows [B]` of a cache in a format; a later row wins.
+/// Rows `values [B, width]` of keys or values, to the places `rows [B]` of a cache in a format; a later row wins.
 #[napi]
 pub fn cache_write(
     mut cache: Float32ArraySlice,
     values: Float32ArraySlice,
     rows: Int32ArraySlice,
-    kv_heads: u32,
-    dim: u32,
+    width: u32,
     format: String,
 ) -> Result<()> {
     guard(|| {
         let format = Format::parse(&format)?;
-        let width = product("cacheWrite", &[kv_heads as usize, dim as usize])?;
-        let row = format.floats_of(width, dim as usize)?;
+        let width = width as usize;
+        let row = format.floats_of(width, width)?;
         let capacity = cache.len() / row.max(1);
         disjoint("cacheWrite", &[place(&cache)], &[place(&values), place(&rows)])?;
         check_ids("cacheWrite", &rows, capacity)?;

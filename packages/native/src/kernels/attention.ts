@@ -46,11 +46,9 @@ export const attentionKernels = [
     return o.info;
   }),
   nativeKernel<CacheWriteInputs, CacheWriteAttrs>(EspalierCacheWrite, ({ inputs: { cache, values }, attrs: { rows }, backend }) => {
-    const [, columns] = cache.shape;
-    const [into, from] = [backend.words(cache), backend.words(values)];
-    // Rows of another cache are copied as they are.
-    if (values.dtype === cache.dtype) backend.binding.cacheWrite(into, from, rows, 1, columns, 'fp32');
-    else backend.binding.cacheWrite(into, from, rows, columns, 2, 'bf16');
+    // What has the cache's own type, as rows of another cache have, is copied as it is.
+    const { format, width } = values.dtype === cache.dtype ? { format: 'fp32' as const, width: cache.shape[1] } : cacheFormat(cache, backend);
+    backend.binding.cacheWrite(backend.words(cache), backend.words(values), rows, width, format);
     backend.weights.changed(cache.dataId as object);
     return backend.share(cache);
   }),

@@ -2,8 +2,8 @@ import { EspalierCacheWrite, EspalierCachedAttention } from '@espalier/native';
 import type { CacheWriteAttrs, CacheWriteInputs, CachedAttentionAttrs, CachedAttentionInputs } from '@espalier/native';
 import { concat, getBackend, matMul, mul, reshape, slice, softmax, tensor2d, tensorScatterUpdate, transpose, zeros } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { AttentionOptions } from './causal-attention';
 import { matmulPrecision } from '../precision';
+import type { AttentionOptions } from './causal-attention';
 import { backingArray, check, dims, portableKernel, run, sameData } from './kernel';
 
 /** Numbers of a row. */
