@@ -1,4 +1,4 @@
-// Where the time of a training step goes: node tools/bench/profile.mjs [MODEL] [--steps N] [--rows R] [--length T] [--precision fp32|bf16] [--checkpointing] [--json].
+// Where the time of a training step goes: node tools/bench/profile.mjs [MODEL] [--steps N] [--rows R] [--length T] [--precision fp32|bf16] [--checkpointing] [--lora RANK] [--json].
 // Every Rust kernel is timed at each of its calls. A step makes the same calls in the same order, so that the time of a call is its minimum over the steps:
 // other programs on the machine disturb this little. The rest of a step (tape, JavaScript, kernels of tfjs) is the shortest step less all calls in that step.
 import { parseArgs } from 'node:util';
@@ -8,7 +8,7 @@ import { sftObjective } from '@espalier/sft';
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { steps: { type: 'string', default: '8' }, rows: { type: 'string', default: '8' }, length: { type: 'string', default: '128' }, precision: { type: 'string' }, checkpointing: { type: 'boolean' }, json: { type: 'boolean' } },
+  options: { steps: { type: 'string', default: '8' }, rows: { type: 'string', default: '8' }, length: { type: 'string', default: '128' }, precision: { type: 'string' }, checkpointing: { type: 'boolean' }, lora: { type: 'string' }, json: { type: 'boolean' } },
 });
 const model = positionals[0] ?? '.cache/models/SmolLM2-135M-Instruct.Q4_1.gguf';
 const [rows, length] = [Number(options.rows), Number(options.length)];
@@ -16,12 +16,20 @@ const [rows, length] = [Number(options.rows), Number(options.length)];
 const binding = loadNative();
 if (!binding) throw new Error('the Rust kernels are not here');
 
+/** Outputs of all layers. */
+const outputs = (weights, k) => weights.reduce((sum, { length }) => sum + length / k, 0);
+
 /** M, N, K of a call and how many such products it asks for; the LM head's backward pass computes the logits again, which is not counted. */
 const products = {
   linear: ([, , packed, , m]) => [m, packed.n, packed.k, 1],
   linearUnpacked: ([, , , , m, n, k]) => [m, n, k, 1],
   linearDx: ([, , , m, n, k]) => [m, n, k, 1],
   linearDw: ([, , , m, n, k]) => [m, n, k, 1],
+  linears: ([, , w, , , m, k]) => [m, outputs(w, k), k, 1],
+  linearsDx: ([, , w, m, k]) => [m, outputs(w, k), k, 1],
+  linearsDw: ([dw, , , m, k]) => [m, outputs(dw, k), k, 1],
+  adaptedLinears: ([, , , w, , , , , , m, k]) => [m, outputs(w, k), k, 1],
+  adaptedLinearsGrad: ([, , , , , , w, , , , m, k]) => [m, outputs(w, k), k, 1],
   tokenOutputs: ([, , , , , a, v, d]) => [a, v, d, 1],
   tokenOutputsBackward: ([, , , , , a, v, d]) => [a, v, d, 3],
 };
@@ -40,7 +48,7 @@ for (const name of Object.keys(binding)) {
   };
 }
 
-const engine = await openEngine({ model, precision: options.precision, gradientCheckpointing: options.checkpointing ?? false, inline: true });
+const engine = await openEngine({ model, precision: options.precision, gradientCheckpointing: options.checkpointing ?? false, inline: true, ...(options.lora ? { lora: { rank: Number(options.lora), alpha: 2 * Number(options.lora), targets: 'all-linear' } } : {}) });
 let state = 1;
 const token = () => 1000 + ((state = (state * 48271) % 2147483647) % 39000);
 const tokens = Int32Array.from({ length: rows * length }, token);

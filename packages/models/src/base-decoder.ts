@@ -1,5 +1,5 @@
 import { EspalierError } from '@espalier/spec';
-import { adaptedLinear, checkpoint, linear, offTape, tidy } from '@espalier/tensor';
+import { checkpoint, linears, offTape, tidy } from '@espalier/tensor';
 import type { Tensor, Variable } from '@espalier/tensor';
 import { attendCached } from './attend';
 import type { Attend, StepCache } from './attend';
@@ -87,9 +87,14 @@ export abstract class BaseDecoder implements Decoder {
   }
 
   /** A linear layer, with its adapter where it has one. */
-  protected project(x: Tensor, { name, weight, bias }: Projection): Tensor {
-    const adapter = this.useAdapters ? this.adapters.get(name) : undefined;
-    return adapter ? adaptedLinear(x, weight, bias, adapter) : linear(x, weight, bias);
+  protected project(x: Tensor, projection: Projection): Tensor {
+    return this.projectAll(x, [projection])[0];
+  }
+
+  /** Linear layers of one input, at once. */
+  protected projectAll(x: Tensor, projections: readonly Projection[]): Tensor[] {
+    const adapterOf = (name: string) => (this.useAdapters ? this.adapters.get(name) : undefined);
+    return linears(x, projections.map(({ name, weight, bias }) => ({ weight, bias, adapter: adapterOf(name) })));
   }
 
   /** Runs the blocks; what a block leaves behind is freed before the next, save what a tape keeps. */

@@ -38,13 +38,13 @@ export class LlamaDecoder extends BaseDecoder {
       const embedded = embedding(this.parameter(this.embeddingName), tokens, this.config.padTokenId);
       const x = this.blocks(noise ? residualAdd(embedded, noise) : embedded, (residual, layer) => {
         const l = this.layers[layer];
-        const heads = (h: Tensor, projection: Projection, n: number) => view(this.project(h, projection), [rows, n, headDim]);
+        const heads = (h: Tensor, n: number) => view(h, [rows, n, headDim]);
         const turned = (h: Tensor, norm: Variable | undefined) => rotary(norm ? rmsNorm(h, norm, normEps) : h, positions, invFreq, scaling);
-        const h = rmsNorm(residual, l.attentionNorm, normEps);
-        const mixed = attend(layer, turned(heads(h, l.q, numHeads), l.qNorm), turned(heads(h, l.k, numKvHeads), l.kNorm), heads(h, l.v, numKvHeads)); // [T, H, Dh]
+        const [q, k, v] = this.projectAll(rmsNorm(residual, l.attentionNorm, normEps), [l.q, l.k, l.v]);
+        const mixed = attend(layer, turned(heads(q, numHeads), l.qNorm), turned(heads(k, numKvHeads), l.kNorm), heads(v, numKvHeads)); // [T, H, Dh]
         const middle = residualAdd(residual, this.project(view(mixed, [rows, numHeads * headDim]), l.o));
-        const g = rmsNorm(middle, l.mlpNorm, normEps);
-        return residualAdd(middle, this.project(swiglu(this.project(g, l.gate), this.project(g, l.up)), l.down));
+        const [gate, up] = this.projectAll(rmsNorm(middle, l.mlpNorm, normEps), [l.gate, l.up]);
+        return residualAdd(middle, this.project(swiglu(gate, up), l.down));
       });
       return rmsNorm(x, this.parameter('model.norm.weight'), normEps);
     });

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type { KernelFunctions } from './kernel-functions';
+import type { LinearsFunctions } from './linears-functions';
 import { howToBuild, platformPackage, whyMissing } from './platform-package';
 
 /** In which format the operands of a matrix product are; sums are always fp32. */
@@ -65,7 +66,7 @@ interface MemoryFunctions {
  * Matrix products. A row of a result is the same to the bit whatever M is, however many threads run, and whether the
  * weight came packed or not: sums run over k in one fixed order.
  */
-interface ProductFunctions {
+interface ProductFunctions extends LinearsFunctions {
   /**
    * Packs w [N, K] for `linear`. With `transposed`, w is [K, N] in memory (so for the product that `linear` gives, N and K name
    * the handle's own sizes): `packWeight(w, K_of_w, N_of_w, precision, true)` serves dx = dy · w as `linear(dx, dy, packed, null, m)`.
@@ -83,19 +84,6 @@ interface ProductFunctions {
   linearDx(dx: Float32Array, dy: Float32Array, w: Float32Array, m: number, n: number, k: number, precision: Precision, accumulate: boolean): void;
   /** dw [N, K] (+)= dyᵀ · x, with dy [M, N] and x [M, K]. */
   linearDw(dw: Float32Array, dy: Float32Array, x: Float32Array, m: number, n: number, k: number, precision: Precision, accumulate: boolean): void;
-  /**
-   * A linear layer with a low-rank adapter: h [M, r] = scale · x aᵀ, y [M, N] = x wᵀ + bias + h bᵀ, with x [M, K], a [r, K], b [N, r]. `packed`: w in this precision, or
-   * null, and it is packed on the way.
-   */
-  adaptedLinear(
-    y: Float32Array, h: Float32Array, x: Float32Array, w: Float32Array, packed: PackedWeight | null, bias: Float32Array | null, a: Float32Array, b: Float32Array,
-    scale: number, m: number, n: number, k: number, r: number, precision: WeightPrecision,
-  ): void;
-  /** Its backward pass, w [N, K] and bias frozen, h as it came from the forward pass: dx [M, K], da [r, K], db [N, r]. */
-  adaptedLinearGrad(
-    dx: Float32Array, da: Float32Array, db: Float32Array, dy: Float32Array, x: Float32Array, h: Float32Array, w: Float32Array, a: Float32Array, b: Float32Array,
-    scale: number, m: number, n: number, k: number, r: number, precision: Precision,
-  ): void;
   /** db [N] (+)= the sums of the columns of dy [M, N]. */
   columnSums(db: Float32Array, dy: Float32Array, m: number, n: number, accumulate: boolean): void;
   /** c [batch, M, N] (+)= a [batch, M, K] · b [batch, K, N], with any strides for a and b (batch stride 0 repeats an operand). */

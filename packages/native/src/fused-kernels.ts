@@ -10,6 +10,7 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
  * "Consumes" marks kernels that work in place where they can (`native`) and make a new tensor where they cannot (portable): the caller uses
  * the returned tensor from then on and disposes the one that it passed (for a variable: `variable.assign(result)`, then `result.dispose()`).
  */
+export * from './linears-kernels';
 export * from './optimiser-kernels';
 
 /** `x [T, K]`, `w [N, K]`, `bias? [N]` → `y [T, N] = x wᵀ + bias`. */
@@ -38,28 +39,6 @@ export interface LinearGradWInputs {
 export const EspalierLinearGradBias = 'EspalierLinearGradBias';
 export interface LinearGradBiasInputs {
   dy: TensorInfo;
-}
-
-/** A low-rank adapter: `a [r, K]`, `b [N, r]`, `scale` in the attributes. */
-export interface LowRankInputs {
-  a: TensorInfo;
-  b: TensorInfo;
-}
-export interface AdaptedLinearAttrs {
-  scale: number;
-}
-
-/** `x [T, K]`, `w [N, K]`, `bias? [N]`, `a [r, K]`, `b [N, r]` → `[y [T, N] = x wᵀ + bias + h bᵀ, h [T, r] = scale · x aᵀ]` (Hu et al. 2021, eq. 3). */
-export const EspalierAdaptedLinear = 'EspalierAdaptedLinear';
-export type AdaptedLinearInputs = LinearInputs & LowRankInputs;
-
-/** `dy [T, N]`, `x`, `h`, `w`, `a`, `b` → `[dx [T, K] = dy w + g a, da [r, K] = gᵀ x, db [N, r] = dyᵀ h]`, `g = scale · dy b`; `w` and `bias` are frozen. */
-export const EspalierAdaptedLinearGrad = 'EspalierAdaptedLinearGrad';
-export interface AdaptedLinearGradInputs extends LowRankInputs {
-  dy: TensorInfo;
-  x: TensorInfo;
-  h: TensorInfo;
-  w: TensorInfo;
 }
 
 /** `x [..., D]`, `weight [D]` → `y = x / sqrt(mean(x²) + eps) * weight` (Zhang & Sennrich 2019, eq. 4). */

@@ -1,24 +1,16 @@
-//! A linear layer with a low-rank adapter (Hu et al. 2021, "LoRA"): `y = x wᵀ + bias + h bᵀ`, `h = scale · x aᵀ`; forward, and backward with `w` and `bias` frozen.
-//! What several of its products need is packed once, and the update is added to a tile of `y` while that is in the cache.
+//! Linear layers of one input with low-rank adapters (Hu et al. 2021, "LoRA"): `yᵢ = x wᵢᵀ + biasᵢ + hᵢ bᵢᵀ`, `hᵢ = scaleᵢ · x aᵢᵀ`; forward, and backward with `wᵢ` and `biasᵢ` frozen.
+//!
+//! Both passes go over strips of rows: what an adapter needs of a strip is computed while its rows are in the cache, and the update is added to a tile of the result likewise.
 
-use crate::border::{disjoint, fail, floats, floats_mut, guard, place, place_of, product};
+pub mod border;
+#[cfg(test)]
+mod tests;
+
 use crate::dtype::Precision;
-use crate::gemm::{multiply, multiply_terms, BothWays, Output, PackedA, PackedB, Right, Term, View};
-use crate::linear::PackedWeight;
-use crate::pool::parallel_for;
-use napi::bindgen_prelude::*;
-use napi_derive::napi;
+use crate::gemm::{kernel_of, outer, Outer, Output, PackedB, Right, Rows, Strips, Sum, View};
+use crate::pool::SharedMut;
 
-/// Rows, outputs, inputs, and the rank of the adapter.
-#[derive(Clone, Copy)]
-pub struct Sizes {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
-    pub r: usize,
-}
-
-/// The adapter: `a [r, K]`, `b [N, r]`.
+/// An adapter: `a [r, K]`, `b [N, r]`.
 #[derive(Clone, Copy)]
 pub struct LowRank<'a> {
     pub a: &'a [f32],
@@ -26,241 +18,123 @@ pub struct LowRank<'a> {
     pub scale: f32,
 }
 
-fn plain(data: &mut [f32], stride: usize) -> Output<'_> {
-    Output { data, stride, accumulate: false, far: false, bias: None }
+/// A layer in the forward pass: `weight` has `n` columns.
+pub struct Forward<'a> {
+    pub n: usize,
+    pub r: usize,
+    pub weight: Right<'a>,
+    pub bias: Option<&'a [f32]>,
+    pub adapter: LowRank<'a>,
+    pub y: &'a mut [f32],
 }
 
-/// `x [m, K]` → `y [m, N]`, `h [m, r]`.
-pub fn forward(
-    Sizes { m, n, k, r }: Sizes,
-    x: &[f32],
-    weight: Right,
-    bias: Option<&[f32]>,
-    LowRank { a, b, scale }: LowRank,
-    precision: Precision,
-    (y, h): (&mut [f32], &mut [f32]),
-) {
-    let rows = PackedA::new(View::row_major(x, m, k), precision);
-    multiply(plain(h, r), &rows, Right::Lanes(View::row_major(a, r, k)), precision);
-    h.iter_mut().for_each(|h| *h *= scale);
-    let inner = PackedA::new(View::row_major(h, m, r), precision);
-    let b = PackedB::transient(View::row_major(b, n, r), precision);
-    let output = Output { data: y, stride: n, accumulate: false, far: false, bias };
-    multiply_terms(output, &rows, weight, &[Term { a: &inner, b: &b }]);
-}
-
-/// What the backward pass reads: `dy [m, N]`, `x [m, K]`, `h [m, r]` of the forward pass, `w [N, K]`.
-#[derive(Clone, Copy)]
+/// A layer in the backward pass: `dy [m, n]`, `w [n, K]` → `da [r, K]`, `db [n, r]`.
 pub struct Backward<'a> {
+    pub n: usize,
+    pub r: usize,
     pub dy: &'a [f32],
-    pub x: &'a [f32],
-    pub h: &'a [f32],
     pub w: &'a [f32],
+    pub adapter: LowRank<'a>,
+    pub da: &'a mut [f32],
+    pub db: &'a mut [f32],
 }
 
-/// → `dx [m, K]`, `da [r, K]`, `db [N, r]`.
-pub fn backward(
-    Sizes { m, n, k, r }: Sizes,
-    Backward { dy, x, h, w }: Backward,
-    LowRank { a, b, scale }: LowRank,
-    precision: Precision,
-    (dx, da, db): (&mut [f32], &mut [f32], &mut [f32]),
-) {
-    let both = BothWays::new(m, n, [true, true], precision);
-    let step = both.step();
-    parallel_for(m.div_ceil(step), |part| {
-        let range = part * step..((part + 1) * step).min(m);
-        // SAFETY: ranges are disjoint, and nothing reads them before all are packed.
-        unsafe { both.pack(range.clone(), &dy[range.start * n..range.end * n]) };
+/// The rows `a` of all adapters, one under another: `[Σ r, K]`; and where each begins.
+fn stacked<'a>(adapters: impl Iterator<Item = (usize, LowRank<'a>)>) -> (Vec<f32>, Vec<usize>) {
+    let (mut rows, mut starts, mut next) = (vec![], vec![], 0);
+    for (r, adapter) in adapters {
+        rows.extend_from_slice(adapter.a);
+        starts.push(next);
+        next += r;
+    }
+    (rows, starts)
+}
+
+/// Multiplies some columns of rows.
+fn scale_columns(rows: &mut [f32], stride: usize, first: usize, columns: usize, scale: f32) {
+    for row in rows.chunks_mut(stride) {
+        row[first..first + columns].iter_mut().for_each(|x| *x *= scale);
+    }
+}
+
+/// The columns `first .. first + columns` of rows of `stride`.
+fn columns_of(rows: &[f32], stride: usize, first: usize, columns: usize) -> View<'_> {
+    View::new(&rows[first..], rows.len() / stride, columns, stride, 1)
+        .expect("the columns lie inside the rows")
+}
+
+/// `x [m, K]` → the layers' `y [m, n]`, and `h [m, Σ r]`: those of all layers side by side. Nothing may be empty.
+pub fn forward((m, k): (usize, usize), x: &[f32], layers: Vec<Forward>, h: &mut [f32], precision: Precision) {
+    let (a, starts) = stacked(layers.iter().map(|layer| (layer.r, layer.adapter)));
+    let ranks = a.len() / k;
+    let facts: Vec<(usize, f32)> = layers.iter().map(|layer| (layer.r, layer.adapter.scale)).collect();
+    let sums: Vec<Sum> = layers
+        .into_iter()
+        .enumerate()
+        .map(|(i, Forward { n, r, weight, bias, adapter, y })| Sum {
+            output: Output { data: y, stride: n, accumulate: false, far: false, bias },
+            terms: vec![(0, weight), (1 + i, Right::Lanes(View::row_major(adapter.b, n, r)))],
+        })
+        .collect();
+    let kernel = kernel_of(&sums, precision);
+    let a = PackedB::transient(View::row_major(&a, ranks, k), precision);
+    let mut lefts = vec![Rows::View(View::row_major(x, m, k))];
+    lefts.extend(facts.iter().map(|(r, _)| Rows::Made(*r)));
+    let h = SharedMut::new(&mut h[..m * ranks]);
+    Strips::with_made(kernel, lefts, m).multiply(sums, &|strip| {
+        strip.pack_views();
+        let rows = strip.rows();
+        // SAFETY: the strip's rows are its own.
+        let h = unsafe { h.slice(rows.start * ranks, rows.len() * ranks) };
+        strip.product(0, &a, h, ranks);
+        for (i, (&(r, scale), &start)) in facts.iter().zip(&starts).enumerate() {
+            scale_columns(h, ranks, start, r, scale);
+            strip.pack(1 + i, columns_of(h, ranks, start, r));
+        }
     });
-    let (Some(rows), Some(columns)) = (both.rows(), both.columns()) else { return };
-    multiply(plain(db, r), columns, Right::Lanes(View::row_major(h, m, r).transposed()), precision);
-    let mut g = vec![0.0; m * r]; // the gradient of x aᵀ
-    multiply(plain(&mut g, r), rows, Right::Lanes(View::row_major(b, n, r).transposed()), precision);
-    g.iter_mut().for_each(|g| *g *= scale);
-    let g = View::row_major(&g, m, r);
-    multiply(plain(da, k), g.transposed(), Right::Lanes(View::row_major(x, m, k).transposed()), precision);
-    let inner = PackedA::new(g, precision);
-    let w = Right::Lanes(View::row_major(w, n, k).transposed());
-    let a = PackedB::transient(View::row_major(a, r, k).transposed(), precision);
-    multiply_terms(plain(dx, k), rows, w, &[Term { a: &inner, b: &a }]);
 }
 
-const FORWARD: &str = "adaptedLinear";
-const BACKWARD: &str = "adaptedLinearGrad";
-
-/// Sizes of which none is zero.
-fn sizes(kernel: &str, m: u32, n: usize, k: usize, r: u32) -> Result<Sizes> {
-    let sizes = Sizes { m: m as usize, n, k, r: r as usize };
-    for pair in [[sizes.m, n], [sizes.m, k], [sizes.m, sizes.r], [n, k], [n, sizes.r], [sizes.r, k]] {
-        if product(kernel, &pair)? == 0 {
-            return Err(fail(format!(
-                "{kernel}: {m} rows, {n} outputs, {k} inputs, rank {r}: nothing to compute"
-            )));
+/// `x [m, K]`, `h [m, Σ r]` of the forward pass → `dx [m, K]`, and the layers' `da` and `db`. Nothing may be empty.
+pub fn backward(
+    (m, k): (usize, usize),
+    x: &[f32],
+    h: &[f32],
+    layers: Vec<Backward>,
+    dx: &mut [f32],
+    precision: Precision,
+) {
+    let (a, starts) = stacked(layers.iter().map(|layer| (layer.r, layer.adapter)));
+    let (ranks, count) = (a.len() / k, layers.len());
+    let columns = layers.iter().map(|layer| View::row_major(layer.adapter.b, layer.n, layer.r).transposed());
+    let packed: Vec<PackedB> = columns.map(|columns| PackedB::transient(columns, precision)).collect();
+    // The products of `dy` with the weights, and at last the update.
+    let mut lefts: Vec<Rows> =
+        layers.iter().map(|layer| Rows::View(View::row_major(layer.dy, m, layer.n))).collect();
+    lefts.push(Rows::Made(ranks));
+    let lanes = |w, n| Right::Lanes(View::row_major(w, n, k).transposed());
+    let mut terms: Vec<(usize, Right)> =
+        layers.iter().enumerate().map(|(i, layer)| (i, lanes(layer.w, layer.n))).collect();
+    terms.push((count, lanes(&a, ranks)));
+    let output = Output { data: dx, stride: k, accumulate: false, far: false, bias: None };
+    let sums = vec![Sum { output, terms }];
+    let mut g = vec![0.0; m * ranks]; // the gradients of x aᵀ, side by side
+    let shared = SharedMut::new(&mut g);
+    Strips::with_made(kernel_of(&sums, precision), lefts, m).multiply(sums, &|strip| {
+        strip.pack_views();
+        let rows = strip.rows();
+        // SAFETY: the strip's rows are its own.
+        let g = unsafe { shared.slice(rows.start * ranks, rows.len() * ranks) };
+        for (i, (layer, b)) in layers.iter().zip(&packed).enumerate() {
+            strip.product(i, b, &mut g[starts[i]..], ranks);
+            scale_columns(g, ranks, starts[i], layer.r, layer.adapter.scale);
         }
+        strip.pack(count, View::row_major(g, rows.len(), ranks));
+    });
+    let mut sums = vec![];
+    for (layer, start) in layers.into_iter().zip(starts) {
+        let [h, g] = [h, &g].map(|rows| columns_of(&rows[..m * ranks], ranks, start, layer.r));
+        sums.push(Outer { s: h, x: layer.dy, out: layer.db, turned: true });
+        sums.push(Outer { s: g, x, out: layer.da, turned: false });
     }
-    Ok(sizes)
-}
-
-/// See `adaptedLinear` in `binding.ts`.
-#[napi]
-#[allow(clippy::too_many_arguments)]
-pub fn adapted_linear(
-    mut y: Float32ArraySlice,
-    mut h: Float32ArraySlice,
-    x: Float32ArraySlice,
-    w: Float32ArraySlice,
-    packed: Option<&PackedWeight>,
-    bias: Option<Float32ArraySlice>,
-    a: Float32ArraySlice,
-    b: Float32ArraySlice,
-    scale: f64,
-    m: u32,
-    n: u32,
-    k: u32,
-    r: u32,
-    precision: String,
-) -> Result<()> {
-    guard(|| {
-        let sizes = sizes(FORWARD, m, n as usize, k as usize, r)?;
-        let Sizes { m, n, k, r } = sizes;
-        let read = [place(&x), place(&w), place_of(&bias), place(&a), place(&b)];
-        disjoint(FORWARD, &[place(&y), place(&h)], &read)?;
-        let low_rank =
-            LowRank { a: floats(&a, "a", r * k)?, b: floats(&b, "b", n * r)?, scale: scale as f32 };
-        let bias = bias.as_ref().map(|bias| floats(bias, "bias", n)).transpose()?;
-        let outputs = (floats_mut(&mut y, "y", m * n)?, floats_mut(&mut h, "h", m * r)?);
-        let precision = Precision::parse_weight(&precision)?;
-        let w = View::row_major(floats(&w, "w", n * k)?, n, k);
-        let weight = match packed {
-            Some(packed) => Right::Packed(packed.fitting(FORWARD, n, k, precision)?.columns()),
-            None => Right::Lanes(w),
-        };
-        forward(sizes, floats(&x, "x", m * k)?, weight, bias, low_rank, precision, outputs);
-        Ok(())
-    })
-}
-
-/// See `adaptedLinearGrad` in `binding.ts`.
-#[napi]
-#[allow(clippy::too_many_arguments)]
-pub fn adapted_linear_grad(
-    mut dx: Float32ArraySlice,
-    mut da: Float32ArraySlice,
-    mut db: Float32ArraySlice,
-    dy: Float32ArraySlice,
-    x: Float32ArraySlice,
-    h: Float32ArraySlice,
-    w: Float32ArraySlice,
-    a: Float32ArraySlice,
-    b: Float32ArraySlice,
-    scale: f64,
-    m: u32,
-    n: u32,
-    k: u32,
-    r: u32,
-    precision: String,
-) -> Result<()> {
-    guard(|| {
-        let sizes = sizes(BACKWARD, m, n as usize, k as usize, r)?;
-        let Sizes { m, n, k, r } = sizes;
-        let read = [place(&dy), place(&x), place(&h), place(&w), place(&a), place(&b)];
-        disjoint(BACKWARD, &[place(&dx), place(&da), place(&db)], &read)?;
-        let low_rank =
-            LowRank { a: floats(&a, "a", r * k)?, b: floats(&b, "b", n * r)?, scale: scale as f32 };
-        let read = Backward {
-            dy: floats(&dy, "dy", m * n)?,
-            x: floats(&x, "x", m * k)?,
-            h: floats(&h, "h", m * r)?,
-            w: floats(&w, "w", n * k)?,
-        };
-        let outputs = (
-            floats_mut(&mut dx, "dx", m * k)?,
-            floats_mut(&mut da, "da", r * k)?,
-            floats_mut(&mut db, "db", n * r)?,
-        );
-        backward(sizes, read, low_rank, Precision::parse(&precision)?, outputs);
-        Ok(())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gemm::choice::noise;
-
-    /// `Σ a(i) b(i)` for `i` in `0..len`, in float64.
-    fn dot(len: usize, a: impl Fn(usize) -> f32, b: impl Fn(usize) -> f32) -> f64 {
-        (0..len).map(|i| f64::from(a(i)) * f64::from(b(i))).sum()
-    }
-
-    #[test]
-    fn both_passes_agree_with_their_definitions() {
-        let scale = 0.7f32;
-        for (m, n, k, r) in [(1, 1, 1, 1), (3, 17, 33, 2), (31, 40, 70, 16), (130, 33, 65, 3)] {
-            let sizes = Sizes { m, n, k, r };
-            let (x, w, bias, a, b, dy) = (
-                noise(1, m * k),
-                noise(2, n * k),
-                noise(3, n),
-                noise(4, r * k),
-                noise(5, n * r),
-                noise(6, m * n),
-            );
-            let inner = |i: usize, j: usize| f64::from(scale) * dot(k, |c| x[i * k + c], |c| a[j * k + c]);
-            let back = |i: usize, j: usize| f64::from(scale) * dot(n, |c| dy[i * n + c], |c| b[c * r + j]);
-            for (precision, tolerance) in [(Precision::Fp32, 1e-5), (Precision::Bf16, 0.03)] {
-                let near = |found: f32, expected: f64, terms: usize| {
-                    let bound = tolerance * (1.0 + terms as f64).sqrt();
-                    assert!(
-                        (f64::from(found) - expected).abs() < bound,
-                        "{m} {n} {k} {r}: {found} {expected}"
-                    );
-                };
-                let packed = PackedB::transient(View::row_major(&w, n, k), precision);
-                let low_rank = LowRank { a: &a, b: &b, scale };
-                let (mut y, mut h) = (vec![9.0; m * n], vec![9.0; m * r]);
-                forward(
-                    sizes,
-                    &x,
-                    Right::Packed(packed.columns()),
-                    Some(&bias),
-                    low_rank,
-                    precision,
-                    (&mut y, &mut h),
-                );
-                for i in 0..m {
-                    (0..r).for_each(|j| near(h[i * r + j], inner(i, j), k));
-                    for j in 0..n {
-                        let update: f64 = (0..r).map(|c| inner(i, c) * f64::from(b[j * r + c])).sum();
-                        let whole = dot(k, |c| x[i * k + c], |c| w[j * k + c]) + f64::from(bias[j]);
-                        near(y[i * n + j], whole + update, k * (1 + r));
-                    }
-                }
-                let (mut dx, mut da, mut db) = (vec![9.0; m * k], vec![9.0; r * k], vec![9.0; n * r]);
-                let read = Backward { dy: &dy, x: &x, h: &h, w: &w };
-                backward(sizes, read, low_rank, precision, (&mut dx, &mut da, &mut db));
-                for i in 0..m {
-                    for c in 0..k {
-                        let update: f64 = (0..r).map(|j| back(i, j) * f64::from(a[j * k + c])).sum();
-                        near(
-                            dx[i * k + c],
-                            dot(n, |j| dy[i * n + j], |j| w[j * k + c]) + update,
-                            n * (1 + r),
-                        );
-                    }
-                }
-                for j in 0..r {
-                    for c in 0..k {
-                        let expected: f64 = (0..m).map(|i| back(i, j) * f64::from(x[i * k + c])).sum();
-                        near(da[j * k + c], expected, m * n);
-                    }
-                    for c in 0..n {
-                        let expected: f64 = (0..m).map(|i| f64::from(dy[i * n + c]) * inner(i, j)).sum();
-                        near(db[c * r + j], expected, m * k);
-                    }
-                }
-            }
-        }
-    }
+    outer(sums, precision);
 }

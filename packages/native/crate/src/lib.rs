@@ -13,6 +13,7 @@ pub mod features;
 pub mod gemm;
 pub mod lent;
 pub mod linear;
+pub mod linears;
 pub mod memory;
 pub mod pool;
 pub mod token_divergence;

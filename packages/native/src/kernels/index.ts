@@ -1,5 +1,4 @@
 import { activationKernels } from './activations';
-import { adaptedLinearKernels } from './adapted-linear';
 import { arithmeticKernels } from './arithmetic';
 import { attentionKernels } from './attention';
 import { decodeBlocksKernels } from './decode-blocks';
@@ -7,6 +6,7 @@ import { embeddingKernels } from './embedding';
 import type { NativeKernel } from './kernel';
 import { layoutKernels } from './layout';
 import { linearKernels } from './linear';
+import { linearsKernels } from './linears';
 import { matmulKernels } from './matmul';
 import { normKernels } from './norms';
 import { optimiserKernels } from './optimiser';
@@ -18,13 +18,13 @@ import { tokenOutputKernels } from './token-outputs';
 /** Every kernel in Rust: the fused ones, and the standard ones that replace the CPU backend's. */
 export const nativeKernels: readonly NativeKernel[] = [
   ...activationKernels,
-  ...adaptedLinearKernels,
   ...arithmeticKernels,
   ...attentionKernels,
   ...decodeBlocksKernels,
   ...embeddingKernels,
   ...layoutKernels,
   ...linearKernels,
+  ...linearsKernels,
   ...matmulKernels,
   ...normKernels,
   ...optimiserKernels,

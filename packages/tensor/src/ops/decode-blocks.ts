@@ -2,10 +2,10 @@ import { EspalierDecodeBlocks } from '@espalier/native';
 import type { DecodeBlocksAttrs } from '@espalier/native';
 import { engine, getKernel } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { LowRankAdapter } from './adapted-linear';
+import type { LowRankAdapter } from './linears';
 import { check, dims, run } from './kernel';
 
-/** A linear layer: weight `[N, K]`, bias `[N]`; with a low-rank adapter as `adaptedLinear` adds it. */
+/** A linear layer: weight `[N, K]`, bias `[N]`; with a low-rank adapter as `linears` adds it. */
 export interface LinearParameters {
   weight: Tensor;
   bias?: Tensor;

@@ -1,5 +1,3 @@
-export { adaptedLinear } from './adapted-linear';
-export type { LowRankAdapter } from './adapted-linear';
 export * from './adamw';
 export * from './add-in-place';
 export * from './causal-attention';
@@ -9,6 +7,8 @@ export * from './gelu';
 export * from './kv-cache';
 export * from './layer-norm';
 export { linear } from './linear';
+export { linears } from './linears';
+export type { LinearLayer, LowRankAdapter } from './linears';
 export * from './residual-add';
 export { rmsNorm } from './rms-norm';
 export * from './rotary';

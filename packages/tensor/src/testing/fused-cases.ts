@@ -1,5 +1,5 @@
-import { causalAttention, embedding, gelu, layerNorm, linear, residualAdd, rmsNorm, rotary, swiglu, tokenDivergence, tokenOutputs, view } from '../ops';
-import { besideFrozen } from '../ops/adapted-linear';
+import { causalAttention, embedding, gelu, layerNorm, linear, linears, residualAdd, rmsNorm, rotary, swiglu, tokenDivergence, tokenOutputs, view } from '../ops';
+import { besideFrozen } from '../ops/linears';
 import { tensor1d, tensor2d, type Tensor } from '../tfjs';
 import * as reference from './references';
 
@@ -25,20 +25,38 @@ function linearCase(name: string, t: number, n: number, k: number, bias: boolean
   };
 }
 
-/** The weight and the bias are frozen. */
-function adaptedLinearCase(name: string, t: number, n: number, k: number, r: number): FusedCase {
-  const scale = 0.5;
-  const numbers = (count: number, phase: number) => Float64Array.from({ length: count }, (_, i) => Math.fround(Math.sin(1.7 * i + phase)));
-  const [w, bias] = [numbers(n * k, 0.2), numbers(n, 0.9)];
+/** Layers of `outputs` each; every other one has a bias. */
+function linearsCase(t: number, k: number, outputs: readonly number[]): FusedCase {
+  const biased = outputs.map((_, i) => i % 2 === 1);
+  const biasOf = (i: number) => 1 + outputs.length + biased.slice(0, i).filter(Boolean).length;
   return {
-    name: `adaptedLinear: ${name}`,
-    shapes: [[t, k], [r, k], [n, r]],
-    run: ([x, a, b]) => [besideFrozen(x, tensor2d(Float32Array.from(w), [n, k]), tensor1d(Float32Array.from(bias)), { a, b, scale })],
-    reference: ([x, a, b]) => {
-      const h = reference.linearReference(x, a, null, t, r, k).map((value) => value * scale);
-      const update = reference.linearReference(h, b, null, t, n, r);
-      return [reference.linearReference(x, w, bias, t, n, k).map((value, i) => value + update[i])];
-    },
+    name: `linears: ${t} rows, ${k} inputs, ${outputs.join(' and ')} outputs`,
+    shapes: [[t, k], ...outputs.map((n) => [n, k]), ...outputs.filter((_, i) => biased[i]).map((n) => [n])],
+    run: (inputs) => linears(inputs[0], outputs.map((_, i) => ({ weight: inputs[1 + i], bias: biased[i] ? inputs[biasOf(i)] : undefined }))),
+    reference: (inputs) => outputs.map((n, i) => reference.linearReference(inputs[0], inputs[1 + i], biased[i] ? inputs[biasOf(i)] : null, t, n, k)),
+  };
+}
+
+/** Layers of `outputs` and `ranks` each, with adapters; weights and biases are frozen. */
+function adaptedLinearsCase(t: number, k: number, outputs: readonly number[], ranks: readonly number[]): FusedCase {
+  const scales = [0.5, -1.5, 2];
+  const numbers = (count: number, phase: number) => Float64Array.from({ length: count }, (_, i) => Math.fround(Math.sin(1.7 * i + phase)));
+  const frozen = outputs.map((n, i) => ({ w: numbers(n * k, 0.2 + i), bias: numbers(n, 0.9 + i) }));
+  return {
+    name: `linears with adapters: ${t} rows, ${k} inputs, ${outputs.join(' and ')} outputs, rank ${ranks.join(' and ')}`,
+    shapes: [[t, k], ...ranks.map((r) => [r, k]), ...outputs.map((n, i) => [n, ranks[i]])],
+    run: ([x, ...matrices]) =>
+      besideFrozen(x, outputs.map((n, i) => ({
+        weight: tensor2d(Float32Array.from(frozen[i].w), [n, k]),
+        bias: tensor1d(Float32Array.from(frozen[i].bias)),
+        adapter: { a: matrices[i], b: matrices[outputs.length + i], scale: scales[i] },
+      }))),
+    reference: ([x, ...matrices]) =>
+      outputs.map((n, i) => {
+        const h = reference.linearReference(x, matrices[i], null, t, ranks[i], k).map((value) => value * scales[i]);
+        const update = reference.linearReference(h, matrices[outputs.length + i], null, t, n, ranks[i]);
+        return reference.linearReference(x, frozen[i].w, frozen[i].bias, t, n, k).map((value, j) => value + update[j]);
+      }),
   };
 }
 
@@ -97,9 +115,12 @@ export const fusedCases: readonly FusedCase[] = [
   linearCase('linear with a bias', 4, 3, 6, true),
   linearCase('linear on one row', 1, 19, 17, true),
   linearCase('linear beyond one block', 33, 18, 35, false),
-  adaptedLinearCase('one row', 1, 5, 3, 1),
-  adaptedLinearCase('odd sizes', 7, 19, 17, 3),
-  adaptedLinearCase('beyond one block', 33, 35, 18, 16),
+  linearsCase(1, 3, [5, 2]),
+  linearsCase(7, 17, [19, 3, 33]),
+  linearsCase(33, 18, [35, 35]),
+  adaptedLinearsCase(1, 3, [5], [1]),
+  adaptedLinearsCase(7, 17, [19, 4], [3, 3]),
+  adaptedLinearsCase(33, 18, [35, 18, 18], [16, 2, 5]),
   { name: 'rmsNorm', shapes: [[5, 9], [9]], run: ([x, w]) => [rmsNorm(x, w, 1e-5)], reference: ([x, w]) => [reference.rmsNormReference(x, w, 1e-5)] },
   { name: 'rmsNorm of heads', shapes: [[3, 2, 6], [6]], run: ([x, w]) => [rmsNorm(x, w, 1e-6)], reference: ([x, w]) => [reference.rmsNormReference(x, w, 1e-6)] },
   { name: 'layerNorm', shapes: [[5, 9], [9], [9]], run: ([x, w, b]) => [layerNorm(x, w, b, 1e-5)], reference: ([x, w, b]) => [reference.layerNormReference(x, w, b, 1e-5)] },

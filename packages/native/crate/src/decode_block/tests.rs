@@ -1,5 +1,5 @@
 use super::*;
-use crate::adapted_linear::{self, Sizes};
+use crate::adapted_linear;
 use crate::cached_attention::parse_ranges;
 use crate::dtype::{round_bf16, Precision};
 use crate::gemm::choice::noise;
@@ -131,18 +131,16 @@ fn separately(
     let project = |x: &[f32], i: usize| -> Vec<f32> {
         let (weight, bias) = (&numbers.packed[i], numbers.biases[i].as_deref());
         let Some(LowRank { a, b, rank, .. }) = &numbers.adapters[i] else { return times(x, weight, bias) };
-        let sizes = Sizes { m: case.m, n: weight.n(), k: weight.k(), r: *rank };
         let (mut y, mut h) = (vec![0f32; case.m * weight.n()], vec![0f32; case.m * rank]);
-        let low_rank = adapted_linear::LowRank { a, b, scale: SCALE };
-        adapted_linear::forward(
-            sizes,
-            x,
-            Right::Packed(weight.columns()),
+        let layer = adapted_linear::Forward {
+            n: weight.n(),
+            r: *rank,
+            weight: Right::Packed(weight.columns()),
             bias,
-            low_rank,
-            precision,
-            (&mut y, &mut h),
-        );
+            adapter: adapted_linear::LowRank { a, b, scale: SCALE },
+            y: &mut y,
+        };
+        adapted_linear::forward((case.m, weight.k()), x, vec![layer], &mut h, precision);
         y
     };
     let norm = |x: &[f32], weight: &[f32]| -> Vec<f32> {

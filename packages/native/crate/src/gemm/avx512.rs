@@ -10,7 +10,7 @@ const NR: usize = 32;
 /// Writes the sums of one row to C: columns beyond `cols` are masked out.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub unsafe fn write_row(c: *mut f32, sums: [__m512; 2], cols: usize, add: bool) {
+pub unsafe fn write_row<const V: usize>(c: *mut f32, sums: [__m512; V], cols: usize, add: bool) {
     for (half, sum) in sums.into_iter().enumerate() {
         let used = cols.saturating_sub(half * 16).min(16);
         let mask = ((1u32 << used) - 1) as __mmask16;
@@ -30,29 +30,28 @@ fn ask_step<const BYTES: usize>(soon: *const u8, k: usize) {
     (0..BYTES).step_by(64).for_each(|line| ask_second(soon.wrapping_add(k * BYTES + line)));
 }
 
-/// Two vectors of B at step `k`.
+/// The first `V` vectors of B at step `k`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load_b<const HALF: bool>(b: *const u8, k: usize) -> [__m512; 2] {
-    // SAFETY: the panel holds 32 elements at step `k`.
-    unsafe {
-        if HALF {
-            let from = b.cast::<__m256i>().add(2 * k);
-            [from, from.add(1)].map(|p| {
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p))))
-            })
-        } else {
-            let from = b.cast::<f32>().add(NR * k);
-            [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))]
+unsafe fn load_b<const V: usize, const HALF: bool>(b: *const u8, k: usize) -> [__m512; V] {
+    std::array::from_fn(|v| {
+        // SAFETY: the panel holds 32 elements at step `k`.
+        unsafe {
+            if HALF {
+                let from = b.cast::<__m256i>().add(2 * k + v);
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from))))
+            } else {
+                _mm512_loadu_ps(b.cast::<f32>().add(NR * k + 16 * v))
+            }
         }
-    }
+    })
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
+unsafe fn rows<const R: usize, const V: usize, const HALF: bool>(tile: &Tile) {
     let a = tile.a.cast::<f32>();
-    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    let mut sums = [[_mm512_setzero_ps(); V]; R];
     for k in 0..tile.k {
         if HALF {
             ask_step::<64>(tile.soon, k);
@@ -60,12 +59,13 @@ unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
             ask_step::<128>(tile.soon, k);
         }
         // SAFETY: step `k` of both panels exists.
-        let b = unsafe { load_b::<HALF>(tile.b, k) };
+        let b = unsafe { load_b::<V, HALF>(tile.b, k) };
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above, and `row < MR`.
             let a = _mm512_set1_ps(unsafe { *a.add(k * MR + row) });
-            sums[0] = _mm512_fmadd_ps(a, b[0], sums[0]);
-            sums[1] = _mm512_fmadd_ps(a, b[1], sums[1]);
+            for (sum, &b) in sums.iter_mut().zip(&b) {
+                *sum = _mm512_fmadd_ps(a, b, *sum);
+            }
         }
     }
     for (row, &sums) in sums.iter().enumerate() {
@@ -77,25 +77,22 @@ unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
 /// The same with pairs of bfloat16: `tile.k / 2` steps.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn rows_pairs<const R: usize>(tile: &Tile) {
+unsafe fn rows_pairs<const R: usize, const V: usize>(tile: &Tile) {
     let (a, b) = (tile.a.cast::<i32>(), tile.b.cast::<i32>());
-    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    let mut sums = [[_mm512_setzero_ps(); V]; R];
     for k in 0..tile.k / 2 {
         ask_step::<128>(tile.soon, k);
         // SAFETY: pair `k` of both panels exists; a vector of integers and one of bfloat16 pairs have the same bits.
-        let b: [__m512bh; 2] = unsafe {
-            let from = b.add(NR * k);
-            [
-                std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast())),
-                std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.add(16).cast())),
-            ]
-        };
+        let b: [__m512bh; V] = std::array::from_fn(|v| unsafe {
+            std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.add(NR * k + 16 * v).cast()))
+        });
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above, and `row < MR`.
             let a =
                 unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*a.add(k * MR + row))) };
-            sums[0] = _mm512_dpbf16_ps(sums[0], a, b[0]);
-            sums[1] = _mm512_dpbf16_ps(sums[1], a, b[1]);
+            for (sum, &b) in sums.iter_mut().zip(&b) {
+                *sum = _mm512_dpbf16_ps(*sum, a, b);
+            }
         }
     }
     for (row, &sums) in sums.iter().enumerate() {
@@ -104,21 +101,29 @@ unsafe fn rows_pairs<const R: usize>(tile: &Tile) {
     }
 }
 
+/// The function for so many rows; where the columns fill one vector at most, the other is left out.
 macro_rules! by_rows {
     ($tile:ident, $function:ident $(, $half:ident)?) => {
+        if $tile.cols > 16 {
+            by_rows!(@ $tile, $function, 2 $(, $half)?)
+        } else {
+            by_rows!(@ $tile, $function, 1 $(, $half)?)
+        }
+    };
+    (@ $tile:ident, $function:ident, $vectors:literal $(, $half:ident)?) => {
         match $tile.rows {
-            1 => $function::<1 $(, $half)?>($tile),
-            2 => $function::<2 $(, $half)?>($tile),
-            3 => $function::<3 $(, $half)?>($tile),
-            4 => $function::<4 $(, $half)?>($tile),
-            5 => $function::<5 $(, $half)?>($tile),
-            6 => $function::<6 $(, $half)?>($tile),
-            7 => $function::<7 $(, $half)?>($tile),
-            8 => $function::<8 $(, $half)?>($tile),
-            9 => $function::<9 $(, $half)?>($tile),
-            10 => $function::<10 $(, $half)?>($tile),
-            11 => $function::<11 $(, $half)?>($tile),
-            _ => $function::<12 $(, $half)?>($tile),
+            1 => $function::<1, $vectors $(, $half)?>($tile),
+            2 => $function::<2, $vectors $(, $half)?>($tile),
+            3 => $function::<3, $vectors $(, $half)?>($tile),
+            4 => $function::<4, $vectors $(, $half)?>($tile),
+            5 => $function::<5, $vectors $(, $half)?>($tile),
+            6 => $function::<6, $vectors $(, $half)?>($tile),
+            7 => $function::<7, $vectors $(, $half)?>($tile),
+            8 => $function::<8, $vectors $(, $half)?>($tile),
+            9 => $function::<9, $vectors $(, $half)?>($tile),
+            10 => $function::<10, $vectors $(, $half)?>($tile),
+            11 => $function::<11, $vectors $(, $half)?>($tile),
+            _ => $function::<12, $vectors $(, $half)?>($tile),
         }
     };
 }

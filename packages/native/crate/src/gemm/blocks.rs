@@ -32,22 +32,6 @@ pub(super) struct Blocks<'a> {
 unsafe impl Sync for Blocks<'_> {}
 
 impl Blocks<'_> {
-    /// Some rows and columns of it, both from the first of a panel on.
-    pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
-        let kernel = self.kernel;
-        debug_assert!(rows.start.is_multiple_of(kernel.mr) && columns.start.is_multiple_of(kernel.nr));
-        let (panel_a, panel_b) = (Side::A.panel_bytes(kernel, self.k), Side::B.panel_bytes(kernel, self.k));
-        Self {
-            m: rows.len(),
-            n: columns.len(),
-            a: self.a.wrapping_add(rows.start / kernel.mr * panel_a),
-            b: self.b.wrapping_add(columns.start / kernel.nr * panel_b),
-            c: self.c.wrapping_add(rows.start * self.stride + columns.start),
-            bias: self.bias.map(|bias| &bias[columns]),
-            ..*self
-        }
-    }
-
     /// Cuts C into tasks and runs them.
     pub fn run(&self) {
         let Self { kernel, m, n, .. } = self;

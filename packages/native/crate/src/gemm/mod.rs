@@ -19,22 +19,28 @@ mod both_ways;
 pub mod choice;
 pub mod int8;
 pub mod kernel;
+mod on_demand;
 mod operand;
+mod outer;
 pub mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_pairs;
 #[cfg(target_arch = "x86_64")]
 mod pack_tiles;
 pub mod rows;
+mod strip;
 mod strips;
-mod terms;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use both_ways::BothWays;
 pub use operand::{Left, PackedA, PackedB, PackedColumns, Right};
-pub use terms::{multiply_terms, Term};
+pub use outer::{outer, Outer};
+pub use strip::Strip;
+pub use strips::{Rows, Strips, Sum};
+pub use sums::{kernel_of, multiply_sums};
 pub use view::View;
 
 use crate::dtype::Precision;
@@ -44,7 +50,6 @@ use blocks::Blocks;
 use kernel::Kernel;
 use operand::{PackJob, Side};
 use std::cell::RefCell;
-use strips::Strips;
 
 /// Packed operands are made in slices of at most about this size, so that workspaces stay bounded.
 const SLICE_BYTES: usize = 24 << 20;
@@ -126,8 +131,9 @@ pub(crate) fn multiply_with(kernel: &'static Kernel, output: Output, a: Left, b:
     if let Left::Packed(packed) = a {
         assert!(std::ptr::eq(packed.kernel, kernel), "both operands are packed for one kernel");
     }
-    if let Some(strips) = Strips::new(kernel, a) {
-        return strips.multiply(Output { data, stride, accumulate, far, bias }, &b, n, &[]);
+    if let Some(strips) = Strips::new(kernel, vec![a.into()], m) {
+        let output = Output { data, stride, accumulate, far, bias };
+        return strips.multiply(vec![Sum { output, terms: vec![(0, b)] }], &|strip| strip.pack_views());
     }
     let (rows, size_a) = match a {
         Left::View(_) => (slice_of(Side::A, m), Side::A.bytes(kernel, slice_of(Side::A, m), k)),
