@@ -88,9 +88,11 @@ describe.skipIf(!status.available)(`the Rust library${status.available ? '' : ` 
     native.linear(viaPacked, dy, turned, null, m);
     expect(viaPacked).toEqual(dx);
 
-    const dw = new Float32Array(n * k).fill(1);
-    native.linearDw(dw, dy, x, m, n, k, 'fp32', true);
-    expectClose(dw, product(transpose(dy, m, n), transpose(x, m, k), n, k, m).map((value) => value + 1));
+    const dw = new Float32Array(n * k);
+    const both = new Float32Array(m * k);
+    native.linearsGrad(both, [dw], [dy], x, [w], m, k, 'fp32');
+    expect(both).toEqual(dx);
+    expectClose(dw, product(transpose(dy, m, n), transpose(x, m, k), n, k, m));
     const db = new Float32Array(n);
     native.columnSums(db, dy, m, n, false);
     expectClose(db, product(new Float32Array(m).fill(1), transpose(dy, m, n), 1, n, m));

@@ -82,8 +82,6 @@ interface ProductFunctions extends LinearsFunctions {
   linearUnpacked(y: Float32Array, x: Float32Array, w: Float32Array, bias: Float32Array | null, m: number, n: number, k: number, precision: Precision): void;
   /** dx [M, K] (+)= dy [M, N] · w [N, K]. */
   linearDx(dx: Float32Array, dy: Float32Array, w: Float32Array, m: number, n: number, k: number, precision: Precision, accumulate: boolean): void;
-  /** dw [N, K] (+)= dyᵀ · x, with dy [M, N] and x [M, K]. */
-  linearDw(dw: Float32Array, dy: Float32Array, x: Float32Array, m: number, n: number, k: number, precision: Precision, accumulate: boolean): void;
   /** db [N] (+)= the sums of the columns of dy [M, N]. */
   columnSums(db: Float32Array, dy: Float32Array, m: number, n: number, accumulate: boolean): void;
   /** c [batch, M, N] (+)= a [batch, M, K] · b [batch, K, N], with any strides for a and b (batch stride 0 repeats an operand). */

@@ -28,13 +28,6 @@ export interface LinearGradXInputs {
   w: TensorInfo;
 }
 
-/** `dy [T, N]`, `x [T, K]` → `dw [N, K] = dyᵀ x`. */
-export const EspalierLinearGradW = 'EspalierLinearGradW';
-export interface LinearGradWInputs {
-  dy: TensorInfo;
-  x: TensorInfo;
-}
-
 /** `dy [T, N]` → `dbias [N]`, the sum over rows in row order. */
 export const EspalierLinearGradBias = 'EspalierLinearGradBias';
 export interface LinearGradBiasInputs {
@@ -51,9 +44,10 @@ export interface NormAttrs {
   eps: number;
 }
 
-/** `dy [..., D]`, `x`, `weight` → `[dx [..., D], dweight [D]]`. */
+/** `dy [..., D]`, `x`, `weight` → `[dx [..., D], dweight [D]]`; `dx` is added to `existing`, where that is given. Consumes `existing`. */
 export const EspalierRmsNormGrad = 'EspalierRmsNormGrad';
 export interface RmsNormGradInputs {
+  existing?: TensorInfo;
   dy: TensorInfo;
   x: TensorInfo;
   weight: TensorInfo;

@@ -31,8 +31,10 @@ export interface DecodeBlocksAdapter {
 export interface KernelFunctions {
   /** `x [rows, d]`, `weight [d]` → `y [rows, d]`. */
   rmsNorm(x: Float32Array, weight: Float32Array, y: Float32Array, rows: number, d: number, eps: number): void;
-  /** `dy`, `x`, `weight` → `dx [rows, d]`, `dweight [d]`, added up in a fixed order. */
-  rmsNormGrad(dy: Float32Array, x: Float32Array, weight: Float32Array, dx: Float32Array, dweight: Float32Array, rows: number, d: number, eps: number): void;
+  /** `dy`, `x`, `weight` → `dx [rows, d]`, added to when `accumulate`, `dweight [d]`, added up in a fixed order. */
+  rmsNormGrad(
+    dy: Float32Array, x: Float32Array, weight: Float32Array, dx: Float32Array, dweight: Float32Array, rows: number, d: number, eps: number, accumulate: boolean,
+  ): void;
   /** `x [rows, d]`, `weight [d]`, `bias [d]` → `y [rows, d]`. */
   layerNorm(x: Float32Array, weight: Float32Array, bias: Float32Array, y: Float32Array, rows: number, d: number, eps: number): void;
   /** → `dx [rows, d]`, `dweight [d]`, `dbias [d]`. */

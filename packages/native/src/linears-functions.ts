@@ -9,8 +9,8 @@ export interface LinearsFunctions {
   linears(y: Float32Array[], x: Float32Array, w: Float32Array[], packed: (PackedWeight | null)[], bias: (Float32Array | null)[], m: number, k: number, precision: WeightPrecision): void;
   /** dx [M, K] = Σ dy[i] w[i]. */
   linearsDx(dx: Float32Array, dy: Float32Array[], w: Float32Array[], m: number, k: number, precision: Precision): void;
-  /** dw[i] [N, K] = dy[i]ᵀ x. */
-  linearsDw(dw: Float32Array[], dy: Float32Array[], x: Float32Array, m: number, k: number, precision: Precision): void;
+  /** The same, and dw[i] [N, K] = dy[i]ᵀ x. */
+  linearsGrad(dx: Float32Array, dw: Float32Array[], dy: Float32Array[], x: Float32Array, w: Float32Array[], m: number, k: number, precision: Precision): void;
   /**
    * With low-rank adapters a[i] [r, K], b[i] [N, r], each layer with a rank of its own: y[i] [M, N] = x w[i]ᵀ + bias[i] + h[i] b[i]ᵀ, h [M, Σ r] the h[i] = scales[i] · x a[i]ᵀ side by side.
    */

@@ -25,8 +25,8 @@ export const EspalierLinears = (layers: number): string => `EspalierLinears${lay
 /** `dyᵢ [T, Nᵢ]`, `wᵢ [Nᵢ, K]` → `dx [T, K] = Σ dyᵢ wᵢ`. */
 export const EspalierLinearsGradX = 'EspalierLinearsGradX';
 
-/** `x [T, K]`, `dyᵢ [T, Nᵢ]` → each `dwᵢ [Nᵢ, K] = dyᵢᵀ x`. */
-export const EspalierLinearsGradW = 'EspalierLinearsGradW';
+/** `x [T, K]`, `dyᵢ [T, Nᵢ]`, `wᵢ [Nᵢ, K]` → `dx [T, K]`, as above, and each `dwᵢ [Nᵢ, K] = dyᵢᵀ x`. */
+export const EspalierLinearsGrad = 'EspalierLinearsGrad';
 
 /** The scale of each layer's low-rank adapter. */
 export interface AdaptedLinearsAttrs {

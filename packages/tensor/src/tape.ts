@@ -2,7 +2,7 @@ import { EspalierError } from '@espalier/spec';
 import { add, engine, scalar, Variable, zerosLike } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { addInPlace } from './ops/add-in-place';
-import { insideWalker, looksAt, worksInPlace } from './ops/kernel';
+import { insideWalker, looksAt, sameData, worksInPlace } from './ops/kernel';
 import type { GradientClosure } from './ops/kernel';
 
 /** What tfjs records of one kernel call. */
@@ -12,6 +12,11 @@ interface TapeNode {
   outputs: Tensor[];
   saved?: Tensor[];
   gradient?: (dys: (Tensor | null)[]) => Record<string, GradientClosure>;
+}
+
+/** What tfjs does with the tensors that a gradient will need: an own property of the engine takes the place of its method. */
+interface SavingEngine {
+  saveTensorsForBackwardMode?(tensors: readonly Tensor[]): Tensor[];
 }
 
 /** The part of tfjs's engine state that recording needs. */
@@ -57,6 +62,9 @@ export function record(forward: () => Tensor[]): Tape {
   engine().startScope('record');
   state.activeTape = nodes;
   state.gradientDepth = 1;
+  // tfjs clones what it saves: a kernel call and a node on the tape for each, of which nobody needs either.
+  const saving = engine() as unknown as SavingEngine;
+  saving.saveTensorsForBackwardMode = (tensors) => tensors.map((tensor) => engine().keep(sameData(tensor)));
   try {
     outputs = forward();
     if (outputs.some((output) => output instanceof Variable)) throw new EspalierError('internal', 'a recorded forward pass returned a variable');
@@ -65,6 +73,7 @@ export function record(forward: () => Tensor[]): Tape {
     for (const node of nodes) free(node);
     throw error;
   } finally {
+    delete saving.saveTensorsForBackwardMode;
     state.gradientDepth = 0;
     state.activeTape = outer;
     engine().endScope();
@@ -230,7 +239,7 @@ function step(node: TapeNode, wanted: Set<number>, gradients: GradientMap): void
         if (dx.dtype !== 'float32' || !sameShape(dx, input)) {
           throw new EspalierError('internal', `the gradient of ${node.kernelName} for "${name}" is ${dx.dtype} [${dx.shape}], not float32 [${input.shape}]`);
         }
-        const mine = owned.includes(dx.id) ? dx.clone() : dx; // a gradient function may hand back what it was given
+        const mine = owned.includes(dx.id) ? sameData(dx) : dx; // a gradient function may hand back what it was given
         owned.push(mine.id);
         results.push({ id: input.id, dx: engine().keep(mine) });
       }

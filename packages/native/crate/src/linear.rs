@@ -173,30 +173,6 @@ pub fn linear_dx(
     })
 }
 
-#[napi]
-#[allow(clippy::too_many_arguments)]
-pub fn linear_dw(
-    mut dw: Float32ArraySlice,
-    dy: Float32ArraySlice,
-    x: Float32ArraySlice,
-    m: u32,
-    n: u32,
-    k: u32,
-    precision: String,
-    accumulate: bool,
-) -> Result<()> {
-    guard(|| {
-        let (m, n, k) = (m as usize, n as usize, k as usize);
-        disjoint("linearDw", &[place(&dw)], &[place(&dy), place(&x)])?;
-        let dy = View::row_major(floats(&dy, "linearDw: dy", product("linearDw", &[m, n])?)?, m, n);
-        let x = View::row_major(floats(&x, "linearDw: x", product("linearDw", &[m, k])?)?, m, k);
-        let data = floats_mut(&mut dw, "linearDw: dw", product("linearDw", &[n, k])?)?;
-        let output = Output { data, stride: k, accumulate, far: true, bias: None };
-        multiply(output, dy.transposed(), Right::Lanes(x.transposed()), Precision::parse(&precision)?);
-        Ok(())
-    })
-}
-
 /// `sums[n] (+)= Σm data[m, n]`, rows added one by one, so that the order is that of the rows.
 pub fn add_columns(sums: &mut [f32], data: &[f32], n: usize, accumulate: bool) {
     if n == 0 {

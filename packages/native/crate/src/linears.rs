@@ -33,7 +33,7 @@ fn places<'a>(arrays: &'a [Float32ArraySlice<'_>]) -> impl Iterator<Item = Place
     arrays.iter().map(|array| place(array))
 }
 
-/// See `linears` in `kernel-functions.ts`.
+/// See `linears` in `linears-functions.ts`.
 #[napi]
 #[allow(clippy::too_many_arguments)]
 pub fn linears(
@@ -75,7 +75,28 @@ pub fn linears(
     })
 }
 
-/// See `linearsDx` in `kernel-functions.ts`.
+/// `dx = Σ dyᵢ wᵢ`.
+fn sum_dx(
+    dx: &mut Float32ArraySlice<'_>,
+    dy: &[Float32ArraySlice<'_>],
+    w: &[Float32ArraySlice<'_>],
+    outputs: &[usize],
+    (m, k): (usize, usize),
+    precision: Precision,
+) -> Result<()> {
+    let mut lefts = vec![];
+    let mut terms = vec![];
+    for (place, ((&n, dy), w)) in outputs.iter().zip(dy).zip(w).enumerate() {
+        lefts.push(Left::View(View::row_major(floats(dy, "dy", m * n)?, m, n)));
+        terms.push((place, Right::Lanes(View::row_major(w, n, k).transposed())));
+    }
+    let data = floats_mut(dx, "dx", m * k)?;
+    let output = Output { data, stride: k, accumulate: false, far: true, bias: None };
+    multiply_sums(&lefts, vec![Sum { output, terms }], precision);
+    Ok(())
+}
+
+/// See `linearsDx` in `linears-functions.ts`.
 #[napi]
 pub fn linears_dx(
     mut dx: Float32ArraySlice,
@@ -91,44 +112,43 @@ pub fn linears_dx(
         let outputs = outputs(KERNEL, &w, (m, k), dy.len())?;
         let read: Vec<Place> = places(&dy).chain(places(&w)).collect();
         disjoint(KERNEL, &[place(&dx)], &read)?;
-        let mut lefts = vec![];
-        let mut terms = vec![];
-        for (place, ((n, dy), w)) in outputs.into_iter().zip(&dy).zip(&w).enumerate() {
-            lefts.push(Left::View(View::row_major(floats(dy, "dy", m * n)?, m, n)));
-            terms.push((place, Right::Lanes(View::row_major(w, n, k).transposed())));
-        }
-        let data = floats_mut(&mut dx, "dx", m * k)?;
-        let output = Output { data, stride: k, accumulate: false, far: true, bias: None };
-        multiply_sums(&lefts, vec![Sum { output, terms }], Precision::parse(&precision)?);
-        Ok(())
+        sum_dx(&mut dx, &dy, &w, &outputs, (m, k), Precision::parse(&precision)?)
     })
 }
 
-/// See `linearsDw` in `kernel-functions.ts`.
+/// See `linearsGrad` in `linears-functions.ts`.
 #[napi]
-pub fn linears_dw(
+#[allow(clippy::too_many_arguments)]
+pub fn linears_grad(
+    mut dx: Float32ArraySlice,
     mut dw: Vec<Float32ArraySlice>,
     dy: Vec<Float32ArraySlice>,
     x: Float32ArraySlice,
+    w: Vec<Float32ArraySlice>,
     m: u32,
     k: u32,
     precision: String,
 ) -> Result<()> {
-    const KERNEL: &str = "linearsDw";
+    const KERNEL: &str = "linearsGrad";
     guard(|| {
         let (m, k) = (m as usize, k as usize);
-        let outputs = outputs(KERNEL, &dw, (m, k), dy.len())?;
-        let written: Vec<Place> = places(&dw).collect();
-        let read: Vec<Place> = places(&dy).chain([place(&x)]).collect();
+        let outputs = outputs(KERNEL, &w, (m, k), dy.len())?;
+        if dw.len() != dy.len() {
+            return Err(fail(format!("{KERNEL}: {} gradients of {} weights", dw.len(), w.len())));
+        }
+        let written: Vec<Place> = places(&dw).chain([place(&dx)]).collect();
+        let read: Vec<Place> = places(&dy).chain(places(&w)).chain([place(&x)]).collect();
         disjoint(KERNEL, &written, &read)?;
         let precision = Precision::parse(&precision)?;
-        let x = View::row_major(floats(&x, "x", m * k)?, m, k);
-        let x = PackedB::transient(x.transposed(), precision);
+        sum_dx(&mut dx, &dy, &w, &outputs, (m, k), precision)?;
+        let x = View::row_major(floats(&x, "x", m * k)?, m, k).transposed();
+        let packed = (dy.len() > 1).then(|| PackedB::transient(x, precision));
         for ((n, dw), dy) in outputs.into_iter().zip(&mut dw).zip(&dy) {
-            let dy = View::row_major(floats(dy, "dy", m * n)?, m, n);
+            let dy = View::row_major(floats(dy, "dy", m * n)?, m, n).transposed();
             let data = floats_mut(dw, "dw", n * k)?;
             let output = Output { data, stride: k, accumulate: false, far: true, bias: None };
-            multiply(output, dy.transposed(), Right::Packed(x.columns()), precision);
+            let right = packed.as_ref().map_or(Right::Lanes(x), |packed| Right::Packed(packed.columns()));
+            multiply(output, dy, right, precision);
         }
         Ok(())
     })

@@ -33,21 +33,27 @@ vectorised! {
 }
 
 vectorised! {
-    /// `dx` for whole rows, and their part of `dweight` (overwritten).
-    fn rms_grad_rows<V>(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]) {
+    /// `dx` for whole rows, overwritten or added to, and their part of `dweight` (overwritten).
+    fn rms_grad_rows<V>(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32], accumulate: bool, dweight: &mut [f32]) {
         let d = weight.len();
         assert!(dy.len() == x.len() && dx.len() == x.len() && dweight.len() == d);
         dweight.fill(0.0);
         for ((dy, x), dx) in dy.chunks_exact(d).zip(x.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
-            // SAFETY: every slice here holds d floats; dweight is both input and output at the same place.
+            // SAFETY: every slice here holds d floats; dweight, and dx where it is added to, are input and output at the same place.
             unsafe {
                 let squares = fold!(V, d, [x: x.as_ptr()], sum, x.fma(x, sum));
                 let dot = fold!(V, d, [dy: dy.as_ptr(), w: weight.as_ptr(), x: x.as_ptr()], sum, dy.mul(w).fma(x, sum));
                 let scale = 1.0 / (squares / d as f32 + eps).sqrt();
                 let (inv, shrink) = (V::splat(scale), V::splat(-scale * scale * scale * dot / d as f32));
-                map!(V, d, [dy: dy.as_ptr(), x: x.as_ptr(), w: weight.as_ptr(), sum: dweight.as_ptr()] => [dx.as_mut_ptr(), dweight.as_mut_ptr()], {
-                    [dy.mul(w).fma(inv, shrink.mul(x)), dy.mul(x).fma(inv, sum)]
-                });
+                if accumulate {
+                    map!(V, d, [dy: dy.as_ptr(), x: x.as_ptr(), w: weight.as_ptr(), sum: dweight.as_ptr(), old: dx.as_ptr()] => [dx.as_mut_ptr(), dweight.as_mut_ptr()], {
+                        [old.add(dy.mul(w).fma(inv, shrink.mul(x))), dy.mul(x).fma(inv, sum)]
+                    });
+                } else {
+                    map!(V, d, [dy: dy.as_ptr(), x: x.as_ptr(), w: weight.as_ptr(), sum: dweight.as_ptr()] => [dx.as_mut_ptr(), dweight.as_mut_ptr()], {
+                        [dy.mul(w).fma(inv, shrink.mul(x)), dy.mul(x).fma(inv, sum)]
+                    });
+                }
             }
         }
     }
@@ -175,12 +181,12 @@ pub fn rms_norm_backward(
     x: &[f32],
     weight: &[f32],
     eps: f32,
-    dx: &mut [f32],
+    (dx, accumulate): (&mut [f32], bool),
     dweight: &mut [f32],
 ) {
     let d = weight.len();
     backward(x.len() / d, d, dx, &mut [dweight], |start, len, dx, partial| {
-        rms_grad_rows(&dy[start..start + len], &x[start..start + len], weight, eps, dx, partial);
+        rms_grad_rows(&dy[start..start + len], &x[start..start + len], weight, eps, dx, accumulate, partial);
     });
 }
 
@@ -231,7 +237,7 @@ pub fn rms_norm(
     })
 }
 
-/// `dy [rows, d]`, `x [rows, d]`, `weight [d]` → `dx [rows, d]`, `dweight [d]`.
+/// `dy [rows, d]`, `x [rows, d]`, `weight [d]` → `dx [rows, d]`, overwritten or added to, `dweight [d]`.
 #[napi]
 #[allow(clippy::too_many_arguments)]
 pub fn rms_norm_grad(
@@ -243,6 +249,7 @@ pub fn rms_norm_grad(
     rows: u32,
     d: u32,
     eps: f64,
+    accumulate: bool,
 ) -> Result<()> {
     guard(|| {
         let (n, d) = size("rmsNormGrad", rows, d)?;
@@ -253,7 +260,7 @@ pub fn rms_norm_grad(
             floats(&x, "x", n)?,
             floats(&weight, "weight", d)?,
             eps as f32,
-            dx,
+            (dx, accumulate),
             dweight,
         );
         Ok(())

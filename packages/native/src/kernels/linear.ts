@@ -1,5 +1,5 @@
-import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradW, EspalierLinearGradX } from '../fused-kernels';
-import type { LinearGradBiasInputs, LinearGradWInputs, LinearGradXInputs, LinearInputs } from '../fused-kernels';
+import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradX } from '../fused-kernels';
+import type { LinearGradBiasInputs, LinearGradXInputs, LinearInputs } from '../fused-kernels';
 import { nativeKernel } from './kernel';
 
 export const linearKernels = [
@@ -20,13 +20,6 @@ export const linearKernels = [
     const dx = backend.output([m, k]);
     backend.binding.linearDx(dx.values, backend.floats(dy), backend.floats(w), m, n, k, backend.precision, false);
     return dx.info;
-  }),
-  nativeKernel<LinearGradWInputs>(EspalierLinearGradW, ({ inputs: { dy, x }, backend }) => {
-    const [m, n] = dy.shape;
-    const k = x.shape[1];
-    const dw = backend.output([n, k]);
-    backend.binding.linearDw(dw.values, backend.floats(dy), backend.floats(x), m, n, k, backend.precision, false);
-    return dw.info;
   }),
   nativeKernel<LinearGradBiasInputs>(EspalierLinearGradBias, ({ inputs: { dy }, backend }) => {
     const [m, n] = dy.shape;

@@ -1,6 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { NativeBackend } from '../backend';
-import { EspalierAdaptedLinears, EspalierAdaptedLinearsGrad, EspalierLinears, EspalierLinearsGradW, EspalierLinearsGradX, layersOf, mostLayers } from '../fused-kernels';
+import { EspalierAdaptedLinears, EspalierAdaptedLinearsGrad, EspalierLinears, EspalierLinearsGrad, EspalierLinearsGradX, layersOf, mostLayers } from '../fused-kernels';
 import type { AdaptedLinearsAttrs, NumberedInputs } from '../fused-kernels';
 import { nativeKernel } from './kernel';
 import type { KernelCall } from './kernel';
@@ -51,14 +51,15 @@ export const linearsKernels = [
     if (m > 0) backend.binding.linearsDx(dx.values, dys.map((dy) => backend.floats(dy)), ws.map((w) => backend.floats(w)), m, k, backend.precision);
     return dx.info;
   }),
-  nativeKernel<NumberedInputs>(EspalierLinearsGradW, ({ inputs, backend }) => {
+  nativeKernel<NumberedInputs>(EspalierLinearsGrad, ({ inputs, backend }) => {
     const { x } = inputs;
-    const dys = layersOf(inputs, 'dy');
+    const [dys, ws] = [layersOf(inputs, 'dy'), layersOf(inputs, 'w')];
     const [m, k] = x.shape;
-    const dws = dys.map((dy) => backend.output([dy.shape[1], k]));
-    if (m > 0) backend.binding.linearsDw(dws.map(({ values }) => values), dys.map((dy) => backend.floats(dy)), backend.floats(x), m, k, backend.precision);
+    const dx = backend.output([m, k]);
+    const dws = ws.map((w) => backend.output([...w.shape]));
+    if (m > 0) backend.binding.linearsGrad(dx.values, dws.map(({ values }) => values), dys.map((dy) => backend.floats(dy)), backend.floats(x), ws.map((w) => backend.floats(w)), m, k, backend.precision);
     else for (const { values } of dws) values.fill(0);
-    return dws.map(({ info }) => info);
+    return [dx, ...dws].map(({ info }) => info);
   }),
   nativeKernel<NumberedInputs, AdaptedLinearsAttrs>(EspalierAdaptedLinearsGrad, ({ inputs, attrs: { scales }, backend }) => {
     const { x, h } = inputs;

@@ -9,11 +9,11 @@ export const normKernels = [
     backend.binding.rmsNorm(backend.floats(x), backend.floats(weight), y.values, rows, width, eps);
     return y.info;
   }),
-  nativeKernel<RmsNormGradInputs, NormAttrs>(EspalierRmsNormGrad, ({ inputs: { dy, x, weight }, attrs: { eps }, backend }) => {
+  nativeKernel<RmsNormGradInputs, NormAttrs>(EspalierRmsNormGrad, ({ inputs: { dy, x, weight, existing }, attrs: { eps }, backend }) => {
     const { rows, width } = rowsOf(x);
-    const dx = backend.output(x.shape);
+    const dx = existing ? { values: backend.floats(existing), info: backend.share(existing) } : backend.output(x.shape);
     const dweight = backend.output(weight.shape);
-    backend.binding.rmsNormGrad(backend.floats(dy), backend.floats(x), backend.floats(weight), dx.values, dweight.values, rows, width, eps);
+    backend.binding.rmsNormGrad(backend.floats(dy), backend.floats(x), backend.floats(weight), dx.values, dweight.values, rows, width, eps, existing !== undefined);
     return [dx.info, dweight.info];
   }),
   nativeKernel<LayerNormInputs, NormAttrs>(EspalierLayerNorm, ({ inputs: { x, weight, bias }, attrs: { eps }, backend }) => {

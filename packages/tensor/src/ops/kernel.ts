@@ -108,6 +108,19 @@ export function sharedGradients(compute: () => Tensor[]): (output: number) => ()
   };
 }
 
+/** The same for a kernel that can add its first output to a gradient that is there already, which it consumes. */
+export function sharedGradientsInto(compute: (existing?: Tensor) => Tensor[]): (output: number) => GradientClosure {
+  let existing: Tensor | undefined;
+  const gradient = sharedGradients(() => compute(existing));
+  const first: GradientClosure = Object.assign(gradient(0), {
+    into(target: Tensor): Tensor {
+      existing = target;
+      return gradient(0)();
+    },
+  });
+  return (output) => (output === 0 ? first : gradient(output));
+}
+
 interface DataStore {
   get(id: DataId): { values: unknown };
 }

@@ -1,8 +1,8 @@
-import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradW, EspalierLinearGradX } from '@espalier/native';
-import type { LinearGradBiasInputs, LinearGradWInputs, LinearGradXInputs, LinearInputs } from '@espalier/native';
+import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradX, EspalierLinearsGrad } from '@espalier/native';
+import type { LinearGradBiasInputs, LinearGradXInputs, LinearInputs } from '@espalier/native';
 import { Variable, add, matMul, sum } from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
-import { check, fusedGradient, portableKernel, run } from './kernel';
+import { check, fusedGradient, portableKernel, run, sharedGradients } from './kernel';
 
 /**
  * `y = x wᵀ + bias`: the weight is stored as PyTorch stores it, one row an output.
@@ -30,11 +30,9 @@ portableKernel<LinearInputs>(EspalierLinear, ({ x, w, bias }) => {
   return bias ? add(y, bias) : y;
 });
 portableKernel<LinearGradXInputs>(EspalierLinearGradX, ({ dy, w }) => matMul(dy as Tensor2D, w as Tensor2D));
-portableKernel<LinearGradWInputs>(EspalierLinearGradW, ({ dy, x }) => matMul(dy as Tensor2D, x as Tensor2D, true, false));
 portableKernel<LinearGradBiasInputs>(EspalierLinearGradBias, ({ dy }) => sum(dy, 0));
 
-fusedGradient(EspalierLinear, { inputsToSave: ['x', 'w'] }, ([dy], [x, w]) => ({
-  x: () => run(EspalierLinearGradX, { dy, w }),
-  w: () => run(EspalierLinearGradW, { dy, x }),
-  bias: () => run(EspalierLinearGradBias, { dy }),
-}));
+fusedGradient(EspalierLinear, { inputsToSave: ['x', 'w'] }, ([dy], [x, w]) => {
+  const gradient = sharedGradients(() => run<Tensor[]>(EspalierLinearsGrad, { x, dy0: dy, w0: w }));
+  return { x: gradient(0), w: gradient(1), bias: () => run(EspalierLinearGradBias, { dy }) };
+});

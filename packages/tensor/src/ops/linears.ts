@@ -1,4 +1,4 @@
-import { EspalierAdaptedLinears, EspalierAdaptedLinearsGrad, EspalierLinear, EspalierLinearGradBias, EspalierLinearGradX, EspalierLinearsGradW, EspalierLinears, EspalierLinearsGradX, layersOf, mostLayers, numbered } from '@espalier/native';
+import { EspalierAdaptedLinears, EspalierAdaptedLinearsGrad, EspalierLinear, EspalierLinearGradBias, EspalierLinearGradX, EspalierLinears, EspalierLinearsGrad, EspalierLinearsGradX, layersOf, mostLayers, numbered } from '@espalier/native';
 import type { AdaptedLinearsAttrs } from '@espalier/native';
 import { add, addN, concat, matMul, mul, split } from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
@@ -73,20 +73,18 @@ const EspalierFrozenLinears = (layers: number) => `EspalierFrozenLinears${layers
 
 type Inputs = Record<string, Tensor>;
 
-const gradX = (dys: readonly Tensor[], ws: readonly Tensor[]) => () => run(EspalierLinearsGradX, { ...numbered('dy', dys), ...numbered('w', ws) });
-
 /** `w0`, `w1`, … of so many layers. */
 const names = (count: number, ...of: string[]) => of.flatMap((name) => Array.from({ length: count }, (_, i) => `${name}${i}`));
 
 for (let count = 2; count <= mostLayers; count++) {
   portableKernel<Inputs>(EspalierLinears(count), (inputs) => layersOf(inputs, 'w').map((w, i) => run<Tensor>(EspalierLinear, { x: inputs.x, w, bias: inputs[`bias${i}`] })));
   fusedGradient(EspalierLinears(count), { inputsToSave: ['x', ...names(count, 'w')] }, (dys, [x, ...ws]) => {
-    const gradient = sharedGradients(() => run<Tensor[]>(EspalierLinearsGradW, { x, ...numbered('dy', dys) }));
-    return { x: gradX(dys, ws), ...numbered('w', dys.map((_, i) => gradient(i))), ...numbered('bias', dys.map((dy) => () => run(EspalierLinearGradBias, { dy }))) };
+    const gradient = sharedGradients(() => run<Tensor[]>(EspalierLinearsGrad, { x, ...numbered('dy', dys), ...numbered('w', ws) }));
+    return { x: gradient(0), ...numbered('w', ws.map((_, i) => gradient(1 + i))), ...numbered('bias', dys.map((dy) => () => run(EspalierLinearGradBias, { dy }))) };
   });
 
   portableKernel<Inputs>(EspalierFrozenLinears(count), (inputs) => run<Tensor[]>(EspalierLinears(count), inputs));
-  fusedGradient(EspalierFrozenLinears(count), { inputsToSave: names(count, 'w') }, (dys, ws) => ({ x: gradX(dys, ws) }));
+  fusedGradient(EspalierFrozenLinears(count), { inputsToSave: names(count, 'w') }, (dys, ws) => ({ x: () => run(EspalierLinearsGradX, { ...numbered('dy', dys), ...numbered('w', ws) }) }));
 }
 
 for (let count = 1; count <= mostLayers; count++) {
@@ -105,12 +103,14 @@ for (let count = 1; count <= mostLayers; count++) {
   });
 }
 
-portableKernel<Inputs>(EspalierLinearsGradX, (inputs) => {
-  const ws = layersOf(inputs, 'w');
-  return addN(layersOf(inputs, 'dy').map((dy, i) => run<Tensor>(EspalierLinearGradX, { dy, w: ws[i] })));
-});
+const gradX = (dys: readonly Tensor[], ws: readonly Tensor[]) => addN(dys.map((dy, i) => run<Tensor>(EspalierLinearGradX, { dy, w: ws[i] })));
 
-portableKernel<Inputs>(EspalierLinearsGradW, ({ x, ...inputs }) => layersOf(inputs, 'dy').map((dy) => matMul(dy as Tensor2D, x as Tensor2D, true, false)));
+portableKernel<Inputs>(EspalierLinearsGradX, (inputs) => gradX(layersOf(inputs, 'dy'), layersOf(inputs, 'w')));
+
+portableKernel<Inputs>(EspalierLinearsGrad, ({ x, ...inputs }) => {
+  const dys = layersOf(inputs, 'dy');
+  return [gradX(dys, layersOf(inputs, 'w')), ...dys.map((dy) => matMul(dy as Tensor2D, x as Tensor2D, true, false))];
+});
 
 portableKernel<Inputs, AdaptedLinearsAttrs>(EspalierAdaptedLinearsGrad, ({ x, h, ...inputs }, { scales }) => {
   const [dys, ws, as, bs] = ['dy', 'w', 'a', 'b'].map((name) => layersOf(inputs, name) as Tensor2D[]);

@@ -1,6 +1,6 @@
 import { add, mul } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { check, fusedGradient, portableKernel, run } from './kernel';
+import { check, fusedGradient, portableKernel, run, sameData } from './kernel';
 
 const EspalierResidualAdd = 'EspalierResidualAdd'; // a + b; `native` has its own
 const EspalierScaledAdd = 'EspalierScaledAdd'; // a + scale * b
@@ -21,5 +21,5 @@ export function residualAdd(a: Tensor, b: Tensor, scale = 1): Tensor {
 portableKernel<{ a: unknown; b: unknown }>(EspalierResidualAdd, ({ a, b }) => add(a, b));
 portableKernel<{ a: unknown; b: unknown }, ScaledAddAttrs>(EspalierScaledAdd, ({ a, b }, { scale }) => add(a, mul(b, scale)));
 
-fusedGradient(EspalierResidualAdd, {}, ([dy]) => ({ a: () => dy.clone(), b: () => dy.clone() }));
-fusedGradient<ScaledAddAttrs>(EspalierScaledAdd, {}, ([dy], _saved, { scale }) => ({ a: () => dy.clone(), b: () => mul(dy, scale) }));
+fusedGradient(EspalierResidualAdd, {}, ([dy]) => ({ a: () => sameData(dy), b: () => sameData(dy) }));
+fusedGradient<ScaledAddAttrs>(EspalierScaledAdd, {}, ([dy], _saved, { scale }) => ({ a: () => sameData(dy), b: () => mul(dy, scale) }));

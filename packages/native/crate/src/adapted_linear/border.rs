@@ -56,7 +56,7 @@ fn each<T>(kernel: &str, name: &str, given: &[T], layers: usize) -> Result<()> {
     Ok(())
 }
 
-/// See `adaptedLinears` in `kernel-functions.ts`.
+/// See `adaptedLinears` in `linears-functions.ts`.
 #[napi]
 #[allow(clippy::too_many_arguments)]
 pub fn adapted_linears(
@@ -104,7 +104,7 @@ pub fn adapted_linears(
     })
 }
 
-/// See `adaptedLinearsGrad` in `kernel-functions.ts`.
+/// See `adaptedLinearsGrad` in `linears-functions.ts`.
 #[napi]
 #[allow(clippy::too_many_arguments)]
 pub fn adapted_linears_grad(

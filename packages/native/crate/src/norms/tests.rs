@@ -56,7 +56,10 @@ fn gradients_are_the_derivatives() {
         let (x, w, b, dy) = (wave(rows * d, 1.0), wave(d, 2.0), wave(d, 3.0), wave(rows * d, 4.0));
         let eps = 1e-2f32;
         let (mut dx, mut dw, mut db) = (vec![9.0; rows * d], vec![9.0; d], vec![9.0; d]);
-        rms_norm_backward(&dy, &x, &w, eps, &mut dx, &mut dw);
+        rms_norm_backward(&dy, &x, &w, eps, (&mut dx, false), &mut dw);
+        let (mut added, mut again) = (vec![3.0; dx.len()], vec![0.0; dw.len()]);
+        rms_norm_backward(&dy, &x, &w, eps, (&mut added, true), &mut again);
+        assert!(again == dw && added.iter().zip(&dx).all(|(sum, dx)| *sum == 3.0 + dx));
         close(&dx, &numeric(&x, |x| rms_reference(x, &wide(&w), f64::from(eps), &wide(&dy))));
         close(&dw, &numeric(&w, |w| rms_reference(&wide(&x), w, f64::from(eps), &wide(&dy))));
         layer_norm_backward(&dy, &x, &w, eps, &mut dx, &mut dw, &mut db);
