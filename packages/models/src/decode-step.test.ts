@@ -122,6 +122,29 @@ describe.skipIf(!native)('a step of decoding on native', () => {
     decoder.dispose();
   });
 
+  it('notices that variables have exchanged their data, of which none is gone', () => {
+    const decoder = randomDecoder('qwen3');
+    const exchange = (names: readonly string[]) => {
+      const [a, b] = names.map((name) => decoder.parameters.get(name)!);
+      const held = a.clone();
+      a.assign(b);
+      b.assign(held);
+      held.dispose();
+    };
+    let last = inOneCall(decoder, 2);
+    for (const part of ['self_attn.k_proj.weight', 'input_layernorm.weight', 'self_attn.q_norm.weight']) {
+      const norm = part.endsWith('norm.weight');
+      const names = [0, 1].map((layer) => `model.layers.${layer}.${part}`);
+      if (norm) decoder.parameters.get(names[0])!.assign(tidy(() => addInPlace(decoder.parameters.get(names[0])!.clone(), decoder.parameters.get(names[1])!, 0.5))); // norms begin alike
+      const before = norm ? inOneCall(decoder, 2) : last;
+      exchange(names);
+      last = inOneCall(decoder, 2);
+      expect(last[5]).not.toEqual(before[5]);
+      expect(last).toEqual(separately(decoder, 2));
+    }
+    decoder.dispose();
+  });
+
   /** Numbers into every B, which starts at zero. */
   function train(decoder: Decoder): void {
     for (const { b } of decoder.adapters.values()) {

@@ -54,6 +54,7 @@ const fewRows = 128;
 export class NativeBackend extends MathBackendCPU {
   readonly pool: BufferPool;
   readonly weights: PackedWeights;
+  private readonly seenAsFloats = new WeakMap<Int32Array, Float32Array>();
 
   constructor(readonly binding: NativeBinding) {
     super();
@@ -103,7 +104,10 @@ export class NativeBackend extends MathBackendCPU {
   /** What a float32 or int32 tensor lies in, as floats whatever it means: for kernels that take both. */
   words(x: TensorInfo): Float32Array {
     const { values } = this.data.get(x.dataId);
-    return values instanceof Int32Array ? new Float32Array(values.buffer, values.byteOffset, values.length) : this.floats(x);
+    if (!(values instanceof Int32Array)) return this.floats(x);
+    let seen = this.seenAsFloats.get(values);
+    if (!seen) this.seenAsFloats.set(values, (seen = new Float32Array(values.buffer, values.byteOffset, values.length)));
+    return seen;
   }
 
   /** The same data under another reference. */

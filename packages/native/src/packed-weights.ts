@@ -18,6 +18,9 @@ interface Entry {
 export class PackedWeights {
   private readonly entries = new Map<object, Map<WeightPrecision, Entry>>();
 
+  /** How often the values of a packed weight changed, or a packed form came or went. */
+  changes = 0;
+
   constructor(private readonly binding: NativeBinding) {}
 
   /** The packed form of `w [n, k]`, or null at a first use. */
@@ -48,6 +51,7 @@ export class PackedWeights {
       return packed;
     }
     if (packed) this.binding.releaseWeight(packed);
+    this.changes++;
     entry.packed = null;
     entry.packed = this.binding.packWeight(w, n, k, precision);
     Object.assign(entry, { n, k, stale: false });
@@ -56,6 +60,7 @@ export class PackedWeights {
 
   /** The values changed in place. */
   changed(dataId: object): void {
+    this.changes++;
     for (const entry of this.entries.get(dataId)?.values() ?? []) {
       entry.uses = 0;
       entry.stale = true;
@@ -64,7 +69,10 @@ export class PackedWeights {
 
   /** The data is gone. */
   forget(dataId: object): void {
-    for (const { packed } of this.entries.get(dataId)?.values() ?? []) if (packed) this.binding.releaseWeight(packed);
+    const forms = this.entries.get(dataId);
+    if (!forms) return;
+    this.changes++;
+    for (const { packed } of forms.values()) if (packed) this.binding.releaseWeight(packed);
     this.entries.delete(dataId);
   }
 

@@ -1,10 +1,70 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { PackedWeight } from '../binding';
+import type { NativeBackend } from '../backend';
+import type { PackedWeight, WeightPrecision } from '../binding';
 import { EspalierDecodeBlocks } from '../fused-kernels';
 import type { DecodeBlocksAttrs, DecodeBlocksInputs } from '../fused-kernels';
 import type { DecodeBlocksAdapter } from '../kernel-functions';
 import { cacheFormat } from './attention';
 import { nativeKernel } from './kernel';
+
+/** The parameters of blocks, as the binding takes them. */
+interface Given {
+  norms: (Float32Array | null)[];
+  weights: PackedWeight[];
+  biases: (Float32Array | null)[];
+  adapted: DecodeBlocksAdapter[];
+  pairs: PackedWeight[];
+  windows: Uint32Array;
+}
+
+function lookUp(blocks: DecodeBlocksAttrs['blocks'], backend: NativeBackend): Given {
+  const found: Given = { norms: [], weights: [], biases: [], adapted: [], pairs: [], windows: Uint32Array.from(blocks, ({ window }) => window ?? 0) };
+  const { norms, weights, biases, adapted, pairs } = found;
+  const floats = (tensor: TensorInfo | undefined) => (tensor ? backend.floats(tensor) : null);
+  for (const block of blocks) {
+    norms.push(...normsOf(block).map(floats));
+    for (const { weight, bias, adapter } of layersOf(block)) {
+      if (adapter) {
+        adapted.push({ weight: weights.length, scale: adapter.scale });
+        pairs.push(backend.packedNow(adapter.a), backend.packedNow(adapter.b));
+      }
+      weights.push(backend.packedNow(weight));
+      biases.push(floats(bias));
+    }
+  }
+  return found;
+}
+
+type Block = DecodeBlocksAttrs['blocks'][number];
+const normsOf = ({ attentionNorm, mlpNorm, qNorm, kNorm }: Block) => [attentionNorm, mlpNorm, qNorm, kNorm];
+const layersOf = ({ q, k, v, o, gate, up, down }: Block) => [q, k, v, o, gate, up, down];
+
+/** What was looked up, and what it holds for: the tensors with their data, a state of the packed weights, and a precision. */
+interface Known {
+  given: Given;
+  tensors: readonly TensorInfo[];
+  dataIds: readonly object[];
+  changes: number;
+  precision: WeightPrecision;
+}
+
+/**
+ * What was looked up for these very blocks: a step of decoding looks up hundreds of tensors, and none has changed since the step before. Variables may have other
+ * data now, as after an exchange of weights with their average, and then it is looked up again.
+ */
+const known = new WeakMap<object, Known>();
+
+function givenFor(blocks: DecodeBlocksAttrs['blocks'], backend: NativeBackend): Given {
+  const last = known.get(blocks);
+  if (last && last.changes === backend.weights.changes && last.precision === backend.weightPrecision && last.tensors.every(({ dataId }, i) => dataId === last.dataIds[i])) return last.given;
+  const given = lookUp(blocks, backend);
+  if (given.adapted.length > 0) return given; // blocks with adapters are put together for each step
+  const all = blocks.flatMap((block) => [...normsOf(block), ...layersOf(block).flatMap(({ weight, bias }) => [weight, bias])]);
+  const tensors = all.filter((tensor) => tensor !== undefined);
+  // Packing counts as a change, so that the count is taken last.
+  known.set(blocks, { given, tensors, dataIds: tensors.map(({ dataId }) => dataId as object), changes: backend.weights.changes, precision: backend.weightPrecision });
+  return given;
+}
 
 export const decodeBlocksKernels = [
   nativeKernel<DecodeBlocksInputs, DecodeBlocksAttrs>(EspalierDecodeBlocks, ({ inputs: { x }, attrs, backend }) => {
@@ -12,26 +72,9 @@ export const decodeBlocksKernels = [
     const y = backend.output(x.shape);
     y.values.set(backend.floats(x));
     if (blocks.length === 0) return y.info;
-    const norms: (Float32Array | null)[] = [];
-    const weights: PackedWeight[] = [];
-    const biases: (Float32Array | null)[] = [];
-    const adapted: DecodeBlocksAdapter[] = [];
-    const pairs: PackedWeight[] = [];
-    const floats = (tensor: TensorInfo | undefined) => (tensor ? backend.floats(tensor) : null);
-    for (const { attentionNorm, mlpNorm, qNorm, kNorm, q, k, v, o, gate, up, down } of blocks) {
-      norms.push(floats(attentionNorm), floats(mlpNorm), floats(qNorm), floats(kNorm));
-      for (const { weight, bias, adapter } of [q, k, v, o, gate, up, down]) {
-        if (adapter) {
-          adapted.push({ weight: weights.length, scale: adapter.scale });
-          pairs.push(backend.packedNow(adapter.a), backend.packedNow(adapter.b));
-        }
-        weights.push(backend.packedNow(weight));
-        biases.push(floats(bias));
-      }
-    }
+    const { norms, weights, biases, windows, adapted, pairs } = givenFor(blocks, backend);
     const { format, width } = cacheFormat(caches[0].k, backend);
     const shape = { heads, kvHeads, dim: width / kvHeads, eps, scale, rotaryScaling, format };
-    const windows = Uint32Array.from(blocks, ({ window }) => window ?? 0);
     backend.binding.decodeBlocks(y.values, norms, weights, biases, positions, invFreq, caches.flatMap(({ k, v }) => [backend.words(k), backend.words(v)]), rows, ranges, windows, shape, adapted, pairs);
     return y.info;
   }),
