@@ -167,6 +167,17 @@ describe.skipIf(!native)('a step of decoding on native', () => {
       const later = inOneCall(decoder, 3);
       expect(later[5]).not.toEqual(adapted[5]); // the packed matrices do not go stale
       expect(later).toEqual(separately(decoder, 3));
+      const [first] = decoder.adapters.values();
+      first.scale *= 3;
+      const scaled = inOneCall(decoder, 3);
+      expect(scaled[5]).not.toEqual(later[5]);
+      expect(scaled).toEqual(separately(decoder, 3));
+      const [name] = decoder.adapters.keys();
+      decoder.adapters.delete(name);
+      const without = inOneCall(decoder, 3);
+      expect(without[5]).not.toEqual(scaled[5]);
+      expect(without).toEqual(separately(decoder, 3));
+      decoder.adapters.set(name, first);
       decoder.useAdapters = false;
       const plain = inOneCall(decoder, 3);
       expect(plain[5]).not.toEqual(later[5]);

@@ -4,6 +4,7 @@ import { attentionOptions } from './attend';
 import type { Attend, StepCache } from './attend';
 import { BaseDecoder } from './base-decoder';
 import type { Projection } from './base-decoder';
+import type { Adapter } from './decoder';
 import { rotaryFrequencies } from './rotary-frequencies';
 
 /** Llama, Mistral, Qwen2, Qwen3: RMSNorm, rotary positions, grouped queries, SwiGLU. They differ in biases, windows and the norm of heads. */
@@ -27,6 +28,7 @@ export class LlamaDecoder extends BaseDecoder {
       window: attentionOptions(this.config, layer).window,
     };
   });
+  private lastAdapted: { adapters: ReadonlyMap<string, Adapter>; blocks: readonly DecodeBlockTensors[] } | undefined;
 
   hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor {
     this.checkPositions(tokens, positions);
@@ -64,14 +66,18 @@ export class LlamaDecoder extends BaseDecoder {
     });
   }
 
-  /** The blocks, each linear layer with its adapter where it has one. */
+  /** The blocks, each linear layer with its adapter where it has one: the same object for as long as the adapters are the same. */
   private adapted(): readonly DecodeBlockTensors[] {
     if (!this.useAdapters || this.adapters.size === 0) return this.layers;
+    const last = this.lastAdapted;
+    if (last && last.adapters.size === this.adapters.size && [...this.adapters].every(([name, adapter]) => last.adapters.get(name) === adapter)) return last.blocks;
     const adapted = (layer: Projection) => ({ ...layer, adapter: this.adapters.get(layer.name) });
-    return this.layers.map((block) => ({
+    const blocks = this.layers.map((block) => ({
       ...block,
       q: adapted(block.q), k: adapted(block.k), v: adapted(block.v), o: adapted(block.o),
       gate: adapted(block.gate), up: adapted(block.up), down: adapted(block.down),
     }));
+    this.lastAdapted = { adapters: new Map(this.adapters), blocks };
+    return blocks;
   }
 }

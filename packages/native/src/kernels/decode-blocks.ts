@@ -39,9 +39,16 @@ type Block = DecodeBlocksAttrs['blocks'][number];
 const normsOf = ({ attentionNorm, mlpNorm, qNorm, kNorm }: Block) => [attentionNorm, mlpNorm, qNorm, kNorm];
 const layersOf = ({ q, k, v, o, gate, up, down }: Block) => [q, k, v, o, gate, up, down];
 
-/** What was looked up, and what it holds for: the tensors with their data, a state of the packed weights, and a precision. */
+/** An adapter, and its scale when it was looked up. */
+interface Scaled {
+  adapter: { scale: number };
+  scale: number;
+}
+
+/** What was looked up, and what it holds for: the adapters with their scales, the tensors with their data, a state of the packed weights, and a precision. */
 interface Known {
   given: Given;
+  scales: readonly Scaled[];
   tensors: readonly TensorInfo[];
   dataIds: readonly object[];
   changes: number;
@@ -54,15 +61,17 @@ interface Known {
  */
 const known = new WeakMap<object, Known>();
 
+const isAsItWas = ({ tensors, dataIds, scales }: Known) => tensors.every(({ dataId }, i) => dataId === dataIds[i]) && scales.every(({ adapter, scale }) => adapter.scale === scale);
+
 function givenFor(blocks: DecodeBlocksAttrs['blocks'], backend: NativeBackend): Given {
   const last = known.get(blocks);
-  if (last && last.changes === backend.weights.changes && last.precision === backend.weightPrecision && last.tensors.every(({ dataId }, i) => dataId === last.dataIds[i])) return last.given;
+  if (last && last.changes === backend.weights.changes && last.precision === backend.weightPrecision && isAsItWas(last)) return last.given;
   const given = lookUp(blocks, backend);
-  if (given.adapted.length > 0) return given; // blocks with adapters are put together for each step
-  const all = blocks.flatMap((block) => [...normsOf(block), ...layersOf(block).flatMap(({ weight, bias }) => [weight, bias])]);
+  const all = blocks.flatMap((block) => [...normsOf(block), ...layersOf(block).flatMap(({ weight, bias, adapter }) => [weight, bias, adapter?.a, adapter?.b])]);
   const tensors = all.filter((tensor) => tensor !== undefined);
   // Packing counts as a change, so that the count is taken last.
-  known.set(blocks, { given, tensors, dataIds: tensors.map(({ dataId }) => dataId as object), changes: backend.weights.changes, precision: backend.weightPrecision });
+  const scales = blocks.flatMap((block) => layersOf(block).flatMap(({ adapter }) => (adapter ? [{ adapter, scale: adapter.scale }] : [])));
+  known.set(blocks, { given, scales, tensors, dataIds: tensors.map(({ dataId }) => dataId as object), changes: backend.weights.changes, precision: backend.weightPrecision });
   return given;
 }
 
