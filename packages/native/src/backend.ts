@@ -74,7 +74,7 @@ export class NativeBackend extends MathBackendCPU {
   }
 
   /**
-   * `w [n, k]` packed for products, or null when that is not worth it: at a first use, or in another format than most. A product of few `rows` packs at a first use
+   * `w [n, k]` packed for products, or null when that is not worth it: at its first uses, or in another format than most. A product of few `rows` packs at the first one
    * too: packing is most of its work in any case, and what has few rows is mostly a prompt, which decoding follows. In eight bits it is always packed.
    */
   packed(w: TensorInfo, n: number, k: number, precision: WeightPrecision, rows = Infinity): PackedWeight | null {

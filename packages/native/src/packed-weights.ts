@@ -11,9 +11,13 @@ interface Entry {
   k: number;
 }
 
+/** The use at which a weight is packed. */
+const packedFrom = 3;
+
 /**
- * Weights packed once a version for matrix products. A weight that is used once between two changes (a training step of one micro-batch) is not worth a copy;
- * one that is used again is packed at its second use and stays so until its values change or its data goes. Each precision that it is used in is packed by itself.
+ * Weights packed once a version for matrix products. A weight that is used once or twice between two changes (a training step of one micro-batch, with gradient checkpointing too)
+ * is not worth a copy: the product packs it on the way, beside its own work. One that is used again is packed at its third use and stays so until its values change or its data
+ * goes. Each precision that it is used in is packed by itself.
  */
 export class PackedWeights {
   private readonly entries = new Map<object, Map<WeightPrecision, Entry>>();
@@ -23,13 +27,13 @@ export class PackedWeights {
 
   constructor(private readonly binding: NativeBinding) {}
 
-  /** The packed form of `w [n, k]`, or null at a first use. */
+  /** The packed form of `w [n, k]`, or null at the first uses. */
   get(dataId: object, w: Float32Array, n: number, k: number, precision: WeightPrecision): PackedWeight | null {
     const entry = this.used(dataId, precision);
-    return entry.uses < 2 ? null : this.pack(entry, w, n, k, precision);
+    return entry.uses < packedFrom ? null : this.pack(entry, w, n, k, precision);
   }
 
-  /** The packed form of `w [n, k]`, at a first use too. */
+  /** The packed form of `w [n, k]`, at its first use too. */
   now(dataId: object, w: Float32Array, n: number, k: number, precision: WeightPrecision): PackedWeight {
     return this.pack(this.used(dataId, precision), w, n, k, precision);
   }

@@ -267,7 +267,7 @@ describe.skipIf(!status.available)('native against the portable kernels', () => 
       const x = tensor(Float32Array.from(testNumbers(20, 9)), [4, 5]);
       const results: Float32Array[] = [];
       const use = () => {
-        for (let i = 0; i < 3; i++) results.push(Float32Array.from(linear(x, w).dataSync())); // packed from the second use on
+        for (let i = 0; i < 3; i++) results.push(Float32Array.from(linear(x, w).dataSync())); // packed, as so few rows ask for
       };
       use();
       adamW({ params: [w], grads: [make(4)], m: [m], v: [v], learningRate: 0.1, step: 1 });
