@@ -76,6 +76,11 @@ pub fn place<T>(data: &[T]) -> Place {
     Place { start: range.start as usize, end: range.end as usize }
 }
 
+/// Where each of the arrays lies.
+pub fn places<'a>(arrays: &'a [Float32ArraySlice<'_>]) -> impl Iterator<Item = Place> + 'a {
+    arrays.iter().map(|array| place(array))
+}
+
 /// Where `data` lies, if it is given.
 pub fn place_of<'a, T: 'a, D: AsRef<[T]>>(data: &'a Option<D>) -> Place {
     data.as_ref().map_or(Place { start: 0, end: 0 }, |data| place(data.as_ref()))

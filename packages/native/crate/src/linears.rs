@@ -1,6 +1,8 @@
 //! Linear layers of one input: its rows are packed once for all of them, and their gradients for it are one sum.
 
-use crate::border::{disjoint, fail, floats, floats_mut, guard, part, place, place_of, product, Place};
+use crate::border::{
+    disjoint, fail, floats, floats_mut, guard, part, place, place_of, places, product, Place,
+};
 use crate::dtype::Precision;
 use crate::gemm::{multiply, multiply_sums, Left, Output, PackedB, Right, Sum, View};
 use crate::linear::PackedWeight;
@@ -27,10 +29,6 @@ fn outputs(
         return Err(fail(format!("{kernel}: {m} rows, {k} inputs: nothing to compute")));
     }
     Ok(rows)
-}
-
-fn places<'a>(arrays: &'a [Float32ArraySlice<'_>]) -> impl Iterator<Item = Place> + 'a {
-    arrays.iter().map(|array| place(array))
 }
 
 /// See `linears` in `linears-functions.ts`.

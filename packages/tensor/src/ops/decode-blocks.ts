@@ -2,29 +2,22 @@ import { EspalierDecodeBlocks } from '@espalier/native';
 import type { DecodeBlocksAttrs } from '@espalier/native';
 import { engine, getKernel } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { LowRankAdapter } from './linears';
 import { check, dims, run } from './kernel';
-
-/** A linear layer: weight `[N, K]`, bias `[N]`; with a low-rank adapter as `linears` adds it. */
-export interface LinearParameters {
-  weight: Tensor;
-  bias?: Tensor;
-  adapter?: LowRankAdapter;
-}
+import type { LinearLayer } from './linears';
 
 /** The parameters of a block of a Llama-like decoder. */
 export interface DecodeBlockTensors {
   attentionNorm: Tensor; // [D]
-  q: LinearParameters;
-  k: LinearParameters;
-  v: LinearParameters;
+  q: LinearLayer;
+  k: LinearLayer;
+  v: LinearLayer;
   qNorm?: Tensor; // [Dh], of each query head
   kNorm?: Tensor; // [Dh]
-  o: LinearParameters;
+  o: LinearLayer;
   mlpNorm: Tensor; // [D]
-  gate: LinearParameters;
-  up: LinearParameters;
-  down: LinearParameters;
+  gate: LinearLayer;
+  up: LinearLayer;
+  down: LinearLayer;
   /** How many of the last positions are seen. All, when it is left out. */
   window?: number;
 }

@@ -13,7 +13,7 @@ export interface LowRankAdapter {
   scale: number;
 }
 
-/** A linear layer: `weight [N, K]`, `bias [N]`. */
+/** A linear layer: `weight [N, K]`, `bias [N]`, and a low-rank adapter where it has one. */
 export interface LinearLayer {
   weight: Tensor;
   bias?: Tensor | undefined;

@@ -1,7 +1,9 @@
 //! The layers as JavaScript calls them.
 
 use super::{Backward, Forward, LowRank};
-use crate::border::{disjoint, fail, floats, floats_mut, guard, part, place, place_of, product, Place};
+use crate::border::{
+    disjoint, fail, floats, floats_mut, guard, part, place, place_of, places, product, Place,
+};
 use crate::dtype::Precision;
 use crate::gemm::{Right, View};
 use crate::linear::PackedWeight;
@@ -10,10 +12,6 @@ use napi_derive::napi;
 
 const FORWARD: &str = "adaptedLinears";
 const BACKWARD: &str = "adaptedLinearsGrad";
-
-fn places<'a>(arrays: &'a [Float32ArraySlice<'_>]) -> impl Iterator<Item = Place> + 'a {
-    arrays.iter().map(|array| place(array))
-}
 
 /// The number of outputs, the rank, and the adapter of each layer, from the lengths of its matrices. None is zero.
 fn adapters<'a>(
