@@ -1,11 +1,14 @@
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import type { backend_util, DataId, DataType, TensorInfo } from '@tensorflow/tfjs-core';
-import { copyRegisteredKernels, findBackend, findBackendFactory, getKernel, registerBackend, registerKernel, unregisterKernel } from '@tensorflow/tfjs-core';
+import { findBackend, findBackendFactory, getKernelsForBackend, Identity, registerBackend, registerKernel, Reshape } from '@tensorflow/tfjs-core';
 import { loadNative } from './binding';
 import type { NativeBinding, PackedWeight, Precision, WeightPrecision } from './binding';
 import { BufferPool } from './buffer-pool';
 import type { PoolStatistics } from './buffer-pool';
+import { CallQueue } from './call-queue';
+import type { WaitingCalls } from './call-queue';
 import { nativeKernels } from './kernels';
+import { settled } from './kernels/kernel';
 import { PackedWeights } from './packed-weights';
 
 /** The name in tfjs's registry. */
@@ -52,15 +55,23 @@ const fewRows = 128;
  * when the last tensor on it is disposed; arrays that came from outside (`tensor(values)`) stay the caller's.
  */
 export class NativeBackend extends MathBackendCPU {
+  /** Every Rust function. */
+  readonly binding: NativeBinding;
+  /** Those that may wait inside of {@link together}: for kernels that look at no number. */
+  readonly later: WaitingCalls;
   readonly pool: BufferPool;
   readonly weights: PackedWeights;
+  private readonly calls: CallQueue;
   private readonly seenAsFloats = new WeakMap<Int32Array, Float32Array>();
 
-  constructor(readonly binding: NativeBinding) {
+  constructor(library: NativeBinding) {
     super();
     (this as unknown as { firstUse: boolean }).firstUse = false; // no greeting that recommends another backend
-    this.pool = new BufferPool(binding);
-    this.weights = new PackedWeights(binding);
+    this.calls = new CallQueue(library);
+    this.binding = this.calls.now;
+    this.later = this.calls.later;
+    this.pool = new BufferPool(this.binding);
+    this.weights = new PackedWeights(this.binding);
   }
 
   /** Of products. */
@@ -94,7 +105,28 @@ export class NativeBackend extends MathBackendCPU {
     return { info: { dataId: super.write(values, shape, 'float32'), shape, dtype: 'float32' }, values };
   }
 
-  /** The numbers of a float32 tensor, to be read, or written by a kernel that works in place. */
+  /**
+   * Runs `body`, which does not wait for anything, and lets its calls of Rust kernels wait for one another: they run in a row, in their order, when somebody reads a number, and when `body` returns at the latest. What comes
+   * out is the same. An array that an operation was given, such as token ids, must not be written to before that.
+   */
+  together<T>(body: () => T): T {
+    return this.calls.together(body);
+  }
+
+  /** Runs the calls that wait: before anything but a Rust kernel looks at numbers, or writes them. */
+  settle(): void {
+    this.calls.settle();
+  }
+
+  /** A new tensor of the same numbers, for kernels that work in place. */
+  copy(x: TensorInfo): { info: TensorInfo; values: Float32Array } {
+    const y = this.output(x.shape);
+    const n = y.values.length;
+    if (n > 0) this.later.permute(this.floats(x), Int32Array.of(n), Int32Array.of(0), y.values);
+    return y;
+  }
+
+  /** The numbers of a float32 tensor, to be read, or written by a kernel that works in place. Inside of {@link together} they may be still to come. */
   floats(x: TensorInfo): Float32Array {
     const data = this.data.get(x.dataId);
     if (!(data.values instanceof Float32Array)) data.values = Float32Array.from((data.values ?? []) as ArrayLike<number>);
@@ -139,6 +171,7 @@ export class NativeBackend extends MathBackendCPU {
 
   // What is read out is the backing array itself: from then on it is the reader's.
   override readSync(dataId: DataId): backend_util.BackendValues {
+    this.settle();
     const values = super.readSync(dataId);
     this.escape(values);
     return values;
@@ -181,10 +214,14 @@ export function registerNativeBackend(): boolean {
   if (!binding) return false;
   if (findBackendFactory(nativeBackendName)) return true;
   registerBackend(nativeBackendName, () => new NativeBackend(binding));
-  copyRegisteredKernels('cpu', nativeBackendName);
-  for (const kernel of nativeKernels) {
-    if (getKernel(kernel.kernelName, nativeBackendName)) unregisterKernel(kernel.kernelName, nativeBackendName);
-    registerKernel({ kernelName: kernel.kernelName, backendName: nativeBackendName, kernelFunc: kernel.kernelFunc });
+  const mine = new Set(nativeKernels.map(({ kernelName }) => kernelName));
+  for (const kernel of getKernelsForBackend('cpu')) {
+    if (mine.has(kernel.kernelName)) continue;
+    registerKernel({ ...kernel, backendName: nativeBackendName, kernelFunc: seesNoNumbers.has(kernel.kernelName) ? kernel.kernelFunc : settled(kernel.kernelFunc) });
   }
+  for (const kernel of nativeKernels) registerKernel({ ...kernel, backendName: nativeBackendName });
   return true;
 }
+
+/** Kernels of the CPU backend (the last is of `tensor`) that give the same numbers another name or shape. */
+const seesNoNumbers = new Set([Identity, Reshape, 'EspalierView']);

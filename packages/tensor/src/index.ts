@@ -6,3 +6,4 @@ export { matmulPrecision, setMatmulPrecision, withMatmulPrecision } from './prec
 export type { MatmulPrecision } from './precision';
 export * from './tape';
 export * from './tfjs';
+export * from './together';

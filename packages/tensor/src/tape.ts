@@ -4,6 +4,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { addInPlace } from './ops/add-in-place';
 import { insideWalker, looksAt, sameData, worksInPlace } from './ops/kernel';
 import type { GradientClosure } from './ops/kernel';
+import { together } from './together';
 
 /** What tfjs records of one kernel call. */
 interface TapeNode {
@@ -44,7 +45,7 @@ export interface Tape {
 
 /**
  * Records a forward pass on tfjs's tape, to be differentiated later: forward and backward are two calls, and several recorded passes may be pending.
- * Everything that `forward` makes and does not return is disposed, as in a `tidy`. Variables with `trainable` set get gradients.
+ * Everything that `forward` makes and does not return is disposed, as in a `tidy`. Variables with `trainable` set get gradients. Its kernels run {@link together}, and so do those of `backward`.
  *
  * tfjs's own `grads` keeps every saved tensor and every incoming gradient until the end; this frees each as its gradient runs, and adds gradients in place.
  *
@@ -66,7 +67,7 @@ export function record(forward: () => Tensor[]): Tape {
   const saving = engine() as unknown as SavingEngine;
   saving.saveTensorsForBackwardMode = (tensors) => tensors.map((tensor) => engine().keep(sameData(tensor)));
   try {
-    outputs = forward();
+    outputs = together(forward);
     if (outputs.some((output) => output instanceof Variable)) throw new EspalierError('internal', 'a recorded forward pass returned a variable');
     for (const output of outputs) engine().keep(output);
   } catch (error) {
@@ -166,13 +167,15 @@ class RecordedTape implements Tape {
           firstUse.set(i, [...(firstUse.get(i) ?? []), input]);
         }
       });
-      for (let i = nodes.length - 1; i >= 0; i--) {
-        if (wanted.nodes[i]) step(nodes[i], wanted.tensors, gradients);
-        for (const variable of firstUse.get(i) ?? []) {
-          const gradient = gradients.take(variable.id);
-          if (gradient) sink(variable, gradient);
+      together(() => {
+        for (let i = nodes.length - 1; i >= 0; i--) {
+          if (wanted.nodes[i]) step(nodes[i], wanted.tensors, gradients);
+          for (const variable of firstUse.get(i) ?? []) {
+            const gradient = gradients.take(variable.id);
+            if (gradient) sink(variable, gradient);
+          }
         }
-      }
+      });
     } finally {
       for (const node of nodes) free(node);
       gradients.dispose();

@@ -1,33 +1,33 @@
 import { EspalierGelu, EspalierGeluGrad, EspalierRotary, EspalierSwiglu, EspalierSwigluGrad } from '../fused-kernels';
 import type { GeluGradInputs, GeluInputs, RotaryAttrs, RotaryInputs, SwigluGradInputs, SwigluInputs } from '../fused-kernels';
-import { nativeKernel } from './kernel';
+import { waitingKernel } from './kernel';
 
 export const activationKernels = [
-  nativeKernel<SwigluInputs>(EspalierSwiglu, ({ inputs: { gate, up }, backend }) => {
+  waitingKernel<SwigluInputs>(EspalierSwiglu, ({ inputs: { gate, up }, backend }) => {
     const y = backend.output(gate.shape);
-    backend.binding.swiglu(backend.floats(gate), backend.floats(up), y.values);
+    backend.later.swiglu(backend.floats(gate), backend.floats(up), y.values);
     return y.info;
   }),
-  nativeKernel<SwigluGradInputs>(EspalierSwigluGrad, ({ inputs: { dy, gate, up }, backend }) => {
+  waitingKernel<SwigluGradInputs>(EspalierSwigluGrad, ({ inputs: { dy, gate, up }, backend }) => {
     const dgate = backend.output(gate.shape);
     const dup = backend.output(up.shape);
-    backend.binding.swigluGrad(backend.floats(dy), backend.floats(gate), backend.floats(up), dgate.values, dup.values);
+    backend.later.swigluGrad(backend.floats(dy), backend.floats(gate), backend.floats(up), dgate.values, dup.values);
     return [dgate.info, dup.info];
   }),
-  nativeKernel<GeluInputs>(EspalierGelu, ({ inputs: { x }, backend }) => {
+  waitingKernel<GeluInputs>(EspalierGelu, ({ inputs: { x }, backend }) => {
     const y = backend.output(x.shape);
-    backend.binding.gelu(backend.floats(x), y.values);
+    backend.later.gelu(backend.floats(x), y.values);
     return y.info;
   }),
-  nativeKernel<GeluGradInputs>(EspalierGeluGrad, ({ inputs: { dy, x }, backend }) => {
+  waitingKernel<GeluGradInputs>(EspalierGeluGrad, ({ inputs: { dy, x }, backend }) => {
     const dx = backend.output(x.shape);
-    backend.binding.geluGrad(backend.floats(dy), backend.floats(x), dx.values);
+    backend.later.geluGrad(backend.floats(dy), backend.floats(x), dx.values);
     return dx.info;
   }),
-  nativeKernel<RotaryInputs, RotaryAttrs>(EspalierRotary, ({ inputs: { x }, attrs, backend }) => {
+  waitingKernel<RotaryInputs, RotaryAttrs>(EspalierRotary, ({ inputs: { x }, attrs, backend }) => {
     const [, heads, width] = x.shape;
     const y = backend.output(x.shape);
-    backend.binding.rotary(backend.floats(x), attrs.positions, attrs.invFreq, y.values, heads, width, attrs.scaling ?? 1, attrs.inverse);
+    backend.later.rotary(backend.floats(x), attrs.positions, attrs.invFreq, y.values, heads, width, attrs.scaling ?? 1, attrs.inverse);
     return y.info;
   }),
 ];

@@ -1,6 +1,6 @@
 import { Add, AddN, backend_util, Multiply, RealDiv, Sub } from '@tensorflow/tfjs-core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { cpuKernel, nativeKernel, sizeOf } from './kernel';
+import { cpuKernel, sizeOf, waitingKernel } from './kernel';
 import type { NativeKernel } from './kernel';
 
 /** How an operand lies against the output seen as `[rows, width]`: all of it, one row for all, one number a row, one number. */
@@ -42,7 +42,7 @@ function plan(a: readonly number[], b: readonly number[], out: readonly number[]
 }
 
 function binary(kernelName: string, operation: number): NativeKernel {
-  return nativeKernel<{ a: TensorInfo; b: TensorInfo }>(kernelName, (call) => {
+  return waitingKernel<{ a: TensorInfo; b: TensorInfo }>(kernelName, (call) => {
     const { a, b } = call.inputs;
     const { backend } = call;
     if (a.dtype === 'float32' && b.dtype === 'float32') {
@@ -50,7 +50,7 @@ function binary(kernelName: string, operation: number): NativeKernel {
       const found = sizeOf(shape) > 0 ? plan(a.shape, b.shape, shape) : null;
       if (found) {
         const y = backend.output(shape);
-        backend.binding.binary(operation, backend.floats(a), found.a, backend.floats(b), found.b, y.values, found.rows, found.width);
+        backend.later.binary(operation, backend.floats(a), found.a, backend.floats(b), found.b, y.values, found.rows, found.width);
         return y.info;
       }
     }
@@ -65,22 +65,21 @@ const EspalierScaledAdd = 'EspalierScaledAdd';
 export const arithmeticKernels = [
   binary(Add, 0),
   binary(EspalierResidualAdd, 0),
-  nativeKernel<{ a: TensorInfo; b: TensorInfo }, { scale: number }>(EspalierScaledAdd, ({ inputs: { a, b }, attrs: { scale }, backend }) => {
-    const y = backend.output(a.shape);
-    y.values.set(backend.floats(a));
-    backend.binding.addInPlace(y.values, backend.floats(b), scale);
+  waitingKernel<{ a: TensorInfo; b: TensorInfo }, { scale: number }>(EspalierScaledAdd, ({ inputs: { a, b }, attrs: { scale }, backend }) => {
+    const y = backend.copy(a);
+    backend.later.addInPlace(y.values, backend.floats(b), scale);
     return y.info;
   }),
   binary(Sub, 1),
   binary(Multiply, 2),
   binary(RealDiv, 3),
-  nativeKernel<TensorInfo[]>(AddN, (call) => {
+  waitingKernel<TensorInfo[]>(AddN, (call) => {
     const { backend } = call;
     const terms = call.inputs;
     if (terms.length < 2 || terms.some((term) => term.dtype !== 'float32')) return cpuKernel(AddN, call);
     const y = backend.output(terms[0].shape);
-    backend.binding.binary(0, backend.floats(terms[0]), spreads.whole, backend.floats(terms[1]), spreads.whole, y.values, 1, y.values.length);
-    for (const term of terms.slice(2)) backend.binding.addInPlace(y.values, backend.floats(term), 1);
+    backend.later.binary(0, backend.floats(terms[0]), spreads.whole, backend.floats(terms[1]), spreads.whole, y.values, 1, y.values.length);
+    for (const term of terms.slice(2)) backend.later.addInPlace(y.values, backend.floats(term), 1);
     return y.info;
   }),
 ];

@@ -5,7 +5,7 @@ import { EspalierDecodeBlocks } from '../fused-kernels';
 import type { DecodeBlocksAttrs, DecodeBlocksInputs } from '../fused-kernels';
 import type { DecodeBlocksAdapter } from '../kernel-functions';
 import { cacheFormat } from './attention';
-import { nativeKernel } from './kernel';
+import { waitingKernel } from './kernel';
 
 /** The parameters of blocks, as the binding takes them. */
 interface Given {
@@ -76,15 +76,14 @@ function givenFor(blocks: DecodeBlocksAttrs['blocks'], backend: NativeBackend): 
 }
 
 export const decodeBlocksKernels = [
-  nativeKernel<DecodeBlocksInputs, DecodeBlocksAttrs>(EspalierDecodeBlocks, ({ inputs: { x }, attrs, backend }) => {
+  waitingKernel<DecodeBlocksInputs, DecodeBlocksAttrs>(EspalierDecodeBlocks, ({ inputs: { x }, attrs, backend }) => {
     const { blocks, caches, heads, kvHeads, eps, scale, positions, invFreq, rotaryScaling, rows, ranges } = attrs;
-    const y = backend.output(x.shape);
-    y.values.set(backend.floats(x));
+    const y = backend.copy(x);
     if (blocks.length === 0) return y.info;
     const { norms, weights, biases, windows, adapted, pairs } = givenFor(blocks, backend);
     const { format, width } = cacheFormat(caches[0].k, backend);
     const shape = { heads, kvHeads, dim: width / kvHeads, eps, scale, rotaryScaling, format };
-    backend.binding.decodeBlocks(y.values, norms, weights, biases, positions, invFreq, caches.flatMap(({ k, v }) => [backend.words(k), backend.words(v)]), rows, ranges, windows, shape, adapted, pairs);
+    backend.later.decodeBlocks(y.values, norms, weights, biases, positions, invFreq, caches.flatMap(({ k, v }) => [backend.words(k), backend.words(v)]), rows, ranges, windows, shape, adapted, pairs);
     return y.info;
   }),
 ];

@@ -14,15 +14,31 @@ export interface NativeKernel {
   kernelFunc: KernelFunc;
 }
 
-/** A kernel of this backend. The casts are the border between a kernel's own types and tfjs's maps of anything. */
-export function nativeKernel<Inputs, Attrs = object>(kernelName: string, compute: (call: KernelCall<Inputs, Attrs>) => TensorInfo | TensorInfo[]): NativeKernel {
-  return { kernelName, kernelFunc: (call) => compute(call as unknown as KernelCall<Inputs, Attrs>) };
+type Compute<Inputs, Attrs> = (call: KernelCall<Inputs, Attrs>) => TensorInfo | TensorInfo[];
+
+/** A kernel of this backend: it finds all numbers there. The casts are the border between a kernel's own types and tfjs's maps of anything. */
+export function nativeKernel<Inputs, Attrs = object>(kernelName: string, compute: Compute<Inputs, Attrs>): NativeKernel {
+  return { kernelName, kernelFunc: settled(compute as unknown as KernelFunc) };
+}
+
+/** One whose calls may wait: it looks at no number itself, and calls the functions of `backend.later`. */
+export function waitingKernel<Inputs, Attrs = object>(kernelName: string, compute: Compute<Inputs, Attrs>): NativeKernel {
+  return { kernelName, kernelFunc: compute as unknown as KernelFunc };
+}
+
+/** The same kernel, called when nothing waits. */
+export function settled(kernelFunc: KernelFunc): KernelFunc {
+  return (call) => {
+    (call.backend as NativeBackend).settle();
+    return kernelFunc(call);
+  };
 }
 
 /** Runs the CPU backend's kernel on the same data, for what the Rust kernel does not cover. */
 export function cpuKernel(kernelName: string, call: KernelCall<unknown, unknown>): TensorInfo {
   const kernel = getKernel(kernelName, 'cpu');
   const { inputs, attrs, backend } = call;
+  backend.settle();
   return kernel.kernelFunc({ inputs: inputs as NamedTensorInfoMap, attrs: attrs as NamedAttrMap, backend }) as TensorInfo;
 }
 

@@ -1,6 +1,6 @@
 import { Concat, GatherV2, Slice, slice_util, Transpose, util } from '@tensorflow/tfjs-core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { cpuKernel, nativeKernel, sizeOf } from './kernel';
+import { cpuKernel, nativeKernel, sizeOf, waitingKernel } from './kernel';
 
 /** Copies the box `begin`, `size` of `x` row by row; a row is the longest run that is whole. */
 function copyBox(from: Float32Array, shape: readonly number[], begin: readonly number[], size: readonly number[], to: Float32Array): void {
@@ -24,11 +24,11 @@ function copyBox(from: Float32Array, shape: readonly number[], begin: readonly n
 }
 
 export const layoutKernels = [
-  nativeKernel<{ x: TensorInfo }, { perm: number[] }>(Transpose, (call) => {
+  waitingKernel<{ x: TensorInfo }, { perm: number[] }>(Transpose, (call) => {
     const { inputs: { x }, attrs: { perm }, backend } = call;
     if (x.dtype !== 'float32' || sizeOf(x.shape) === 0) return cpuKernel(Transpose, call);
     const y = backend.output(perm.map((axis) => x.shape[axis]));
-    backend.binding.permute(backend.floats(x), Int32Array.from(x.shape), Int32Array.from(perm), y.values);
+    backend.later.permute(backend.floats(x), Int32Array.from(x.shape), Int32Array.from(perm), y.values);
     return y.info;
   }),
 

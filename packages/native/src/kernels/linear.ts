@@ -1,30 +1,30 @@
 import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradX } from '../fused-kernels';
 import type { LinearGradBiasInputs, LinearGradXInputs, LinearInputs } from '../fused-kernels';
-import { nativeKernel } from './kernel';
+import { waitingKernel } from './kernel';
 
 export const linearKernels = [
-  nativeKernel<LinearInputs>(EspalierLinear, ({ inputs: { x, w, bias }, backend }) => {
+  waitingKernel<LinearInputs>(EspalierLinear, ({ inputs: { x, w, bias }, backend }) => {
     const [m, k] = x.shape;
     const n = w.shape[0];
     const y = backend.output([m, n]);
     const weight = backend.floats(w);
     const shift = bias ? backend.floats(bias) : null;
     const packed = backend.packed(w, n, k, backend.weightPrecision, m);
-    if (packed) backend.binding.linear(y.values, backend.floats(x), packed, shift, m);
-    else backend.binding.linearUnpacked(y.values, backend.floats(x), weight, shift, m, n, k, backend.precision);
+    if (packed) backend.later.linear(y.values, backend.floats(x), packed, shift, m);
+    else backend.later.linearUnpacked(y.values, backend.floats(x), weight, shift, m, n, k, backend.precision);
     return y.info;
   }),
-  nativeKernel<LinearGradXInputs>(EspalierLinearGradX, ({ inputs: { dy, w }, backend }) => {
+  waitingKernel<LinearGradXInputs>(EspalierLinearGradX, ({ inputs: { dy, w }, backend }) => {
     const [m, n] = dy.shape;
     const k = w.shape[1];
     const dx = backend.output([m, k]);
-    backend.binding.linearDx(dx.values, backend.floats(dy), backend.floats(w), m, n, k, backend.precision, false);
+    backend.later.linearDx(dx.values, backend.floats(dy), backend.floats(w), m, n, k, backend.precision, false);
     return dx.info;
   }),
-  nativeKernel<LinearGradBiasInputs>(EspalierLinearGradBias, ({ inputs: { dy }, backend }) => {
+  waitingKernel<LinearGradBiasInputs>(EspalierLinearGradBias, ({ inputs: { dy }, backend }) => {
     const [m, n] = dy.shape;
     const db = backend.output([n]);
-    backend.binding.columnSums(db.values, backend.floats(dy), m, n, false);
+    backend.later.columnSums(db.values, backend.floats(dy), m, n, false);
     return db.info;
   }),
 ];

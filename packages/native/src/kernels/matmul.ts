@@ -1,7 +1,7 @@
 import { _FusedMatMul, Add, BatchMatMul, backend_util, getKernel } from '@tensorflow/tfjs-core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { NativeBackend } from '../backend';
-import { cpuKernel, nativeKernel, sizeOf } from './kernel';
+import { cpuKernel, waitingKernel, sizeOf } from './kernel';
 
 interface MatMulAttrs {
   transposeA: boolean;
@@ -26,7 +26,7 @@ function product(a: TensorInfo, b: TensorInfo, { transposeA, transposeB }: MatMu
     column: transposed ? columns : 1,
   });
   const y = backend.output([...outer, m, n]);
-  backend.binding.matmul(
+  backend.later.matmul(
     y.values, backend.floats(a), strides(aRows, aColumns, transposeA, aBatch === 1), backend.floats(b), strides(bRows, bColumns, transposeB, bBatch === 1),
     batch, m, n, k, 'fp32', false,
   );
@@ -34,8 +34,8 @@ function product(a: TensorInfo, b: TensorInfo, { transposeA, transposeB }: MatMu
 }
 
 export const matmulKernels = [
-  nativeKernel<{ a: TensorInfo; b: TensorInfo }, MatMulAttrs>(BatchMatMul, (call) => product(call.inputs.a, call.inputs.b, call.attrs, call.backend) ?? cpuKernel(BatchMatMul, call)),
-  nativeKernel<{ a: TensorInfo; b: TensorInfo; bias?: TensorInfo; preluActivationWeights?: TensorInfo }, MatMulAttrs & { activation: string | null }>(_FusedMatMul, (call) => {
+  waitingKernel<{ a: TensorInfo; b: TensorInfo }, MatMulAttrs>(BatchMatMul, (call) => product(call.inputs.a, call.inputs.b, call.attrs, call.backend) ?? cpuKernel(BatchMatMul, call)),
+  waitingKernel<{ a: TensorInfo; b: TensorInfo; bias?: TensorInfo; preluActivationWeights?: TensorInfo }, MatMulAttrs & { activation: string | null }>(_FusedMatMul, (call) => {
     const { inputs, attrs, backend } = call;
     const plain = attrs.activation === 'linear' || !attrs.activation;
     const y = plain ? product(inputs.a, inputs.b, attrs, backend) : null;

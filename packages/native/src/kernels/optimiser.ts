@@ -1,7 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { EspalierAdamWTogether, EspalierAddInPlace, EspalierSquaredNorm, EspalierZerosTogether } from '../fused-kernels';
 import type { AdamWTogetherAttrs, AddInPlaceAttrs, AddInPlaceInputs, ZerosTogetherAttrs } from '../fused-kernels';
-import { nativeKernel, sizeOf } from './kernel';
+import { nativeKernel, sizeOf, waitingKernel } from './kernel';
 
 /** Each tensor begins at a cache line. */
 const lineBytes = 64;
@@ -31,9 +31,11 @@ export const optimiserKernels = [
     }
     return made;
   }),
-  nativeKernel<AddInPlaceInputs, AddInPlaceAttrs>(EspalierAddInPlace, ({ inputs: { target, value }, attrs: { scale }, backend }) => {
+  waitingKernel<AddInPlaceInputs, AddInPlaceAttrs>(EspalierAddInPlace, ({ inputs: { target, value }, attrs: { scale }, backend }) => {
     const [into, from] = [backend.floats(target), backend.floats(value)];
-    backend.binding.addInPlace(into, from.buffer === into.buffer ? from.slice() : from, scale);
+    const shared = from.buffer === into.buffer;
+    if (shared) backend.settle();
+    backend.later.addInPlace(into, shared ? from.slice() : from, scale);
     backend.weights.changed(target.dataId as object);
     return backend.share(target);
   }),

@@ -1,6 +1,6 @@
 import { Max, Mean, Sum, util } from '@tensorflow/tfjs-core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { cpuKernel, nativeKernel, sizeOf } from './kernel';
+import { cpuKernel, waitingKernel, sizeOf } from './kernel';
 import type { NativeKernel } from './kernel';
 
 interface ReductionAttrs {
@@ -13,7 +13,7 @@ interface ReductionAttrs {
 
 /** Sums (0), means (1) and maxima (2) over the last dimensions; sums over the first ones too. What lies between goes to the CPU backend's kernel. */
 function reduction(kernelName: string, kind: number): NativeKernel {
-  return nativeKernel<{ x: TensorInfo }, ReductionAttrs>(kernelName, (call) => {
+  return waitingKernel<{ x: TensorInfo }, ReductionAttrs>(kernelName, (call) => {
     const { x } = call.inputs;
     const { backend, attrs } = call;
     const axes = util.parseAxisParam(attrs.reductionIndices ?? attrs.axis!, x.shape).sort((a, b) => a - b);
@@ -24,12 +24,12 @@ function reduction(kernelName: string, kind: number): NativeKernel {
     const shape = x.shape.map((d, i) => (axes.includes(i) ? 1 : d)).filter((_, i) => attrs.keepDims || !axes.includes(i));
     if (axes.every((axis, i) => axis === rank - axes.length + i)) {
       const y = backend.output(shape);
-      backend.binding.reduceRows(backend.floats(x), y.values, kept, reduced, kind);
+      backend.later.reduceRows(backend.floats(x), y.values, kept, reduced, kind);
       return y.info;
     }
     if (kind === 0 && axes.every((axis, i) => axis === i)) {
       const y = backend.output(shape);
-      backend.binding.columnSums(y.values, backend.floats(x), reduced, kept, false);
+      backend.later.columnSums(y.values, backend.floats(x), reduced, kept, false);
       return y.info;
     }
     return cpuKernel(kernelName, call);

@@ -1,13 +1,13 @@
 import { EspalierSampleTokens } from '../fused-kernels';
 import type { SampleTokensAttrs, SampleTokensInputs } from '../fused-kernels';
-import { nativeKernel } from './kernel';
+import { waitingKernel } from './kernel';
 
 export const samplingKernels = [
-  nativeKernel<SampleTokensInputs, SampleTokensAttrs>(EspalierSampleTokens, ({ inputs: { logits }, attrs, backend }) => {
+  waitingKernel<SampleTokensInputs, SampleTokensAttrs>(EspalierSampleTokens, ({ inputs: { logits }, attrs, backend }) => {
     const [rows, vocab] = logits.shape;
     const tokens = new Int32Array(rows);
     const logps = backend.output([rows]);
-    backend.binding.sampleTokens(
+    backend.later.sampleTokens(
       backend.floats(logits), vocab, attrs.seeds, attrs.samples, attrs.positions, attrs.temperature, attrs.topK, attrs.topP, attrs.minP,
       attrs.repetitionPenalty, attrs.history, attrs.historyOffsets, tokens, logps.values,
     );

@@ -1,7 +1,7 @@
 import { EspalierTokenDivergence, EspalierTokenDivergenceGrad } from '../fused-kernels';
 import type { TokenDivergenceAttrs, TokenDivergenceGradInputs, TokenDivergenceInputs } from '../fused-kernels';
 import type { NativeBackend } from '../backend';
-import { nativeKernel } from './kernel';
+import { waitingKernel } from './kernel';
 
 /** The two heads as the binding takes them: numbers, packed weights, sizes. */
 function heads({ hidden, weight, teacherHidden, teacherWeight }: TokenDivergenceInputs, backend: NativeBackend) {
@@ -17,17 +17,17 @@ function heads({ hidden, weight, teacherHidden, teacherWeight }: TokenDivergence
 }
 
 export const tokenDivergenceKernels = [
-  nativeKernel<TokenDivergenceInputs, TokenDivergenceAttrs>(EspalierTokenDivergence, ({ inputs, attrs: { beta, temperature }, backend }) => {
+  waitingKernel<TokenDivergenceInputs, TokenDivergenceAttrs>(EspalierTokenDivergence, ({ inputs, attrs: { beta, temperature }, backend }) => {
     const { a, arrays } = heads(inputs, backend);
     const [divergence, lse, teacherLse, studentKl] = [backend.output([a]), backend.output([a]), backend.output([a]), backend.output([a])];
-    backend.binding.tokenDivergence(...arrays, beta, temperature, backend.precision, divergence.values, lse.values, teacherLse.values, studentKl.values);
+    backend.later.tokenDivergence(...arrays, beta, temperature, backend.precision, divergence.values, lse.values, teacherLse.values, studentKl.values);
     return [divergence.info, lse.info, teacherLse.info, studentKl.info];
   }),
-  nativeKernel<TokenDivergenceGradInputs, TokenDivergenceAttrs>(EspalierTokenDivergenceGrad, ({ inputs, attrs: { beta, temperature }, backend }) => {
+  waitingKernel<TokenDivergenceGradInputs, TokenDivergenceAttrs>(EspalierTokenDivergenceGrad, ({ inputs, attrs: { beta, temperature }, backend }) => {
     const { a, d, v, arrays } = heads(inputs, backend);
     const { lse, teacherLse, studentKl, dDivergence } = inputs;
     const [dHidden, dWeight] = [backend.output([a, d]), backend.output([v, d])];
-    backend.binding.tokenDivergenceBackward(
+    backend.later.tokenDivergenceBackward(
       ...arrays, beta, temperature, backend.precision,
       backend.floats(lse), backend.floats(teacherLse), backend.floats(studentKl), backend.floats(dDivergence), dHidden.values, dWeight.values,
     );

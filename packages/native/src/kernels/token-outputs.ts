@@ -1,12 +1,12 @@
 import { EspalierTokenOutputs, EspalierTokenOutputsGrad } from '../fused-kernels';
 import type { TokenOutputsAttrs, TokenOutputsGradInputs, TokenOutputsInputs } from '../fused-kernels';
-import { nativeKernel } from './kernel';
+import { waitingKernel } from './kernel';
 
 /** Floats that may hold exponentials between the passes: 64 MB. What does not fit is computed again, so that memory does not grow with positions times vocabulary. */
 const KEPT_FLOATS = 16 << 20;
 
 export const tokenOutputKernels = [
-  nativeKernel<TokenOutputsInputs, TokenOutputsAttrs>(EspalierTokenOutputs, ({ inputs: { hidden, weight, bias }, attrs, backend }) => {
+  waitingKernel<TokenOutputsInputs, TokenOutputsAttrs>(EspalierTokenOutputs, ({ inputs: { hidden, weight, bias }, attrs, backend }) => {
     const [a, d] = hidden.shape;
     const v = weight.shape[0];
     const [logps, lse] = [backend.output([a]), backend.output([a])];
@@ -16,13 +16,13 @@ export const tokenOutputKernels = [
     const kept = backend.output([attrs.keep && backend.precision === 'bf16' ? backend.binding.keptLogits(a, v, KEPT_FLOATS) : 0]);
     const w = backend.floats(weight);
     const packed = backend.packed(weight, v, d, backend.precision);
-    backend.binding.tokenOutputs(
+    backend.later.tokenOutputs(
       backend.floats(hidden), w, packed, bias ? backend.floats(bias) : null, attrs.targets, a, v, d, attrs.temperature, backend.precision,
       logps.values, attrs.entropy ? entropy.values : null, attrs.sumSquares ? sumSquares.values : null, lse.values, kept.values.length > 0 ? kept.values : null,
     );
     return [logps.info, entropy.info, sumSquares.info, lse.info, kept.info];
   }),
-  nativeKernel<TokenOutputsGradInputs, TokenOutputsAttrs>(EspalierTokenOutputsGrad, ({ inputs, attrs, backend }) => {
+  waitingKernel<TokenOutputsGradInputs, TokenOutputsAttrs>(EspalierTokenOutputsGrad, ({ inputs, attrs, backend }) => {
     const { hidden, weight, bias } = inputs;
     const [a, d] = hidden.shape;
     const v = weight.shape[0];
@@ -32,7 +32,7 @@ export const tokenOutputKernels = [
     const dBias = bias ? backend.output([v]) : null;
     const w = backend.floats(weight);
     const packed = backend.packed(weight, v, d, backend.precision);
-    backend.binding.tokenOutputsBackward(
+    backend.later.tokenOutputsBackward(
       backend.floats(hidden), w, packed, bias ? backend.floats(bias) : null, attrs.targets, a, v, d, attrs.temperature, backend.precision,
       backend.floats(inputs.lse), attrs.entropy ? backend.floats(inputs.entropy) : null, attrs.sumSquares ? backend.floats(inputs.sumSquares) : null,
       backend.floats(inputs.dLogps), attrs.entropy ? backend.floats(inputs.dEntropy) : null, attrs.sumSquares ? backend.floats(inputs.dSumSquares) : null,
