@@ -23,7 +23,6 @@ const outputs = (weights, k) => weights.reduce((sum, { length }) => sum + length
 const products = {
   linear: ([, , packed, , m]) => [m, packed.n, packed.k, 1],
   linearUnpacked: ([, , , , m, n, k]) => [m, n, k, 1],
-  linearDx: ([, , , m, n, k]) => [m, n, k, 1],
   linears: ([, , w, , , m, k]) => [m, outputs(w, k), k, 1],
   linearsDx: ([, , w, m, k]) => [m, outputs(w, k), k, 1],
   linearsGrad: ([, dw, , , , m, k]) => [m, outputs(dw, k), k, 2],

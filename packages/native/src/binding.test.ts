@@ -81,7 +81,7 @@ describe.skipIf(!status.available)(`the Rust library${status.available ? '' : ` 
     expect(row).toEqual(y.subarray(5 * n, 6 * n));
 
     const dx = new Float32Array(m * k);
-    native.linearDx(dx, dy, w, m, n, k, 'fp32', false);
+    native.linearsDx(dx, [dy], [w], m, k, 'fp32');
     expectClose(dx, product(dy, transpose(w, n, k), m, k, n));
     const turned = native.packWeight(w, k, n, 'fp32', true);
     const viaPacked = new Float32Array(m * k);

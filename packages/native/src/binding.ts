@@ -80,8 +80,6 @@ interface ProductFunctions extends LinearsFunctions {
   linear(y: Float32Array, x: Float32Array, packed: PackedWeight, bias: Float32Array | null, m: number): void;
   /** The same with w [N, K] as it is, packed on the way: for weights that are used once. */
   linearUnpacked(y: Float32Array, x: Float32Array, w: Float32Array, bias: Float32Array | null, m: number, n: number, k: number, precision: Precision): void;
-  /** dx [M, K] (+)= dy [M, N] · w [N, K]. */
-  linearDx(dx: Float32Array, dy: Float32Array, w: Float32Array, m: number, n: number, k: number, precision: Precision, accumulate: boolean): void;
   /** db [N] (+)= the sums of the columns of dy [M, N]. */
   columnSums(db: Float32Array, dy: Float32Array, m: number, n: number, accumulate: boolean): void;
   /** c [batch, M, N] (+)= a [batch, M, K] · b [batch, K, N], with any strides for a and b (batch stride 0 repeats an operand). */

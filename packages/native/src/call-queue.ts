@@ -3,7 +3,7 @@ import type { NativeBinding } from './binding';
 /** Calls that may wait: they give nothing back but what they write into their arrays. */
 const mayWait = [
   'adaptedLinears', 'adaptedLinearsGrad', 'addInPlace', 'binary', 'cachedAttention', 'cacheWrite', 'causalAttention', 'causalAttentionGrad', 'columnSums', 'decodeBlocks', 'gatherRows', 'gelu', 'geluGrad',
-  'layerNorm', 'layerNormGrad', 'linear', 'linears', 'linearsDx', 'linearsGrad', 'linearDx', 'linearUnpacked', 'matmul', 'permute', 'reduceRows', 'rmsNorm', 'rmsNormGrad', 'rotary', 'sampleTokens', 'scatterAddRows',
+  'layerNorm', 'layerNormGrad', 'linear', 'linears', 'linearsDx', 'linearsGrad', 'linearUnpacked', 'matmul', 'permute', 'reduceRows', 'rmsNorm', 'rmsNormGrad', 'rotary', 'sampleTokens', 'scatterAddRows',
   'swiglu', 'swigluGrad', 'tokenDivergence', 'tokenDivergenceBackward', 'tokenOutputs', 'tokenOutputsBackward',
 ] as const satisfies readonly (keyof NativeBinding)[];
 

@@ -13,19 +13,12 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 export * from './linears-kernels';
 export * from './optimiser-kernels';
 
-/** `x [T, K]`, `w [N, K]`, `bias? [N]` → `y [T, N] = x wᵀ + bias`. */
+/** `x [T, K]`, `w [N, K]`, `bias? [N]` → `y [T, N] = x wᵀ + bias`. Its gradients are those of `EspalierLinears` for one layer. */
 export const EspalierLinear = 'EspalierLinear';
 export interface LinearInputs {
   x: TensorInfo;
   w: TensorInfo;
   bias?: TensorInfo;
-}
-
-/** `dy [T, N]`, `w [N, K]` → `dx [T, K] = dy w`. */
-export const EspalierLinearGradX = 'EspalierLinearGradX';
-export interface LinearGradXInputs {
-  dy: TensorInfo;
-  w: TensorInfo;
 }
 
 /** `dy [T, N]` → `dbias [N]`, the sum over rows in row order. */

@@ -149,30 +149,6 @@ pub fn linear_unpacked(
     })
 }
 
-#[napi]
-#[allow(clippy::too_many_arguments)]
-pub fn linear_dx(
-    mut dx: Float32ArraySlice,
-    dy: Float32ArraySlice,
-    w: Float32ArraySlice,
-    m: u32,
-    n: u32,
-    k: u32,
-    precision: String,
-    accumulate: bool,
-) -> Result<()> {
-    guard(|| {
-        let (m, n, k) = (m as usize, n as usize, k as usize);
-        disjoint("linearDx", &[place(&dx)], &[place(&dy), place(&w)])?;
-        let dy = View::row_major(floats(&dy, "linearDx: dy", product("linearDx", &[m, n])?)?, m, n);
-        let w = View::row_major(floats(&w, "linearDx: w", product("linearDx", &[n, k])?)?, n, k);
-        let data = floats_mut(&mut dx, "linearDx: dx", product("linearDx", &[m, k])?)?;
-        let output = Output { data, stride: k, accumulate, far: true, bias: None };
-        multiply(output, dy, Right::Lanes(w.transposed()), Precision::parse(&precision)?);
-        Ok(())
-    })
-}
-
 /// `sums[n] (+)= Σm data[m, n]`, rows added one by one, so that the order is that of the rows.
 pub fn add_columns(sums: &mut [f32], data: &[f32], n: usize, accumulate: bool) {
     if n == 0 {

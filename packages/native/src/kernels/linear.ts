@@ -1,5 +1,5 @@
-import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradX } from '../fused-kernels';
-import type { LinearGradBiasInputs, LinearGradXInputs, LinearInputs } from '../fused-kernels';
+import { EspalierLinear, EspalierLinearGradBias } from '../fused-kernels';
+import type { LinearGradBiasInputs, LinearInputs } from '../fused-kernels';
 import { waitingKernel } from './kernel';
 
 export const linearKernels = [
@@ -13,13 +13,6 @@ export const linearKernels = [
     if (packed) backend.later.linear(y.values, backend.floats(x), packed, shift, m);
     else backend.later.linearUnpacked(y.values, backend.floats(x), weight, shift, m, n, k, backend.precision);
     return y.info;
-  }),
-  waitingKernel<LinearGradXInputs>(EspalierLinearGradX, ({ inputs: { dy, w }, backend }) => {
-    const [m, n] = dy.shape;
-    const k = w.shape[1];
-    const dx = backend.output([m, k]);
-    backend.later.linearDx(dx.values, backend.floats(dy), backend.floats(w), m, n, k, backend.precision, false);
-    return dx.info;
   }),
   waitingKernel<LinearGradBiasInputs>(EspalierLinearGradBias, ({ inputs: { dy }, backend }) => {
     const [m, n] = dy.shape;

@@ -1,5 +1,5 @@
-import { EspalierLinear, EspalierLinearGradBias, EspalierLinearGradX, EspalierLinearsGrad } from '@espalier/native';
-import type { LinearGradBiasInputs, LinearGradXInputs, LinearInputs } from '@espalier/native';
+import { EspalierLinear, EspalierLinearGradBias, EspalierLinearsGrad, EspalierLinearsGradX } from '@espalier/native';
+import type { LinearGradBiasInputs, LinearInputs } from '@espalier/native';
 import { Variable, add, matMul, sum } from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import { check, fusedGradient, portableKernel, run, sharedGradients } from './kernel';
@@ -23,13 +23,12 @@ export const isFrozen = (parameter: Tensor) => parameter instanceof Variable && 
 const EspalierFrozenLinear = 'EspalierFrozenLinear';
 
 portableKernel<LinearInputs>(EspalierFrozenLinear, (inputs) => run(EspalierLinear, inputs));
-fusedGradient(EspalierFrozenLinear, { inputsToSave: ['w'] }, ([dy], [w]) => ({ x: () => run(EspalierLinearGradX, { dy, w }) }));
+fusedGradient(EspalierFrozenLinear, { inputsToSave: ['w'] }, ([dy], [w]) => ({ x: () => run(EspalierLinearsGradX, { dy0: dy, w0: w }) }));
 
 portableKernel<LinearInputs>(EspalierLinear, ({ x, w, bias }) => {
   const y = matMul(x as Tensor2D, w as Tensor2D, false, true);
   return bias ? add(y, bias) : y;
 });
-portableKernel<LinearGradXInputs>(EspalierLinearGradX, ({ dy, w }) => matMul(dy as Tensor2D, w as Tensor2D));
 portableKernel<LinearGradBiasInputs>(EspalierLinearGradBias, ({ dy }) => sum(dy, 0));
 
 fusedGradient(EspalierLinear, { inputsToSave: ['x', 'w'] }, ([dy], [x, w]) => {

@@ -1,4 +1,4 @@
-import { EspalierAdaptedLinears, EspalierAdaptedLinearsGrad, EspalierLinear, EspalierLinearGradBias, EspalierLinearGradX, EspalierLinears, EspalierLinearsGrad, EspalierLinearsGradX, layersOf, mostLayers, numbered } from '@espalier/native';
+import { EspalierAdaptedLinears, EspalierAdaptedLinearsGrad, EspalierLinear, EspalierLinearGradBias, EspalierLinears, EspalierLinearsGrad, EspalierLinearsGradX, layersOf, mostLayers, numbered } from '@espalier/native';
 import type { AdaptedLinearsAttrs } from '@espalier/native';
 import { add, addN, concat, matMul, mul, split } from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
@@ -103,7 +103,7 @@ for (let count = 1; count <= mostLayers; count++) {
   });
 }
 
-const gradX = (dys: readonly Tensor[], ws: readonly Tensor[]) => addN(dys.map((dy, i) => run<Tensor>(EspalierLinearGradX, { dy, w: ws[i] })));
+const gradX = (dys: readonly Tensor[], ws: readonly Tensor[]) => addN(dys.map((dy, i) => matMul(dy as Tensor2D, ws[i] as Tensor2D)));
 
 portableKernel<Inputs>(EspalierLinearsGradX, (inputs) => gradX(layersOf(inputs, 'dy'), layersOf(inputs, 'w')));
 
