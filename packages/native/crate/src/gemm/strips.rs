@@ -78,6 +78,8 @@ pub struct Strips<'a> {
     pub(super) lefts: Vec<Rows<'a>>,
     pub(super) m: usize,
     count: usize,
+    /// About so many bytes of packed columns at a time, at most.
+    pass_bytes: usize,
 }
 
 impl<'a> Strips<'a> {
@@ -91,7 +93,7 @@ impl<'a> Strips<'a> {
     /// Strips in any case, for rows that are made.
     pub fn with_made(kernel: &'static Kernel, lefts: Vec<Rows<'a>>, m: usize) -> Self {
         let (panels, threads) = (m.div_ceil(kernel.mr), num_threads());
-        let strips = Self { kernel, lefts, m, count: 1 };
+        let strips = Self { kernel, lefts, m, count: 1, pass_bytes: SLICE_BYTES };
         let wanted = (kernel.strips.per_thread * threads).min(panels / FEWEST);
         let count = panels.div_ceil(strips.most().max(1)).max(wanted).next_multiple_of(threads);
         Self { count: count.min(panels).max(1), ..strips }
@@ -188,7 +190,7 @@ impl<'a> Strips<'a> {
         unpacked.map(|(_, right)| Side::B.bytes(self.kernel, columns, right.steps())).sum()
     }
 
-    /// The columns of all sums, cut so that those of a pass take about `SLICE_BYTES` at most.
+    /// The columns of all sums, cut into passes.
     fn passes(&self, sums: &[Sum]) -> Vec<Vec<(usize, Range<usize>)>> {
         let nr = self.kernel.nr;
         let (mut passes, mut used) = (vec![vec![]], 0);
@@ -197,7 +199,7 @@ impl<'a> Strips<'a> {
             let mut first = 0;
             while first < n {
                 let left = (n - first).div_ceil(nr);
-                let fitting = SLICE_BYTES.saturating_sub(used).checked_div(panel).unwrap_or(left);
+                let fitting = self.pass_bytes.saturating_sub(used).checked_div(panel).unwrap_or(left);
                 let panels = if used == 0 { fitting.max(FEWEST_COLUMNS) } else { fitting }.min(left);
                 if panels == 0 {
                     passes.push(vec![]);
@@ -314,96 +316,4 @@ impl<'a> Strips<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dtype::Precision;
-    use crate::gemm::choice::{candidates, noise, stored};
-    use crate::gemm::{multiply_with, PackedA, PackedB};
-    use crate::memory::Floats;
-
-    /// Every kernel, rows and columns adjacent or apart, packed columns or not, more columns than a slice: in strips and in the other way to the bit.
-    #[test]
-    fn strips_are_the_product() {
-        for precision in [Precision::Fp32, Precision::Bf16, Precision::Int8] {
-            for kernel in candidates(precision) {
-                let most = kernel.mr * 2 * FEWEST * num_threads();
-                for (m, n, k) in [(most, 33, 17), (most + 1, 1, 70), (most * 3 + 5, 130, 600), (most, 40, 1)]
-                {
-                    let (a, b, bias) = (noise(1, m * k), noise(2, n * k), noise(3, n));
-                    let (rows, columns) = (View::row_major(&a, m, k), View::row_major(&b, n, k));
-                    assert!(Strips::new(kernel, vec![Rows::View(rows)], m).is_some());
-                    let product = |left: Left, right: Right, accumulate: bool| {
-                        let mut c = noise(4, m * (n + 3));
-                        let data = &mut c[..];
-                        let output =
-                            Output { data, stride: n + 3, accumulate, far: false, bias: Some(&bias) };
-                        multiply_with(kernel, output, left, right);
-                        c
-                    };
-                    // Rows at a time, too few for strips.
-                    let mut expected = noise(4, m * (n + 3));
-                    for (row, c) in expected.chunks_mut(n + 3).enumerate() {
-                        let output = Output {
-                            data: c,
-                            stride: n + 3,
-                            accumulate: true,
-                            far: false,
-                            bias: Some(&bias),
-                        };
-                        let left = Left::View(rows.row_range(row..row + 1));
-                        multiply_with(kernel, output, left, Right::Lanes(columns));
-                    }
-                    assert!(
-                        product(rows.into(), Right::Lanes(columns), true) == expected,
-                        "{} {m}x{n}x{k}",
-                        kernel.name
-                    );
-                    let turn = |data: &[f32], lanes: usize| -> Vec<f32> {
-                        (0..k * lanes).map(|at| data[at % lanes * k + at / lanes]).collect()
-                    };
-                    let (a_turned, b_turned) = (turn(&a, m), turn(&b, n));
-                    let turned = |data, lanes| View::row_major(data, k, lanes).transposed();
-                    let found =
-                        product(turned(&a_turned, m).into(), Right::Lanes(turned(&b_turned, n)), true);
-                    assert!(found == expected, "{} {m}x{n}x{k}, turned", kernel.name);
-                    if std::ptr::eq(kernel, crate::gemm::choice::kernel(precision)) {
-                        let packed = PackedB::transient(columns, precision);
-                        let found = product(rows.into(), Right::Packed(packed.columns()), true);
-                        assert!(found == expected, "{} {m}x{n}x{k}, packed columns", kernel.name);
-                        let rows = PackedA::new(rows, precision);
-                        let found = product((&rows).into(), Right::Lanes(columns), true);
-                        assert!(found == expected, "{} {m}x{n}x{k}, packed rows", kernel.name);
-                    }
-                    // Against the definition, at one place, without what was there.
-                    let [x, y] =
-                        [&a[(m - 1) * k..], &b[(n - 1) * k..]].map(|lane| stored(kernel.format_a, lane));
-                    let sum = x.iter().zip(&y).map(|(x, y)| x * y).sum::<f64>() + f64::from(bias[n - 1]);
-                    let found = product(rows.into(), Right::Lanes(columns), false)[(m - 1) * (n + 3) + n - 1];
-                    assert!((f64::from(found) - sum).abs() < 2e-6 * (1.0 + k as f64).sqrt(), "{found} {sum}");
-                }
-            }
-        }
-    }
-
-    /// Rows and columns that end inside of a tile, whole tiles only, and rows that are not aligned.
-    #[test]
-    fn results_past_the_caches_are_the_same() {
-        for (m, n, k, stride) in [(645, 448, 100, 448), (640, 437, 64, 448), (645, 437, 33, 441)] {
-            let (a, b) = (noise(1, m * k), noise(2, n * k));
-            for precision in [Precision::Fp32, Precision::Bf16, Precision::Int8] {
-                for kernel in candidates(precision) {
-                    let product = |far: bool| {
-                        let mut c = Floats::uninit(m * stride);
-                        assert!(4 * c.len() >= FAR_FROM);
-                        c.fill(7.0);
-                        let output = Output { data: &mut c, stride, accumulate: false, far, bias: None };
-                        let (a, b) = (View::row_major(&a, m, k), View::row_major(&b, n, k));
-                        multiply_with(kernel, output, a.into(), Right::Lanes(b));
-                        c
-                    };
-                    assert!(product(true)[..] == product(false)[..], "{} {m}x{n}x{k}", kernel.name);
-                }
-            }
-        }
-    }
-}
+mod tests;
