@@ -1,4 +1,4 @@
-// All benchmarks, the peers beside: node tools/bench/run.mjs [--quick] [--only sft,dpo,…] [--peers DIR] [--rounds N] [--model FILE] [--no-write] [--list] [--verbose]
+// All benchmarks, the peers beside: node tools/bench/run.mjs [--quick] [--only sft,dpo,…] [--peers DIR] [--rounds N] [--model FILE] [--seeds N] [--trl SECONDS,BEFORE,AFTER] [--no-write] [--list] [--verbose]
 // Writes docs/benchmarks.md with its plots, and docs/benchmarks/results.json; with --only, the other parts stay as they were measured before.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -24,7 +24,7 @@ function fail(message) {
 
 let values;
 try {
-  ({ values } = parseArgs({ options: { only: { type: 'string' }, peers: { type: 'string' }, rounds: { type: 'string' }, model: { type: 'string' }, quick: { type: 'boolean' }, 'no-write': { type: 'boolean' }, list: { type: 'boolean' }, page: { type: 'boolean' }, verbose: { type: 'boolean' } } }));
+  ({ values } = parseArgs({ options: { only: { type: 'string' }, peers: { type: 'string' }, rounds: { type: 'string' }, seeds: { type: 'string' }, trl: { type: 'string' }, model: { type: 'string' }, quick: { type: 'boolean' }, 'no-write': { type: 'boolean' }, list: { type: 'boolean' }, page: { type: 'boolean' }, verbose: { type: 'boolean' } } }));
 } catch (error) {
   fail(error.message);
 }
@@ -56,6 +56,10 @@ const unknown = names?.find((name) => !rows.some(({ id }) => id === name));
 if (unknown !== undefined) fail(`there is no part "${unknown}": ${rows.map(({ id }) => id).join(', ')}`);
 const rounds = values.rounds === undefined ? (values.quick ? 2 : 5) : Number(values.rounds);
 if (!(Number.isInteger(rounds) && rounds >= 1)) fail('--rounds takes a whole number from 1');
+const seeds = values.seeds === undefined ? 3 : Number(values.seeds);
+if (!(Number.isInteger(seeds) && seeds >= 1)) fail('--seeds takes a whole number from 1');
+const trl = values.trl?.split(',').map(Number);
+if (trl && !(trl.length === 3 && trl.every((x) => x >= 0))) fail("--trl takes three numbers: seconds, and TRL's accuracy before and after");
 const model = resolve(values.model ?? join(root, '.cache/models/SmolLM2-135M-Instruct.Q4_1.gguf'));
 if (!existsSync(model)) fail(`there is no model ${model}: node tools/fixtures/fetch-smollm2.mjs fetches it`);
 if (!existsSync(join(root, 'packages/engine/dist/worker.js'))) fail('the packages are not built: npm run build');
@@ -68,7 +72,7 @@ const found = machine();
 console.error(`${found.processor}, ${found.cores} cores, ${found.memory}, ${found.features}; Node ${found.node}; load ${found.load.toFixed(2)}; commit ${commit(root)}`);
 if (!found.half) console.error('bench: this processor has no bf16 products: ours are measured in fp32, and the peers too, since theirs take minutes a step in bf16');
 if (found.load > 0.5 * found.cores) console.error('bench: the machine is not idle: times will be too long, and ratios less sure');
-const context = { here, root, model, python: existsSync(peerModel) ? python : null, peerModel, cores: found.cores, precision: found.half ? 'bf16' : 'fp32', peerHows: found.half ? ['bfloat16', 'autocast'] : ['float32'], rounds, quick: values.quick ?? false, verbose: values.verbose ?? false, log: (line) => console.error(line) };
+const context = { here, root, model, python: existsSync(peerModel) ? python : null, peerModel, cores: found.cores, precision: found.half ? 'bf16' : 'fp32', peerHows: found.half ? ['bfloat16', 'autocast'] : ['float32'], rounds, seeds, trl, quick: values.quick ?? false, verbose: values.verbose ?? false, log: (line) => console.error(line) };
 
 const started = performance.now();
 let failed = 0;

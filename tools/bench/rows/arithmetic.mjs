@@ -31,13 +31,13 @@ export const arithmetic = {
   title: "Time to accuracy: GRPO on sums, greedy accuracy on 512 held-out sums, ours in a quarter of TRL's time",
   optional: true,
   async run(context) {
-    const { log, verbose, root, quick } = context;
+    const { log, verbose, root, quick, seeds, trl } = context;
     const peerSteps = quick ? 6 : 60;
     const every = quick ? 5 : 20;
-    const peer = context.python ? await trlRun(context, peerSteps) : null;
+    const peer = trl ? { seconds: trl[0], before: trl[1], accuracy: trl[2] } : context.python ? await trlRun(context, peerSteps) : null;
     const limit = peer ? peer.seconds / 4 : 120;
     const data = join(root, 'examples/smollm2-arithmetic');
-    const turns = (quick ? [1] : [1, 2, 3]).map((seed) => ({ seed, seconds: limit, every }));
+    const turns = Array.from({ length: quick ? 1 : seeds }, (_, i) => ({ seed: i + 1, seconds: limit, every }));
     const result = (await alternate([espalier(context, 'Espalier', 'arithmetic', { train: join(data, 'arithmetic-train.jsonl'), heldOut: join(data, 'arithmetic-heldout.jsonl') }, { turns })], { rounds: 1, log, verbose })).get('Espalier');
     const own = result.answers.flat();
     for (const { seconds, steps, accuracy, curve } of own) log(`  Espalier: ${accuracy.toFixed(3)} after ${seconds.toFixed(0)} s and ${steps} steps; ${curve.map((point) => `${point.step}: ${point.accuracy.toFixed(3)}`).join(', ')}`);
@@ -48,7 +48,7 @@ export const arithmetic = {
     return {
       table: {
         header: ['', 'steps', 'time', 'accuracy before', 'after', "TRL's first reached after"],
-        rows: [...(peer ? [line('TRL, seed 1', peer, peerSteps)] : [['TRL', '', 'failed', '', '', '']]), ...own.map((run, i) => line(`Espalier, seed ${turns[i].seed}`, run, run.steps))],
+        rows: [...(peer ? [line(trl ? 'TRL, seed 1, of a run before' : 'TRL, seed 1', peer, peerSteps)] : [['TRL', '', 'failed', '', '', '']]), ...own.map((run, i) => line(`Espalier, seed ${turns[i].seed}`, run, run.steps))],
       },
       note: `Time is that of training alone; evaluations are not counted. TRL's rate is constant, as its script says; ours falls to zero over the steps that there is time for. Ours on the way: ${points
         .map((step) => `step ${step} ${own.map(({ curve }) => curve.find((point) => point.step === step)?.accuracy.toFixed(3) ?? '-').join(', ')}`)
