@@ -10,7 +10,7 @@ const mayWait = [
 /** Calls that look at no array: what waits need not run before them. */
 const outOfOrder: readonly string[] = ['allocate', 'allocateZeros', 'allocatedBytes', 'features', 'keptLogits'] satisfies readonly (keyof NativeBinding)[];
 
-/** Calls of Rust functions whose order with the others does not matter until {@link CallQueue.settle}. */
+/** Those functions: what they write is there after {@link CallQueue.settle}. */
 export type WaitingCalls = Pick<NativeBinding, (typeof mayWait)[number]>;
 
 type Call = (...args: readonly unknown[]) => unknown;
