@@ -6,6 +6,7 @@ import { readAdapter, writeAdapter } from './adapter';
 import { Decoding } from './decode/decoding';
 import { Ema } from './ema';
 import { fingerprint } from './fingerprint';
+import { KeptForward } from './kept-forward';
 import { openOptimizer, saveOptimizer } from './optimizer-file';
 import type { EngineInfo, EngineMemory, LoraOptions, OpenParams } from './protocol';
 import { assign, mixReference, openReference, saveReference } from './reference-file';
@@ -55,7 +56,16 @@ export class EngineModel {
     };
     decoder.gradientCheckpointing = params.gradientCheckpointing;
     this.training = new Training(decoder, referenceOf(decoder, frozen), () => this.stepped(), teacher);
-    this.decoding = new Decoding(decoder, checkpoint.tokenizer, { ...params, vocabSize: config.vocabSize, maxPositions: config.maxPositions, eosTokenIds: config.eosTokenIds, version: () => this.version });
+    const keeping = {
+      begin: (requests: Parameters<typeof KeptForward.for>[1]) => {
+        this.training.keep(null); // before there is room for another
+        const kept = KeptForward.for(decoder, requests, params.maxTokensPerMicroBatch);
+        this.training.keep(kept);
+        return kept;
+      },
+      drop: () => this.training.keep(null),
+    };
+    this.decoding = new Decoding(decoder, checkpoint.tokenizer, { ...params, vocabSize: config.vocabSize, maxPositions: config.maxPositions, eosTokenIds: config.eosTokenIds, version: () => this.version, keeping });
   }
 
   static async open(params: OpenParams): Promise<EngineModel> {
@@ -131,6 +141,7 @@ export class EngineModel {
       optimizer.restore(this.training);
       average?.restore();
       reference?.restore();
+      this.training.keep(null);
       if (reference) this.referenceMoved = reference.moved;
     } finally {
       optimizer.close();
@@ -173,6 +184,7 @@ export class EngineModel {
     if (this.ema.inUse === on) return null;
     this.ema.use(on);
     this.training.paused = on;
+    this.training.keep(null);
     this.version++;
     return null;
   }

@@ -68,9 +68,12 @@ export interface Engine {
    * Completions in the order in which they end, all requests batched together. When `signal` fires, what is under way comes back as `aborted` and the
    * iteration ends; leaving the loop early aborts the rest. `teacher` samples from the teacher. Calls that are made while others run join their batch.
    * `onTokens` is told the tokens of each step as they are sampled, for streaming: all of a sample but its last, which comes with the completion.
+   * `forTraining`: the learner will train on these completions before the weights change. What is computed of them is kept then, so that its forward pass need not compute it
+   * again; the numbers are the same. It takes the memory that the activations of that pass would take, and is left undone where they are more than `maxTokensPerMicroBatch` tokens (prompts once,
+   * and every sample at its full length), beside other requests, with adapters, `gradientCheckpointing` or `samplerWeights`, and on other backends than `native`.
    * @throws EspalierError `bad_data` or `bad_config` for a request that cannot be served; `closed`
    */
-  generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal; teacher?: boolean; onTokens?(tokens: readonly TokenEvent[]): void }): AsyncIterable<Completion>;
+  generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal; teacher?: boolean; forTraining?: boolean; onTokens?(tokens: readonly TokenEvent[]): void }): AsyncIterable<Completion>;
   /** Log-prob (nats, temperature 1) of each token given those before it; entry 0 of each is NaN. */
   score(sequences: readonly Int32Array[], options?: { signal?: AbortSignal }): Promise<Float32Array[]>;
   /** Writes a folder that `transformers` loads (with LoRA: a PEFT adapter, or with `merge` the whole model). No optimiser state; for that see `learner.save`. */
@@ -107,6 +110,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   checkpoint.close();
   const thread = options.inline ? inlineThread() : workerThread();
   const { connection } = thread;
+  const maxTokensPerMicroBatch = options.maxTokensPerMicroBatch ?? 1024;
   const params: OpenParams = {
     model: options.model,
     backend: options.backend,
@@ -123,8 +127,8 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     maxBatchSize: options.maxBatchSize ?? 64,
     maxCacheBytes: options.maxCacheBytes ?? 2 ** 30,
     prefillTokens: options.prefillTokens ?? 2048,
+    maxTokensPerMicroBatch,
   };
-  const maxTokensPerMicroBatch = options.maxTokensPerMicroBatch ?? 1024;
 
   let closing: Promise<void> | null = null;
   const close = () => (closing ??= thread.end());
@@ -142,7 +146,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     info,
     tokenizer,
     learner,
-    generate: (requests, { signal, teacher, onTokens } = {}) => stream(connection, requests, { signal, teacher, onTokens }),
+    generate: (requests, options = {}) => stream(connection, requests, options),
     score: (sequences, { signal } = {}) => sequenceLogps(learner, sequences, signal),
     save: async (dir, { dtype = 'fp32', merge = false } = {}) => void (await connection.call('exportModel', { dir, dtype, merge })),
     useEma: async (on) => void (await connection.call('useEma', { on })),
@@ -171,7 +175,7 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Pro
 }
 
 async function* stream(connection: Connection, requests: readonly GenerateRequest[], options: NonNullable<Parameters<Engine['generate']>[1]>): AsyncGenerator<Completion> {
-  const { signal, teacher, onTokens } = options;
+  const { signal, teacher, forTraining, onTokens } = options;
   const ready: Completion[] = [];
   let wake = () => {};
   let ended = false;
@@ -181,7 +185,7 @@ async function* stream(connection: Connection, requests: readonly GenerateReques
   if (signal?.aborted) forward();
   else signal?.addEventListener('abort', forward, { once: true });
   connection
-    .call('generate', { requests, teacher, progress: onTokens !== undefined }, { signal: stop.signal, item: (item) => ('tokens' in item ? (ready.push(item), wake()) : onTokens?.(item)) })
+    .call('generate', { requests, teacher, forTraining, progress: onTokens !== undefined }, { signal: stop.signal, item: (item) => ('tokens' in item ? (ready.push(item), wake()) : onTokens?.(item)) })
     .catch((error: unknown) => (failure = error))
     .finally(() => {
       ended = true;

@@ -69,7 +69,7 @@ export function serveEngine(port: Port, afterStep: () => void = () => undefined)
     save: (params) => opened().save(params.dir),
     exportModel: (params) => opened().exportModel(params.dir, params.dtype, params.merge),
     load: (params) => opened().load(params.dir),
-    generate: (params, context) => opened().decodingOf(params.teacher ?? false).generate(params.requests, params.progress ? { ...context, progress: (tokens) => context.item(tokens) } : context),
+    generate: (params, context) => opened().decodingOf(params.teacher ?? false).generate(params.requests, { ...context, forTraining: params.forTraining, ...(params.progress && { progress: (tokens) => context.item(tokens) }) }),
     memory: () => opened().memory(),
     close: () => {
       isClosed = true;

@@ -76,7 +76,7 @@ describe.each(backends)('LoRA on %s', (backend) => {
 describe('a scalar head beside LoRA', () => {
   it('is the one other thing with optimiser state', async () => {
     await selectBackend(testBackend());
-    const params = { model: fixture('llama'), backend: testBackend(), lora: { rank: 2 }, scalarHead: true, reference: false, gradientCheckpointing: false, seed: 0, maxBatchSize: 4, maxCacheBytes: 2 ** 20, prefillTokens: 64 } satisfies OpenParams;
+    const params = { model: fixture('llama'), backend: testBackend(), lora: { rank: 2 }, scalarHead: true, reference: false, gradientCheckpointing: false, seed: 0, maxBatchSize: 4, maxCacheBytes: 2 ** 20, prefillTokens: 64, maxTokensPerMicroBatch: 64 } satisfies OpenParams;
     const model = await EngineModel.open(params);
     const part = { tokens: Int32Array.of(1, 2, 3), offsets: Int32Array.of(0, 3), prefixOf: Int32Array.of(-1), actionIndex: Int32Array.of(2) };
     const { tape } = model.training.tapeForward(part, ['scores'], 1);

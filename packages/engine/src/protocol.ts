@@ -41,6 +41,7 @@ export interface OpenParams {
   maxBatchSize: number;
   maxCacheBytes: number;
   prefillTokens: number;
+  maxTokensPerMicroBatch: number;
 }
 
 export interface EngineInfo {
@@ -92,8 +93,8 @@ export interface Calls {
   save: { params: { dir: string }; result: null };
   exportModel: { params: { dir: string; dtype: 'fp32' | 'bf16' | 'fp16'; merge: boolean }; result: null };
   load: { params: { dir: string }; result: null };
-  /** Completions come as items, with `progress` the tokens of a step too; the result comes after the last. */
-  generate: { params: { requests: readonly GenerateRequest[]; teacher?: boolean; progress?: boolean }; result: null };
+  /** Completions come as items, with `progress` the tokens of a step too; the result comes after the last. `forTraining`: what is computed of them is kept for the training that follows. */
+  generate: { params: { requests: readonly GenerateRequest[]; teacher?: boolean; progress?: boolean; forTraining?: boolean }; result: null };
   memory: { params: null; result: EngineMemory };
   close: { params: null; result: null };
 }

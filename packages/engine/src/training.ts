@@ -2,7 +2,8 @@ import { EspalierError, type Metrics, type OptimOptions, type OutputName, type O
 import { attendCausally, type Decoder } from '@espalier/models';
 import { adamW, addInPlace, dispose, embedding, globalNorm, keep, linear, record, tensor, tensor1d, tokenOutputs, variable, view, withMatmulPrecision, zerosLike, zerosTogether, type Tape, type Tensor, type Variable } from '@espalier/tensor';
 import { drawNoise } from './embedding-noise';
-import { positionsOf, predictorsOf } from './layout';
+import type { KeptForward } from './kept-forward';
+import { computedRows, type ComputedRows } from './layout';
 import { stepSettings } from './parameter-groups';
 import type { BatchPart, Calls, EmbeddingNoise } from './protocol';
 import { scoped } from './scoped';
@@ -31,6 +32,7 @@ export class Training {
   /** While the decoder holds other weights than those that are trained. */
   paused = false;
   private contributions = 0;
+  private kept: KeptForward | null = null;
   private readonly tapes = new Map<number, { tape: Tape; names: readonly Differentiable[] }>();
   private nextTape = 1;
 
@@ -41,12 +43,18 @@ export class Training {
     private readonly teacher: Teacher | null = null,
   ) {}
 
+  /** Takes over what generation computes with the weights as they are, for the tokens that are trained on next; null, and whenever the weights change: what there was is forgotten. */
+  keep(kept: KeptForward | null): void {
+    this.kept?.dispose();
+    this.kept = kept;
+  }
+
   /** The named numbers of the part's actions, without a gradient. */
   forward({ part, needs, temperature, reference, precision, outputOptions, noise }: Calls['forward']['params']): Outputs {
     if (reference && !this.reference) throw new EspalierError('unsupported', 'this engine keeps no reference: the first weights are gone once training has begun', { fix: 'open it with `reference: true`, or with LoRA' });
     const run = (decoder: Decoder) =>
       scoped((): Outputs => {
-        const { names, tensors } = this.compute(decoder, part, needs, temperature, outputOptions, noise);
+        const { names, tensors } = this.compute(decoder, part, needs, temperature, { outputOptions, noise, fresh: reference || precision !== undefined });
         return Object.fromEntries(names.map((name, i) => [name, (tensors[i].dataSync() as Float32Array).slice()]));
       });
     const compute = () => (reference ? this.reference!(run) : run(this.decoder));
@@ -58,7 +66,7 @@ export class Training {
     this.refuseWhilePaused();
     let names: readonly Differentiable[] = [];
     const tape = record(() => {
-      const computed = this.compute(this.decoder, part, needs, temperature, outputOptions, noise);
+      const computed = this.compute(this.decoder, part, needs, temperature, { outputOptions, noise, forTape: true });
       names = computed.names;
       return computed.tensors;
     });
@@ -139,6 +147,7 @@ export class Training {
     });
     dispose(absent);
     this.clearGradients();
+    this.keep(null);
     this.changed();
     return { grad_norm: gradNorm };
   }
@@ -146,6 +155,7 @@ export class Training {
   /** Forgets moments and gradient: the next step is the first. */
   resetOptimizer(): void {
     this.clearGradients();
+    this.keep(null);
     for (const { m, v } of this.moments.values()) dispose([m, v]);
     this.moments.clear();
     this.step = 0;
@@ -172,19 +182,24 @@ export class Training {
     dispose([sum, grad]);
   }
 
-  private compute(decoder: Decoder, part: BatchPart, needs: readonly OutputName[], temperature: number, outputOptions: OutputOptions = {}, noise?: EmbeddingNoise): { names: readonly Differentiable[]; tensors: Tensor[] } {
-    const attend = attendCausally(decoder.config, { offsets: part.offsets, prefixOf: part.prefixOf });
-    const hidden = decoder.hidden(part.tokens, positionsOf(part), attend, noise && noiseTensor(part, decoder.config.hiddenSize, noise)); // [T, D]
+  private compute(decoder: Decoder, part: BatchPart, needs: readonly OutputName[], temperature: number, options: ComputeOptions): { names: readonly Differentiable[]; tensors: Tensor[] } {
+    const { outputOptions = {}, noise, fresh = false, forTape = false } = options;
+    const rows = computedRows(part, needs.includes('scores'));
+    const found = fresh || noise ? null : (this.kept?.find(rows) ?? null);
+    const hidden = decoder.hidden(rows.tokens, rows.positions, attendCausally(decoder.config, rows), {
+      noise: noise && noiseTensor(rows, decoder.config.hiddenSize, noise),
+      known: found ? this.kept!.known(found, forTape) : undefined,
+    }); // [T, D]
     const made = new Map<Differentiable, Tensor>(); // each [A]
     const ofHead = headOutputs.filter((name) => needs.includes(name));
-    const predicting = ofHead.length > 0 || needs.includes('values') || needs.includes('teacherDivergence') ? embedding(hidden, predictorsOf(part)) : null; // [A, D]: the hidden states that predict the actions
+    const predicting = ofHead.length > 0 || needs.includes('values') || needs.includes('teacherDivergence') ? embedding(hidden, rows.predictors) : null; // [A, D]: the hidden states that predict the actions
     if (ofHead.length > 0) {
       const outputs = tokenOutputs(predicting!, decoder.lmHead().weight, Int32Array.from(part.actionIndex, (t) => part.tokens[t]), { temperature, needs: ofHead, keep: !decoder.gradientCheckpointing });
       for (const name of ofHead) made.set(name, outputs[name]!);
     }
     if (needs.includes('teacherDivergence')) made.set('teacherDivergence', this.teacher!.divergence(part, predicting!, decoder.lmHead().weight, outputOptions.teacherDivergence, temperature));
     if (needs.includes('values')) made.set('values', scalars(decoder, predicting!)); // V before the token
-    if (needs.includes('scores')) made.set('scores', scalars(decoder, embedding(hidden, part.actionIndex))); // after it
+    if (needs.includes('scores')) made.set('scores', scalars(decoder, embedding(hidden, rows.actions!))); // after it
     return { names: [...made.keys()], tensors: [...made.values()] };
   }
 
@@ -196,7 +211,15 @@ export class Training {
   }
 }
 
-const noiseTensor = (part: BatchPart, width: number, noise: EmbeddingNoise) => tensor(drawNoise(part, width, noise), [part.tokens.length, width]);
+interface ComputeOptions {
+  outputOptions?: OutputOptions | undefined;
+  noise?: EmbeddingNoise | undefined;
+  /** Compute everything, whatever is kept: it is of other weights, or in another precision. */
+  fresh?: boolean;
+  forTape?: boolean;
+}
+
+const noiseTensor = (rows: ComputedRows, width: number, noise: EmbeddingNoise) => tensor(drawNoise(rows, width, noise), [rows.tokens.length, width]);
 
 /** The scalar head on hidden states: `[A, D]` → `[A]`. One row of a product costs nothing: it is not rounded to bf16. */
 function scalars(decoder: Decoder, hidden: Tensor): Tensor {

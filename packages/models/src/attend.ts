@@ -1,12 +1,12 @@
 import { cachedAttention, causalAttention } from '@espalier/tensor';
-import type { AttentionOptions, SequenceLayout, Tensor } from '@espalier/tensor';
+import type { AttentionOptions, AttentionOutputs, SequenceLayout, Tensor } from '@espalier/tensor';
 import type { DecoderConfig } from './config';
 
 /**
  * How queries meet keys: training and prefill attend within the batch, decoding to a cache.
- * `q [T, H, Dh]`, `k [T, Hkv, Dh]`, `v [T, Hkv, Dh]`, rotated → `[T, H, Dh]`.
+ * `q [T, H, Dh]`, `k [T, Hkv, Dh]`, `v [T, Hkv, Dh]`, rotated → `[T, H, Dh]`. `known`: what it gives, where that need not be computed.
  */
-export type Attend = (layer: number, q: Tensor, k: Tensor, v: Tensor) => Tensor;
+export type Attend = (layer: number, q: Tensor, k: Tensor, v: Tensor, known?: AttentionOutputs) => Tensor;
 
 /** Keys and values of the tokens before, for a step that adds one token to each of B sequences. */
 export interface StepCache {
@@ -38,5 +38,5 @@ export const attendCached =
 /** Attention within a packed batch: training, scoring, prefill. */
 export const attendCausally =
   (config: DecoderConfig, layout: SequenceLayout): Attend =>
-  (layer, q, k, v) =>
-    causalAttention(q, k, v, layout, attentionOptions(config, layer));
+  (layer, q, k, v, known) =>
+    causalAttention(q, k, v, layout, attentionOptions(config, layer), known);

@@ -1,10 +1,10 @@
 import { EspalierError } from '@espalier/spec';
 import { checkpoint, linears, offTape, tidy } from '@espalier/tensor';
-import type { Tensor, Variable } from '@espalier/tensor';
+import type { BlockOutputs, Tensor, Variable } from '@espalier/tensor';
 import { attendCached } from './attend';
 import type { Attend, StepCache } from './attend';
 import type { DecoderConfig } from './config';
-import type { Adapter, Decoder } from './decoder';
+import type { Adapter, Decoder, HiddenOptions } from './decoder';
 import { parameterSpecs, scoreName, toHf } from './decoder-weights';
 import type { WeightSource } from './weight-source';
 
@@ -28,11 +28,15 @@ export abstract class BaseDecoder implements Decoder {
     private readonly shared: ReadonlyMap<string, Variable>,
   ) {}
 
-  abstract hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor;
+  abstract hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, options?: HiddenOptions): Tensor;
   protected abstract readonly embeddingName: string;
 
   step(tokens: Int32Array, positions: Int32Array, cache: StepCache): Tensor {
     return this.hidden(tokens, positions, attendCached(this.config, cache));
+  }
+
+  roomForOutputs(_tokens: number): BlockOutputs[] | null {
+    return null;
   }
 
   get trainable(): ReadonlyMap<string, Variable> {
@@ -87,14 +91,14 @@ export abstract class BaseDecoder implements Decoder {
   }
 
   /** A linear layer, with its adapter where it has one. */
-  protected project(x: Tensor, projection: Projection): Tensor {
-    return this.projectAll(x, [projection])[0];
+  protected project(x: Tensor, projection: Projection, known?: Tensor): Tensor {
+    return this.projectAll(x, [projection], known && [known])[0];
   }
 
   /** Linear layers of one input, at once. */
-  protected projectAll(x: Tensor, projections: readonly Projection[]): Tensor[] {
+  protected projectAll(x: Tensor, projections: readonly Projection[], known?: readonly Tensor[]): Tensor[] {
     const adapterOf = (name: string) => (this.useAdapters ? this.adapters.get(name) : undefined);
-    return linears(x, projections.map(({ name, weight, bias }) => ({ weight, bias, adapter: adapterOf(name) })));
+    return linears(x, projections.map(({ name, weight, bias }) => ({ weight, bias, adapter: adapterOf(name) })), known);
   }
 
   /** Runs the blocks; what a block leaves behind is freed before the next, save what a tape keeps. */

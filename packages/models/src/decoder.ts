@@ -1,5 +1,5 @@
 import { tensor, variable } from '@espalier/tensor';
-import type { Tensor, Variable } from '@espalier/tensor';
+import type { BlockOutputs, Tensor, Variable } from '@espalier/tensor';
 import type { Attend, StepCache } from './attend';
 import type { DecoderConfig } from './config';
 import { parameterSpecs, readParameter } from './decoder-weights';
@@ -14,6 +14,24 @@ export interface Adapter {
   a: Variable; // [rank, in]
   b: Variable; // [out, rank]
   scale: number;
+}
+
+/** Where a step leaves the outputs of each block's layers, and the row of each token there. */
+export interface KeptOutputs {
+  blocks: readonly BlockOutputs[];
+  rows: Int32Array; // [B]
+}
+
+/** What a block's layers gave, without its attention. */
+export type LayerOutputs = Omit<BlockOutputs, 'mixed' | 'lse'>;
+
+export interface HiddenOptions {
+  /** `[T, D]`, added to the input embeddings. */
+  noise?: Tensor | undefined;
+  /** What the layers and the attention of block `layer` give for these very tokens and weights: they are then not computed. Only of a decoder that has {@link Decoder.roomForOutputs}. */
+  known?: ((layer: number) => BlockOutputs) | undefined;
+  /** Told what the layers of each block gave; the tensors live until it returns. */
+  computed?: ((layer: number, outputs: LayerOutputs) => void) | undefined;
 }
 
 /** A decoder language model on the selected backend. Sequences are packed: `[T, D]`, no padding. */
@@ -35,19 +53,21 @@ export interface Decoder {
    * The hidden states after the final norm.
    * @param tokens `[T]`
    * @param positions `[T]`, counted from the start of each sequence's prefix
-   * @param noise `[T, D]`, added to the input embeddings
    * @returns `[T, D]`
    * @throws EspalierError `bad_data` for a token outside the vocabulary or a position that the model has not
    */
-  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor;
+  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, options?: HiddenOptions): Tensor;
   /**
    * The hidden states after the final norm of one new token a sequence, whose keys and values go to the cache. Off the tape.
    * @param tokens `[B]`
    * @param positions `[B]`
+   * @param kept room of {@link roomForOutputs}, where the outputs of each block's layers go, and the row of each token in it `[B]` (negative: not kept)
    * @returns `[B, D]`
    * @throws EspalierError as {@link hidden}
    */
-  step(tokens: Int32Array, positions: Int32Array, cache: StepCache): Tensor;
+  step(tokens: Int32Array, positions: Int32Array, cache: StepCache, kept?: KeptOutputs): Tensor;
+  /** Room for what the layers of each block give for so many tokens; null where `step` cannot keep it, or `hidden` could not use it. The caller disposes it. */
+  roomForOutputs(tokens: number): BlockOutputs[] | null;
   /** `[V, D]`; a tied head gives the embedding itself. @throws EspalierError `unsupported` when the model has none */
   lmHead(): { weight: Variable };
   /** `[1, D]`: its product with a hidden state is that token's score. */

@@ -2,6 +2,7 @@ import { embedding, gelu, layerNorm, residualAdd, split, tidy, view } from '@esp
 import type { Tensor } from '@espalier/tensor';
 import type { Attend } from './attend';
 import { BaseDecoder } from './base-decoder';
+import type { HiddenOptions } from './decoder';
 
 /** GPT-2: LayerNorm, learned positions, one projection for query, key and value, GELU. */
 export class Gpt2Decoder extends BaseDecoder {
@@ -18,7 +19,7 @@ export class Gpt2Decoder extends BaseDecoder {
     };
   });
 
-  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor {
+  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, { noise }: HiddenOptions = {}): Tensor {
     this.checkPositions(tokens, positions);
     const { numHeads, headDim, hiddenSize } = this.config;
     const rows = tokens.length;

@@ -1,10 +1,10 @@
-import { decodeBlocks, embedding, hasDecodeBlocks, residualAdd, rmsNorm, rotary, swiglu, tidy, view } from '@espalier/tensor';
-import type { DecodeBlockTensors, Tensor, Variable } from '@espalier/tensor';
+import { decodeBlocks, embedding, hasDecodeBlocks, residualAdd, rmsNorm, roomForOutputs, rotary, swiglu, tidy, view } from '@espalier/tensor';
+import type { BlockOutputs, DecodeBlockTensors, Tensor, Variable } from '@espalier/tensor';
 import { attentionOptions } from './attend';
 import type { Attend, StepCache } from './attend';
 import { BaseDecoder } from './base-decoder';
 import type { Projection } from './base-decoder';
-import type { Adapter } from './decoder';
+import type { Adapter, HiddenOptions, KeptOutputs } from './decoder';
 import { rotaryFrequencies } from './rotary-frequencies';
 
 /** Llama, Mistral, Qwen2, Qwen3: RMSNorm, rotary positions, grouped queries, SwiGLU. They differ in biases, windows and the norm of heads. */
@@ -30,7 +30,7 @@ export class LlamaDecoder extends BaseDecoder {
   });
   private lastAdapted: { adapters: ReadonlyMap<string, Adapter>; blocks: readonly DecodeBlockTensors[] } | undefined;
 
-  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, noise?: Tensor): Tensor {
+  hidden(tokens: Int32Array, positions: Int32Array, attend: Attend, { noise, known, computed }: HiddenOptions = {}): Tensor {
     this.checkPositions(tokens, positions);
     const { numHeads, numKvHeads, headDim, normEps } = this.config;
     const { invFreq, scaling } = this.rope;
@@ -42,28 +42,39 @@ export class LlamaDecoder extends BaseDecoder {
         const l = this.layers[layer];
         const heads = (h: Tensor, n: number) => view(h, [rows, n, headDim]);
         const turned = (h: Tensor, norm: Variable | undefined) => rotary(norm ? rmsNorm(h, norm, normEps) : h, positions, invFreq, scaling);
-        const [q, k, v] = this.projectAll(rmsNorm(residual, l.attentionNorm, normEps), [l.q, l.k, l.v]);
-        const mixed = attend(layer, turned(heads(q, numHeads), l.qNorm), turned(heads(k, numKvHeads), l.kNorm), heads(v, numKvHeads)); // [T, H, Dh]
-        const middle = residualAdd(residual, this.project(view(mixed, [rows, numHeads * headDim]), l.o));
-        const [gate, up] = this.projectAll(rmsNorm(middle, l.mlpNorm, normEps), [l.gate, l.up]);
-        return residualAdd(middle, this.project(swiglu(gate, up), l.down));
+        const given = known?.(layer);
+        const [q, k, v] = this.projectAll(rmsNorm(residual, l.attentionNorm, normEps), [l.q, l.k, l.v], given && [given.q, given.k, given.v]);
+        const attention = given && { o: heads(given.mixed, numHeads), lse: given.lse };
+        const mixed = attend(layer, turned(heads(q, numHeads), l.qNorm), turned(heads(k, numKvHeads), l.kNorm), heads(v, numKvHeads), attention); // [T, H, Dh]
+        const o = this.project(view(mixed, [rows, numHeads * headDim]), l.o, given?.o);
+        const middle = residualAdd(residual, o);
+        const [gate, up] = this.projectAll(rmsNorm(middle, l.mlpNorm, normEps), [l.gate, l.up], given && [given.gate, given.up]);
+        const down = this.project(swiglu(gate, up), l.down, given?.down);
+        computed?.(layer, { q, k, v, o, gate, up, down });
+        return residualAdd(middle, down);
       });
       return rmsNorm(x, this.parameter('model.norm.weight'), normEps);
     });
   }
 
   /** In one call where the backend has one for it, adapters included; to the bit the same as {@link hidden}. */
-  override step(tokens: Int32Array, positions: Int32Array, cache: StepCache): Tensor {
+  override step(tokens: Int32Array, positions: Int32Array, cache: StepCache, kept?: KeptOutputs): Tensor {
     if (!hasDecodeBlocks()) return super.step(tokens, positions, cache);
     this.checkPositions(tokens, positions);
     const { numHeads, numKvHeads, normEps } = this.config;
     const { invFreq, scaling } = this.rope;
     return tidy(() => {
       const caches = this.layers.map((_, layer) => cache.layer(layer));
-      const options = { caches, heads: numHeads, kvHeads: numKvHeads, eps: normEps, scale: attentionOptions(this.config, 0).scale, positions, invFreq, rotaryScaling: scaling, rows: cache.rows, ranges: cache.ranges };
+      const options = { caches, heads: numHeads, kvHeads: numKvHeads, eps: normEps, scale: attentionOptions(this.config, 0).scale, positions, invFreq, rotaryScaling: scaling, rows: cache.rows, ranges: cache.ranges, kept };
       const x = decodeBlocks(embedding(this.parameter(this.embeddingName), tokens), this.adapted(), options);
       return rmsNorm(x, this.parameter('model.norm.weight'), normEps);
     });
+  }
+
+  /** Null on a backend without `decodeBlocks`, beside adapters (what lies inside of them would be missing), and where blocks are computed again in any case. */
+  override roomForOutputs(tokens: number): BlockOutputs[] | null {
+    if (!hasDecodeBlocks() || this.adapters.size > 0 || this.gradientCheckpointing) return null;
+    return this.layers.map((block) => roomForOutputs(block, this.config.numHeads, tokens));
   }
 
   /** The blocks, each linear layer with its adapter where it has one: the same object for as long as the adapters are the same. */

@@ -301,6 +301,8 @@ export interface DecodeBlocksAttrs {
   rows: Int32Array;
   /** As in `EspalierCachedAttention` `[4 B]`. */
   ranges: Int32Array;
+  /** Where the outputs of layers and attention go, in place: for each block those of q, k, v (before norm and rotation of heads), attention (`o`, then `lse [C, H]`), o, gate, up, down, each `[C, N]`; and the row of each token `[B]`, negative where it is not kept. */
+  kept?: { arrays: readonly TensorInfo[]; rows: Int32Array } | undefined;
 }
 
 /**

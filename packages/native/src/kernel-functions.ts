@@ -80,12 +80,13 @@ export interface KernelFunctions {
   /**
    * What `EspalierDecodeBlocks` does to `x [B, D]`, in place. One block after another: four `norms` (before attention, before the MLP, of query heads, of key heads),
    * seven `weights` and `biases` (q, k, v, o, gate, up, down, all packed in one precision), two `caches` (keys, values), a window (0: none).
-   * The new keys and values go to `cacheRows [B]`. `pairs` has A `[r, K]` and B `[N, r]` of each of `adapted`, packed in the precision of their weight.
+   * The new keys and values go to `cacheRows [B]`. `pairs` has A `[r, K]` and B `[N, r]` of each of `adapted`, packed in the precision of their weight. `kept`: none, or nine arrays
+   * for each block (see `DecodeBlocksAttrs`), into whose `keptRows [B]` go the outputs of the block's layers and attention; a negative row is not kept.
    */
   decodeBlocks(
     x: Float32Array, norms: readonly (Float32Array | null)[], weights: readonly PackedWeight[], biases: readonly (Float32Array | null)[], positions: Int32Array, invFreq: Float32Array,
     caches: readonly Float32Array[], cacheRows: Int32Array, ranges: Int32Array, windows: Uint32Array, shape: DecodeBlocksShape,
-    adapted: readonly DecodeBlocksAdapter[], pairs: readonly PackedWeight[],
+    adapted: readonly DecodeBlocksAdapter[], pairs: readonly PackedWeight[], kept: readonly Float32Array[], keptRows: Int32Array,
   ): void;
   /** `logits [rows, vocab]` → `tokens [rows]`, `logps [rows]`; the algorithm stands in `crate/src/sampling.rs`. */
   sampleTokens(

@@ -55,8 +55,11 @@ export interface RolloutEngine {
   name: string;
   /** `rounded`: it samples with the weights that it was given in a coarser format, and its log-probs are those of that. */
   capabilities: { tokenIds: boolean; logps: boolean; sync: 'memory' | 'adapter' | 'full' | 'none'; rounded?: boolean };
-  /** Completions in the order in which they finish. */
-  generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal }): AsyncIterable<Completion>;
+  /**
+   * Completions in the order in which they finish. `forTraining`: a learner will train on them before the weights change; an engine that shares its weights may keep what
+   * that learner would compute again. Engines may ignore it.
+   */
+  generate(requests: readonly GenerateRequest[], options?: { signal?: AbortSignal; forTraining?: boolean }): AsyncIterable<Completion>;
   /** Log-prob of each token given those before it; entry 0 of each is NaN. */
   score?(sequences: readonly Int32Array[]): Promise<readonly Float32Array[]>;
   /** Log-prob (nats, temperature 1) of each continuation of each prompt, summed over its tokens; a prompt is computed once for all of its own. */

@@ -122,7 +122,7 @@ export async function trainOnline(options: TrainOnlineOptions): Promise<TrainRes
       id: attempt === 0 ? `${index}-${i}` : `${index}-${i}-${attempt}`,
       seed: attempt === 0 ? deriveSeed(args.seed, index, i) : deriveSeed(args.seed, index, i, attempt),
     }));
-    const groups = await collectEpisodes(rollouts, tasks, { n: args.numGenerations, sampling, signal, ...(environment ? { environment } : {}) });
+    const groups = await collectEpisodes(rollouts, tasks, { n: args.numGenerations, sampling, signal, forTraining: true, ...(environment ? { environment } : {}) });
     return { groups, ...(await score(groups, step)) };
   }
 

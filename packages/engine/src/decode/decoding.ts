@@ -2,6 +2,7 @@ import { setImmediate as immediate } from 'node:timers/promises';
 import { EspalierError, type Completion, type FinishReason, type GenerateRequest } from '@espalier/spec';
 import type { Decoder, Tokenizer } from '@espalier/models';
 import { linear, tensor2d, withMatmulPrecision, type Tensor } from '@espalier/tensor';
+import type { KeptForward } from '../kept-forward';
 import { scoped } from '../scoped';
 import { commonLength, SharedPrefixes, shortestShared } from '../shared-prefixes';
 import { IncrementalText, findStop } from './incremental-text';
@@ -37,6 +38,7 @@ interface Group {
   prompt: { start: number; lastHidden: Float32Array } | null; // null until it is in the cache
   admitted: number; // samples that have begun
   live: number; // samples that have begun and not ended
+  kept: { forward: KeptForward; request: number } | null; // where what is computed of it goes, for training
 }
 
 /** One sample under way. */
@@ -63,6 +65,13 @@ export interface DecodingOptions {
   maxPositions: number;
   eosTokenIds: readonly number[];
   version(): number;
+  /** Keeps what is computed of the tokens, for the training on them that follows. */
+  keeping?: {
+    /** Null: there is no room for as many, or no way. */
+    begin(requests: readonly ResolvedRequest[]): KeptForward | null;
+    /** What was begun is not to be used. */
+    drop(): void;
+  };
 }
 
 /** Rows that a sample may fill: its last token is never read by another. */
@@ -91,14 +100,16 @@ export class Decoding {
 
   /**
    * Completions go to `item` as they end; when the signal fires, what is under way ends as `aborted`. Each token but the last of a sample goes to `progress`
-   * when it is there: the last comes with the completion.
+   * when it is there: the last comes with the completion. `forTraining`: what is computed of the tokens is kept, where nothing else is under way.
    */
-  generate(requests: readonly GenerateRequest[], context: { signal: AbortSignal; item(completion: Completion): void; progress?(tokens: readonly TokenEvent[]): void }): Promise<null> {
+  generate(requests: readonly GenerateRequest[], context: { signal: AbortSignal; item(completion: Completion): void; progress?(tokens: readonly TokenEvent[]): void; forTraining?: boolean | undefined }): Promise<null> {
     const resolved = requests.map((request) => resolveRequest(request, this.options));
     return new Promise((resolve, reject) => {
       const call: Call = { ...context, resolve, reject, left: resolved.reduce((sum, { n }) => sum + n, 0) };
       if (call.left === 0) return resolve(null);
-      for (const request of resolved) this.queue.push({ call, request, prompt: null, admitted: 0, live: 0 });
+      const idle = this.queue.length === 0 && this.active.length === 0;
+      const forward = context.forTraining && idle && !this.options.samplerWeights ? this.options.keeping?.begin(resolved) : null;
+      resolved.forEach((request, r) => this.queue.push({ call, request, prompt: null, admitted: 0, live: 0, kept: forward ? { forward, request: r } : null }));
       if (!this.running) void this.loop();
     });
   }
@@ -142,6 +153,7 @@ export class Decoding {
     this.active = [];
     this.held.clear();
     this.cache.clear();
+    this.options.keeping?.drop(); // a step that failed did not leave what it was to leave
     for (const call of calls) call.reject(error);
     for (const call of this.ended.splice(0)) call.resolve(null);
   }
@@ -180,9 +192,11 @@ export class Decoding {
           break admitting;
         }
         if (!known) {
-          if (begun) continued.push({ group, prompt, start, ...begun });
-          else {
-            prompts.push({ group, prompt, start });
+          if (begun) {
+            group.kept = null; // not all of it is computed
+            continued.push({ group, prompt, start, ...begun });
+          } else {
+            prompts.push({ group, prompt, start, kept: group.kept });
             shared.add(prompt);
           }
           this.held.add(group);
@@ -264,7 +278,9 @@ export class Decoding {
       rows[i] = own + known.length - 1;
       ranges.set([group.prompt!.start, prompt.length, own, known.length], 4 * i); // of its own rows, the new one included
     });
-    this.take(samples, () => this.decoder.step(tokens, positions, this.cache.step(rows, ranges)));
+    const forward = samples.find(({ group }) => group.kept)?.group.kept?.forward;
+    const kept = forward?.step(Int32Array.from(samples, ({ group, index }, i) => (group.kept?.forward === forward ? forward.feed(group.kept!.request, index, tokens[i]) : -1)));
+    this.take(samples, () => this.decoder.step(tokens, positions, this.cache.step(rows, ranges), kept));
   }
 
   /** Samples the next token of each from the hidden states `[B, D]`, and lets those go that have ended. */

@@ -1,5 +1,6 @@
 import { attentionOptions, type Attend, type Decoder } from '@espalier/models';
-import { cachedAttention, causalAttention, embedding, reshape } from '@espalier/tensor';
+import { cachedAttention, causalAttentionOutputs, embedding, reshape } from '@espalier/tensor';
+import type { KeptForward } from '../kept-forward';
 import { scoped } from '../scoped';
 import type { SharedPrefix } from '../shared-prefixes';
 import type { KvCache } from './kv-cache';
@@ -9,6 +10,8 @@ import { packPrompts } from './pack-prompts';
 export interface PlacedPrompt {
   prompt: Int32Array;
   start: number;
+  /** Where training will look for what is computed of it, and as which request's. */
+  kept?: { forward: KeptForward; request: number } | null;
 }
 
 /** A prompt whose first `length` tokens are in the cache already, as another's: from row `from`. */
@@ -24,13 +27,33 @@ export interface ContinuedPrompt extends PlacedPrompt {
 export function prefillPrompts(decoder: Decoder, cache: KvCache, prompts: readonly PlacedPrompt[], groups: readonly SharedPrefix[]): Float32Array {
   const { tokens, positions, offsets, prefixOf, rows, source, last } = packPrompts(prompts, groups);
   return scoped(() => {
+    const kept = keeping(prompts, source);
     const attend: Attend = (layer, q, k, v) => {
       const [keys, values] = source ? [k, v].map((each) => embedding(reshape(each, [tokens.length, -1]), source)) : [k, v];
       cache.write(layer, keys, values, rows);
-      return causalAttention(q, k, v, { offsets, prefixOf }, attentionOptions(decoder.config, layer));
+      const { o, lse } = causalAttentionOutputs(q, k, v, { offsets, prefixOf }, attentionOptions(decoder.config, layer));
+      kept?.attention(layer, reshape(o, [tokens.length, -1]), lse);
+      return o;
     };
-    return Float32Array.from(embedding(decoder.hidden(tokens, positions, attend), last).dataSync());
+    return Float32Array.from(embedding(decoder.hidden(tokens, positions, attend, { computed: kept?.layers }), last).dataSync());
   });
+}
+
+/** Who takes over what is computed of the prompts that training will look for. `source`: the computed token of each token of each prompt; null, the one at the same place. */
+function keeping(prompts: readonly PlacedPrompt[], source: Int32Array | null): ReturnType<KeptForward['putPrompts']> | undefined {
+  const forward = prompts.find(({ kept }) => kept)?.kept?.forward;
+  if (!forward) return undefined;
+  const computed: number[] = [];
+  const requests: number[] = [];
+  let first = 0;
+  for (const { prompt, kept } of prompts) {
+    if (kept?.forward === forward) {
+      requests.push(kept.request);
+      for (let t = 0; t < prompt.length; t++) computed.push(source ? source[first + t] : first + t);
+    }
+    first += prompt.length;
+  }
+  return forward.putPrompts(requests, Int32Array.from(computed));
 }
 
 /**

@@ -1,8 +1,8 @@
-//! Where a step of decoding spends its time: `cargo run --release --example decode [int8] [fp32] [BATCH …]`, `fp32`: the cache. A model of SmolLM2-135M's shape, contexts of 96 tokens.
+//! Where a step of decoding spends its time: `cargo run --release --example decode [int8] [fp32] [kept] [BATCH …]`, `fp32`: the cache; `kept`: the outputs of layers are kept for training, in other rows each time. A model of SmolLM2-135M's shape, contexts of 96 tokens.
 //! Each number is the median of many steps; parts are measured alone, with weights that have left the caches.
 
 use espalier_native::attention::{forward_last, Format, Heads, Span, Stored};
-use espalier_native::decode_block::{DecodeBlock, Linear, Scratch};
+use espalier_native::decode_block::{DecodeBlock, Kept, Linear, Scratch};
 use espalier_native::dtype::Precision;
 use espalier_native::gemm::rows::{multiply_rows, PackedRows, Product};
 use espalier_native::gemm::{PackedB, View};
@@ -20,6 +20,8 @@ const KV_WIDTH: usize = SHAPE.kv_heads * SHAPE.dim;
 const INNER: usize = 1536;
 const VOCAB: usize = 49152;
 const CONTEXT: usize = 96;
+/// Tokens of a sample that are kept.
+const KEPT_TOKENS: usize = 64;
 
 fn random(len: usize) -> Floats {
     let mut floats = Floats::uninit(len);
@@ -96,12 +98,26 @@ fn main() {
             (0..m).map(|b| Span::of_ranges([b * 128, 64], [b * 128 + 64, CONTEXT - 64])).collect();
         let cache_rows: Vec<i32> = (0..m).map(|b| (b * 128 + CONTEXT - 1) as i32).collect();
         let positions = vec![CONTEXT as i32 - 1; m];
+        let keeping = std::env::args().any(|argument| argument == "kept");
+        let widths = [WIDTH, KV_WIDTH, KV_WIDTH, WIDTH, SHAPE.heads, D, INNER, INNER, D];
+        let mut outputs: Vec<[Floats; 9]> = (0..if keeping { LAYERS } else { 0 })
+            .map(|_| widths.map(|width| random(m * KEPT_TOKENS * width)))
+            .collect();
+        let mut step = 0;
         let x0 = random(m * D);
         let mut x = random(m * D);
         let mut scratch = Scratch::default();
         let blocks = median(|| {
             x.copy_from_slice(&x0);
+            step = (step + 1) % KEPT_TOKENS;
+            let kept_rows: Vec<i32> = (0..m).map(|b| (b * KEPT_TOKENS + step) as i32).collect();
+            let mut outputs = outputs.iter_mut();
             for (weights, [k, v]) in layers.iter().zip(&mut caches) {
+                let kept = outputs.next().map(|arrays| {
+                    let [q, k, v, mixed, lse, o, gate, up, down] =
+                        arrays.each_mut().map(|array| SharedMut::new(array));
+                    Kept { rows: &kept_rows, q, k, v, mixed, lse, o, gate, up, down }
+                });
                 let [wq, wk, wv, wo, gate, up, down] =
                     weights.each_ref().map(|weight| Linear { weight, bias: None, adapter: None });
                 let block = DecodeBlock {
@@ -125,14 +141,14 @@ fn main() {
                     cache_rows: &cache_rows,
                     ranges: &ranges,
                 };
-                block.run(&mut x, k, v, &mut scratch);
+                block.run(&mut x, k, v, kept.as_ref(), &mut scratch);
             }
         });
         let (q, mut o) = (random(m * WIDTH), random(m * WIDTH));
         let attention = median(|| {
             for [k, v] in &caches {
                 let (k, v) = (Stored::new(k, format), Stored::new(v, format));
-                forward_last(&q, k, v, &SHAPE, &ranges, &mut o);
+                forward_last(&q, k, v, &SHAPE, &ranges, &mut o, None);
             }
         });
         let mut packed = PackedRows::default();

@@ -16,7 +16,7 @@ mod tiles;
 
 pub use backward::{backward, Backward};
 pub use forward::forward;
-pub use last::forward_last;
+pub use last::{forward_last, Left};
 pub use stored::{write_rows, Format, Stored};
 
 use crate::border::{disjoint, fail, floats, floats_mut, guard, ints, place, product};

@@ -57,7 +57,7 @@ pub fn cached_attention(
         let rows = parse_ranges("cachedAttention", ints(&ranges, "ranges", batch * 4)?, capacity)?;
         let o = floats_mut(&mut o, "o", n)?;
         let (k, v) = (Stored::new(&cache_k, format), Stored::new(&cache_v, format));
-        forward_last(floats(&q, "q", n)?, k, v, &shape, &rows, o);
+        forward_last(floats(&q, "q", n)?, k, v, &shape, &rows, o, None);
         Ok(())
     })
 }
@@ -87,7 +87,8 @@ pub fn cache_write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::{forward, spans, Heads};
+    use crate::attention::{forward, spans, Heads, Left};
+    use crate::pool::SharedMut;
 
     fn wave(n: usize, seed: u32) -> Vec<f32> {
         (0..n).map(|i| crate::sampling::uniform([seed, 5], i as u32, 0) as f32 * 2.0 - 1.0).collect()
@@ -110,7 +111,7 @@ mod tests {
             let ranges = [[10, 150, 300, 20], [0, 0, 399, 1], [10, 150, 200, 0]];
             let parsed = parse_ranges("test", ranges.as_flattened(), 400).unwrap();
             let mut o = vec![9.0; q.len()];
-            forward_last(&q, Stored::Floats(&keys), Stored::Floats(&values), &shape, &parsed, &mut o);
+            forward_last(&q, Stored::Floats(&keys), Stored::Floats(&values), &shape, &parsed, &mut o, None);
             for (b, range) in ranges.iter().enumerate() {
                 let rows = rows_of(range, window);
                 for head in 0..heads {
@@ -137,7 +138,7 @@ mod tests {
                 let one = b * heads * dim..(b + 1) * heads * dim;
                 let mut alone = vec![0.0; heads * dim];
                 let (keys, values) = (Stored::Floats(&keys), Stored::Floats(&values));
-                forward_last(&q[one.clone()], keys, values, &shape, &parsed[b..b + 1], &mut alone);
+                forward_last(&q[one.clone()], keys, values, &shape, &parsed[b..b + 1], &mut alone, None);
                 assert_eq!(alone, o[one]);
             }
         }
@@ -177,10 +178,15 @@ mod tests {
                 for at in 1..=completion {
                     let seen = parse_ranges("test", &[0, prompt, prompt, at], tokens).unwrap();
                     let row = (prompt + at - 1) as usize * heads * dim..(prompt + at) as usize * heads * dim;
-                    let mut sampled = vec![0.0; heads * dim];
+                    let (mut sampled, mut sampled_lse) = (vec![0.0; heads * dim], vec![0.0; heads]);
                     let (keys, values) = (Stored::new(&keys, samples), Stored::new(&values, samples));
-                    forward_last(&q[row.clone()], keys, values, &shape, &seen, &mut sampled);
-                    assert_eq!(sampled, trained[row]);
+                    let mut left = vec![0.0; heads * dim];
+                    let (o, lse_of_row) = (SharedMut::new(&mut left), SharedMut::new(&mut sampled_lse));
+                    let left_in = Left { rows: &[0], o, lse: lse_of_row };
+                    forward_last(&q[row.clone()], keys, values, &shape, &seen, &mut sampled, Some(&left_in));
+                    assert_eq!(sampled, trained[row.clone()]);
+                    assert_eq!(left, trained[row]);
+                    assert_eq!(sampled_lse, lse[(prompt + at - 1) as usize * heads..][..heads]);
                 }
             }
         }

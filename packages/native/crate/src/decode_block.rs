@@ -15,8 +15,10 @@ use crate::swiglu::swiglu_in_place;
 
 mod adapter;
 pub mod call;
+mod kept;
 
 pub use adapter::{Adapter, AdapterScratch};
+pub use kept::Kept;
 
 /// A linear layer.
 #[derive(Clone, Copy)]
@@ -75,8 +77,15 @@ fn room(buffer: &mut Option<Floats>, len: usize) -> &mut [f32] {
 }
 
 impl DecodeBlock<'_> {
-    /// `x [B, D]` becomes what the block makes of it; keys and values of its tokens go to the cache.
-    pub fn run(&self, x: &mut [f32], cache_k: &mut [f32], cache_v: &mut [f32], scratch: &mut Scratch) {
+    /// `x [B, D]` becomes what the block makes of it; keys and values of its tokens go to the cache, and what is `kept` to its place.
+    pub fn run(
+        &self,
+        x: &mut [f32],
+        cache_k: &mut [f32],
+        cache_v: &mut [f32],
+        kept: Option<&Kept>,
+        scratch: &mut Scratch,
+    ) {
         let (m, d) = (self.positions.len(), self.attention_norm.len());
         let Heads { heads, kv_heads, dim, .. } = self.shape;
         let (width, kv_width, inner) = (heads * dim, kv_heads * dim, self.gate.weight.n());
@@ -89,10 +98,18 @@ impl DecodeBlock<'_> {
         normalise(rows, self.q.weight, x, self.attention_norm, self.eps, normed);
         {
             let [for_q, for_k, for_v] = adapters.inner(rows, m, [self.q, self.k, self.v]);
-            let q = [self.q.to(SharedMut::new(q), for_q)];
-            let k = [self.k.to(SharedMut::new(k), for_k)];
-            let v = [self.v.to(SharedMut::new(v), for_v)];
-            multiply_rows(rows, &[&q, &k, &v], |_, _| ());
+            let [q, k, v] = [&mut *q, &mut *k, &mut *v].map(SharedMut::new);
+            multiply_rows(
+                rows,
+                &[&[self.q.to(q, for_q)], &[self.k.to(k, for_k)], &[self.v.to(v, for_v)]],
+                |layer, columns| {
+                    let Some(kept) = kept else { return };
+                    let (into, from) = [(kept.q, q), (kept.k, k), (kept.v, v)][layer];
+                    let width = if layer == 0 { width } else { kv_width };
+                    // SAFETY: these columns are this call's alone.
+                    unsafe { kept.put(into, from, width, &columns) };
+                },
+            );
         }
         self.turn(q, self.q_norm, heads, wide);
         self.turn(k, self.k_norm, kv_heads, wide);
@@ -100,9 +117,10 @@ impl DecodeBlock<'_> {
         write_rows(cache_v, self.format, v, kv_width, self.cache_rows);
         let mixed = &mut wide[..m * width];
         let (k, v) = (Stored::new(cache_k, self.format), Stored::new(cache_v, self.format));
-        forward_last(q, k, v, &self.shape, self.ranges, mixed);
+        let left = kept.map(Kept::of_attention);
+        forward_last(q, k, v, &self.shape, self.ranges, mixed, left.as_ref());
         rows.pack(self.o.weight, m, width, |range| &mixed[range.start * width..range.end * width]);
-        add_product(rows, self.o, m, d, y, x, adapters);
+        add_product(rows, self.o, (m, d), y, x, kept.map(|kept| (kept, kept.o)), adapters);
 
         normalise(rows, self.gate.weight, x, self.mlp_norm, self.eps, normed);
         let (gate, up) = wide[..2 * m * inner].split_at_mut(m * inner);
@@ -115,11 +133,18 @@ impl DecodeBlock<'_> {
             };
             let [for_gate, for_up] = adapters.inner(rows, m, [self.gate, self.up]);
             multiply_rows(rows, &[&[self.gate.to(gate, for_gate), self.up.to(up, for_up)]], |_, columns| {
+                if let Some(kept) = kept {
+                    // SAFETY: these columns are this call's alone.
+                    unsafe {
+                        kept.put(kept.gate, gate, inner, &columns);
+                        kept.put(kept.up, up, inner, &columns);
+                    }
+                }
                 (0..m).for_each(|row| join(row * inner + columns.start, columns.len()))
             });
         }
         rows.pack(self.down.weight, m, inner, |range| &gate[range.start * inner..range.end * inner]);
-        add_product(rows, self.down, m, d, y, x, adapters);
+        add_product(rows, self.down, (m, d), y, x, kept.map(|kept| (kept, kept.down)), adapters);
     }
 
     /// Norm (where there is one) and rotation of heads, in place; `other` is room for as much.
@@ -145,19 +170,23 @@ fn normalise(rows: &mut PackedRows, weight: &PackedB, x: &[f32], norm: &[f32], e
     });
 }
 
-/// `x += rows · weight + bias`, and the adapter's update, the sum complete before it is added.
+/// `x += rows · weight + bias`, and the adapter's update, the sum complete before it is added, and kept where that is asked for.
 fn add_product(
     rows: &PackedRows,
     layer: Linear,
-    m: usize,
-    d: usize,
+    (m, d): (usize, usize),
     y: &mut [f32],
     x: &mut [f32],
+    keeping: Option<(&Kept, SharedMut<f32>)>,
     adapters: &mut AdapterScratch,
 ) {
     let (x, y) = (SharedMut::new(x), SharedMut::new(y));
     let [inner] = adapters.inner(rows, m, [layer]);
     multiply_rows(rows, &[&[layer.to(y, inner)]], |_, columns| {
+        if let Some((kept, into)) = keeping {
+            // SAFETY: these columns are this call's alone.
+            unsafe { kept.put(into, y, d, &columns) };
+        }
         for row in 0..m {
             let at = row * d + columns.start;
             // SAFETY: these columns are this call's alone.

@@ -271,9 +271,57 @@ pub fn allocated_bytes() -> f64 {
     ALLOCATED.load(Ordering::Relaxed) as f64
 }
 
+/// Writing past the caches, which are left to what is used soon. [`fence`](far::fence) comes before another thread may look at it.
+pub mod far {
+    /// Copies; of equal length.
+    #[cfg(target_arch = "x86_64")]
+    pub fn copy(to: &mut [f32], from: &[f32]) {
+        use std::arch::x86_64::{_mm_loadu_ps, _mm_stream_ps};
+        assert_eq!(to.len(), from.len());
+        let head = to.as_ptr().align_offset(16).min(to.len());
+        let whole = head + (to.len() - head) / 4 * 4;
+        for at in (head..whole).step_by(4) {
+            // SAFETY: `at + 4 <= whole <= len` of both; the place is aligned to 16 bytes; every x86-64 has SSE.
+            unsafe { _mm_stream_ps(to.as_mut_ptr().add(at), _mm_loadu_ps(from.as_ptr().add(at))) };
+        }
+        to[..head].copy_from_slice(&from[..head]);
+        to[whole..].copy_from_slice(&from[whole..]);
+    }
+
+    /// Lets other threads see what was copied.
+    #[cfg(target_arch = "x86_64")]
+    pub fn fence() {
+        // SAFETY: every x86-64 has SSE.
+        unsafe { std::arch::x86_64::_mm_sfence() };
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn copy(to: &mut [f32], from: &[f32]) {
+        to.copy_from_slice(from);
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn fence() {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_past_the_caches_begin_and_end_anywhere() {
+        let from: Vec<f32> = (0..100).map(|i| i as f32).collect();
+        for first in 0..9 {
+            for len in [0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 64, 90] {
+                let mut to = vec![-1.0; 110];
+                far::copy(&mut to[first..first + len], &from[3..3 + len]);
+                far::fence();
+                let inside = |i: usize| (first..first + len).contains(&i);
+                let expected = |i: usize| if inside(i) { from[3 + i - first] } else { -1.0 };
+                assert!(to.iter().enumerate().all(|(i, &x)| x == expected(i)), "{len} from {first}");
+            }
+        }
+    }
 
     #[test]
     fn blocks_are_aligned_and_counted() {

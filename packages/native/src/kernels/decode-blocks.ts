@@ -75,15 +75,19 @@ function givenFor(blocks: DecodeBlocksAttrs['blocks'], backend: NativeBackend): 
   return given;
 }
 
+const nowhere = new Int32Array(0);
+
 export const decodeBlocksKernels = [
   waitingKernel<DecodeBlocksInputs, DecodeBlocksAttrs>(EspalierDecodeBlocks, ({ inputs: { x }, attrs, backend }) => {
-    const { blocks, caches, heads, kvHeads, eps, scale, positions, invFreq, rotaryScaling, rows, ranges } = attrs;
+    const { blocks, caches, heads, kvHeads, eps, scale, positions, invFreq, rotaryScaling, rows, ranges, kept } = attrs;
     const y = backend.copy(x);
     if (blocks.length === 0) return y.info;
     const { norms, weights, biases, windows, adapted, pairs } = givenFor(blocks, backend);
     const { format, width } = cacheFormat(caches[0].k, backend);
     const shape = { heads, kvHeads, dim: width / kvHeads, eps, scale, rotaryScaling, format };
-    backend.later.decodeBlocks(y.values, norms, weights, biases, positions, invFreq, caches.flatMap(({ k, v }) => [backend.words(k), backend.words(v)]), rows, ranges, windows, shape, adapted, pairs);
+    const stored = caches.flatMap(({ k, v }) => [backend.words(k), backend.words(v)]);
+    const keeping = kept ? kept.arrays.map((array) => backend.floats(array)) : [];
+    backend.later.decodeBlocks(y.values, norms, weights, biases, positions, invFreq, stored, rows, ranges, windows, shape, adapted, pairs, keeping, kept?.rows ?? nowhere);
     return y.info;
   }),
 ];

@@ -25,6 +25,8 @@ export interface CollectEpisodesOptions {
   sampling?: SamplingOptions;
   /** Default: none. An episode is then one reply to the task's prompt. */
   environment?: EpisodeEnvironment;
+  /** A learner trains on the episodes before the weights change: see `RolloutEngine.generate`. Default false. */
+  forTraining?: boolean;
   signal?: AbortSignal;
   /** Told about each episode as it ends: for progress. */
   onEpisode?(episode: Episode, done: number, total: number): void;
@@ -107,7 +109,7 @@ async function begin(episode: EpisodeBuilder, environment: EpisodeEnvironment | 
 
 /** One turn of every episode that goes on. Episodes of a group that begin alike share a request, and so their prompt is computed once. */
 async function* sampleTurn(engine: RolloutEngine, live: readonly EpisodeBuilder[], turn: number, options: CollectEpisodesOptions): AsyncGenerator<{ episode: EpisodeBuilder; completion: Completion }> {
-  const { n = 1, sampling, environment, signal } = options;
+  const { n = 1, sampling, environment, forTraining = false, signal } = options;
   const requests = new Map<string, GenerateRequest>();
   const waiting = new Map<string, Map<number, EpisodeBuilder | null>>(); // by request, by index; null: drawn with the group, and nobody's
   for (const episode of live) {
@@ -126,7 +128,7 @@ async function* sampleTurn(engine: RolloutEngine, live: readonly EpisodeBuilder[
     requests.set(id, { id, prompt, n: first ? n : 1, seed: first ? task.seed : hash32(task.seed, index, turn), ...(own ? { sampling: own } : {}) });
     waiting.set(id, new Map(first ? Array.from({ length: n }, (_, k) => [k, k === index ? episode : null] as const) : [[0, episode]]));
   }
-  for await (const completion of engine.generate([...requests.values()], { signal })) {
+  for await (const completion of engine.generate([...requests.values()], { signal, ...(forTraining && !environment && { forTraining }) })) {
     const { requestId, index } = completion;
     const asked = waiting.get(requestId);
     const episode = asked?.get(index);

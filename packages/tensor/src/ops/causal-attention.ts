@@ -2,7 +2,7 @@ import { EspalierCausalAttention, EspalierCausalAttentionGrad } from '@espalier/
 import type { CausalAttentionAttrs, CausalAttentionGradInputs, CausalAttentionInputs } from '@espalier/native';
 import { add, addN, concat, exp, logSumExp, matMul, mul, reshape, slice, sub, sum, tensor2d, transpose } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { check, dims, fusedGradient, portableKernel, run, sharedGradients } from './kernel';
+import { check, dims, fusedGradient, portableKernel, run, runKnown, sharedGradients } from './kernel';
 
 /**
  * How the rows of a packed batch form sequences: sequence `s` is rows `offsets[s] .. offsets[s + 1]` and continues sequence `prefixOf[s]` (-1: none).
@@ -26,17 +26,31 @@ export interface AttentionOptions {
  * @param q `[T, H, Dh]`
  * @param k `[T, Hkv, Dh]`
  * @param v `[T, Hkv, Dh]`
+ * @param known what it gives, where that is known: it is then recorded, and not computed
  * @returns `[T, H, Dh]`
  */
-export function causalAttention(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, options: AttentionOptions): Tensor {
+export function causalAttention(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, options: AttentionOptions, known?: AttentionOutputs): Tensor {
+  const { o, lse } = causalAttentionOutputs(q, k, v, layout, options, known);
+  lse.dispose(); // the tape keeps its own
+  return o;
+}
+
+/** What attention gives: `o [T, H, Dh]`, and `lse [T, H]`, the logarithm of the sum of the exponentials of each query's scores. */
+export interface AttentionOutputs {
+  o: Tensor;
+  lse: Tensor;
+}
+
+/** {@link causalAttention} with all that it gives. */
+export function causalAttentionOutputs(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, options: AttentionOptions, known?: AttentionOutputs): AttentionOutputs {
   const { offsets, prefixOf } = layout;
   check(q.rank === 3 && k.rank === 3 && dims(q)[1] % dims(k)[1] === 0 && q.shape[2] === k.shape[2], 'causalAttention', () => `q [${q.shape}] and k [${k.shape}] do not fit`);
   check(offsets.length === prefixOf.length + 1 && offsets.at(-1) === q.shape[0], 'causalAttention', () => `offsets end at ${offsets.at(-1)}, q has ${q.shape[0]} rows`);
   prefixOf.forEach((prefix, s) => check(prefix < 0 || (prefix < s && prefixOf[prefix] < 0), 'causalAttention', () => `sequence ${s} continues ${prefix}, which should stand before it and have no prefix itself`));
   const attrs: CausalAttentionAttrs = { offsets, prefixOf, scale: options.scale, window: options.window ?? 0 };
-  const [o, lse] = run<Tensor[]>(EspalierCausalAttention, { q, k, v }, attrs);
-  lse.dispose(); // the tape keeps its own
-  return o;
+  const inputs = { q, k, v };
+  const [o, lse] = known ? runKnown(EspalierCausalAttention, inputs, attrs, [known.o, known.lse]) : run<Tensor[]>(EspalierCausalAttention, inputs, attrs);
+  return { o, lse };
 }
 
 /** One sequence with its context: rows `[start, start + n)` of the batch see the `m` rows of `parts`. */

@@ -2,7 +2,7 @@ import { EspalierDecodeBlocks } from '@espalier/native';
 import type { DecodeBlocksAttrs } from '@espalier/native';
 import { engine, getKernel } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { check, dims, run } from './kernel';
+import { arbitrary, check, dims, run } from './kernel';
 import type { LinearLayer } from './linears';
 
 /** The parameters of a block of a Llama-like decoder. */
@@ -40,6 +40,30 @@ export interface DecodeBlocksOptions {
   rows: Int32Array;
   /** What each row attends to `[4 B]`: see `cachedAttention`. */
   ranges: Int32Array;
+  /** Where the outputs of each block's layers go, in place, and in which row of it those of each token `[B]`: negative, not at all. */
+  kept?: { blocks: readonly BlockOutputs[]; rows: Int32Array } | undefined;
+}
+
+/** What the layers and the attention of a block gave, a row a token: what its backward pass starts from besides its input. */
+export interface BlockOutputs {
+  q: Tensor; // [T, H Dh], before norm and rotation of heads
+  k: Tensor; // [T, Hkv Dh]
+  v: Tensor; // [T, Hkv Dh]
+  mixed: Tensor; // [T, H Dh], of attention
+  lse: Tensor; // [T, H], of attention
+  o: Tensor; // [T, D]
+  gate: Tensor; // [T, F]
+  up: Tensor; // [T, F]
+  down: Tensor; // [T, D]
+}
+
+/** The names of {@link BlockOutputs}, in the order in which the kernel takes them. */
+export const blockOutputNames = ['q', 'k', 'v', 'mixed', 'lse', 'o', 'gate', 'up', 'down'] as const satisfies readonly (keyof BlockOutputs)[];
+
+/** Room for {@link BlockOutputs} of `capacity` tokens, of arbitrary contents: for `decodeBlocks` and `cacheWrite` to write to. */
+export function roomForOutputs(block: DecodeBlockTensors, heads: number, capacity: number): BlockOutputs {
+  const [q, k, v, o, gate, up, down] = [block.q, block.k, block.v, block.o, block.gate, block.up, block.down].map(({ weight }) => arbitrary([capacity, dims(weight)[0]]));
+  return { q, k, v, mixed: arbitrary([capacity, dims(block.q.weight)[0]]), lse: arbitrary([capacity, heads]), o, gate, up, down };
 }
 
 /** Whether {@link decodeBlocks} can be called here: the backend has it, and nothing is being recorded, for it has no gradient. */
@@ -58,6 +82,8 @@ export function decodeBlocks(x: Tensor, blocks: readonly DecodeBlockTensors[], o
   const batch = dims(x)[0];
   const { caches, positions, rows, ranges } = options;
   check(caches.length === blocks.length, 'decodeBlocks', () => `${blocks.length} blocks came with ${caches.length} caches`);
+  check(!options.kept || (options.kept.blocks.length === blocks.length && options.kept.rows.length === batch), 'decodeBlocks', () => `${options.kept?.blocks.length} blocks' outputs and ${options.kept?.rows.length} rows of them for ${blocks.length} blocks of x [${x.shape}]`);
   check(positions.length === batch && rows.length === batch && ranges.length === 4 * batch, 'decodeBlocks', () => `x [${x.shape}] has not ${positions.length} positions, ${rows.length} cache rows and ${ranges.length} range numbers`);
-  return run(EspalierDecodeBlocks, { x }, { ...options, blocks } satisfies DecodeBlocksAttrs);
+  const kept = options.kept && { arrays: options.kept.blocks.flatMap((outputs) => blockOutputNames.map((name) => outputs[name])), rows: options.kept.rows };
+  return run(EspalierDecodeBlocks, { x }, { ...options, kept, blocks } satisfies DecodeBlocksAttrs);
 }

@@ -1,5 +1,6 @@
+import { nativeBackend } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
-import { engine, registerGradient, registerKernel, tidy, unregisterKernel } from '@tensorflow/tfjs-core';
+import { engine, registerGradient, registerKernel, tidy, unregisterKernel, zeros } from '@tensorflow/tfjs-core';
 import type { DataId, KernelFunc, NamedAttrMap, NamedTensorMap, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { backendFacts, type BackendFacts } from '../backend-facts';
 import '../tfjs';
@@ -60,6 +61,27 @@ export interface GradientClosure {
   (): Tensor;
   /** Where it pays: adds the gradient to one that is there already. Consumes `existing`, as `addInPlace` does. Only called where kernels work in place. */
   into?(existing: Tensor): Tensor;
+}
+
+/** The parts of tfjs's engine that put a kernel call on the tape. */
+interface RecordingEngine {
+  isTapeOn(): boolean;
+  getTensorsForGradient(name: string, inputs: NamedTensorMap, outputs: Tensor[]): Tensor[] | null;
+  saveTensorsForBackwardMode(tensors: Tensor[] | null): Tensor[];
+  addTapeNode(name: string, inputs: NamedTensorMap, outputs: Tensor[], gradient: null, saved: Tensor[], attrs: object): void;
+}
+
+/** What {@link run} does for a kernel whose outputs are known: nothing is computed, and the tape has it as if it had been. The caller keeps `outputs`; what comes back shares their numbers. */
+export function runKnown(name: string, inputs: object, attrs: object, outputs: readonly Tensor[]): Tensor[] {
+  const present: NamedTensorMap = {};
+  for (const [key, value] of Object.entries(inputs)) if (value !== undefined) present[key] = value as Tensor;
+  const shared = outputs.map((output) => sameData(output));
+  const recording = engine() as unknown as RecordingEngine;
+  if (recording.isTapeOn()) {
+    const saved = recording.saveTensorsForBackwardMode(recording.getTensorsForGradient(name, present, shared));
+    recording.addTapeNode(name, present, shared, null, saved, attrs);
+  }
+  return shared;
 }
 
 type Gradients = Record<string, GradientClosure>;
@@ -141,6 +163,12 @@ export function backingArray(x: TensorInfo): Float32Array | null {
 export function sameData(x: TensorInfo, shape: number[] = x.shape): Tensor {
   engine().backend.incRef(x.dataId);
   return engine().makeTensorFromTensorInfo({ dataId: x.dataId, shape, dtype: x.dtype });
+}
+
+/** A float32 tensor of arbitrary contents, to be written in place; zeros where the backend writes nothing in place. */
+export function arbitrary(shape: number[]): Tensor {
+  const native = engine().backendName === 'native' ? nativeBackend() : null;
+  return native ? engine().makeTensorFromTensorInfo(native.output(shape).info) : zeros(shape);
 }
 
 /** The shape as plain numbers: tfjs's type is a union of tuples, of which no entry is sure. */

@@ -2,18 +2,20 @@ import { EspalierLinear, EspalierLinearGradBias, EspalierLinearsGrad, EspalierLi
 import type { LinearGradBiasInputs, LinearInputs } from '@espalier/native';
 import { Variable, add, matMul, sum } from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
-import { check, fusedGradient, portableKernel, run, sharedGradients } from './kernel';
+import { check, fusedGradient, portableKernel, run, runKnown, sharedGradients } from './kernel';
 
 /**
  * `y = x wᵀ + bias`: the weight is stored as PyTorch stores it, one row an output.
  * @param x `[T, K]`
  * @param w `[N, K]`
  * @param bias `[N]`
+ * @param known what it gives, where that is known: it is then recorded, and not computed
  * @returns `[T, N]`
  */
-export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
+export function linear(x: Tensor, w: Tensor, bias?: Tensor, known?: Tensor): Tensor {
   check(x.rank === 2 && w.rank === 2 && x.shape[1] === w.shape[1], 'linear', () => `x [${x.shape}] and w [${w.shape}] do not share their last dimension`);
-  return run(isFrozen(w) && (!bias || isFrozen(bias)) ? EspalierFrozenLinear : EspalierLinear, { x, w, bias });
+  const name = isFrozen(w) && (!bias || isFrozen(bias)) ? EspalierFrozenLinear : EspalierLinear;
+  return known ? runKnown(name, { x, w, bias }, {}, [known])[0] : run(name, { x, w, bias });
 }
 
 /** Whether a parameter is not trained. */

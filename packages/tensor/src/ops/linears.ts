@@ -2,7 +2,7 @@ import { EspalierAdaptedLinears, EspalierAdaptedLinearsGrad, EspalierLinear, Esp
 import type { AdaptedLinearsAttrs } from '@espalier/native';
 import { add, addN, concat, matMul, mul, split } from '@tensorflow/tfjs-core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
-import { check, fusedGradient, portableKernel, run, sharedGradients } from './kernel';
+import { check, fusedGradient, portableKernel, run, runKnown, sharedGradients } from './kernel';
 import { isFrozen, linear } from './linear';
 import { residualAdd } from './residual-add';
 
@@ -27,18 +27,21 @@ type AdaptedLayer = LinearLayer & { adapter: LowRankAdapter };
  * Linear layers of one input: `yᵢ = x wᵢᵀ + biasᵢ`, with `scaleᵢ · (x aᵢᵀ) bᵢᵀ` added where a layer has an adapter (Hu et al. 2021, eq. 3). Layers that are alike, all trained, all frozen, or
  * all frozen beside an adapter, are computed by one kernel, which reads `x` once, and so is their gradient for `x`. To the bit what each gives alone.
  * @param x `[T, K]`
+ * @param known what each gives, where that is known: they are then recorded, and not computed. Not for layers with adapters
  * @returns `[T, Nᵢ]` for each layer
  * @throws EspalierError `internal` when shapes do not fit
  * @example
  * const [gate, up] = linears(x, [{ weight: gateWeight }, { weight: upWeight }]);
  */
-export function linears(x: Tensor, layers: readonly LinearLayer[]): Tensor[] {
+export function linears(x: Tensor, layers: readonly LinearLayer[], known?: readonly Tensor[]): Tensor[] {
   for (const layer of layers) checkLayer(x, layer);
+  check(!known || (known.length === layers.length && layers.every(({ adapter }) => !adapter)), 'linears', () => `${known?.length} known outputs do not fit ${layers.length} layers without adapters`);
   if (layers.length <= mostLayers && layers.every(isAdapted)) return besideFrozen(x, layers);
   const frozen = layers.map(({ weight, bias }) => isFrozen(weight) && (!bias || isFrozen(bias)));
   const alike = layers.length > 1 && layers.length <= mostLayers && layers.every(({ adapter }, i) => !adapter && frozen[i] === frozen[0]);
-  if (!alike) return layers.map((layer) => alone(x, layer));
-  return run<Tensor[]>(frozen[0] ? EspalierFrozenLinears(layers.length) : EspalierLinears(layers.length), inputsOf(x, layers));
+  if (!alike) return layers.map((layer, i) => alone(x, layer, known?.[i]));
+  const name = frozen[0] ? EspalierFrozenLinears(layers.length) : EspalierLinears(layers.length);
+  return known ? runKnown(name, inputsOf(x, layers), {}, known) : run<Tensor[]>(name, inputsOf(x, layers));
 }
 
 function checkLayer(x: Tensor, { weight, adapter }: LinearLayer): void {
@@ -50,10 +53,10 @@ function checkLayer(x: Tensor, { weight, adapter }: LinearLayer): void {
 
 const isAdapted = (layer: LinearLayer): layer is AdaptedLayer => layer.adapter !== undefined && isFrozen(layer.weight) && (!layer.bias || isFrozen(layer.bias));
 
-function alone(x: Tensor, layer: LinearLayer): Tensor {
+function alone(x: Tensor, layer: LinearLayer, known: Tensor | undefined): Tensor {
   if (isAdapted(layer)) return besideFrozen(x, [layer])[0];
   const { weight, bias, adapter } = layer;
-  const y = linear(x, weight, bias);
+  const y = linear(x, weight, bias, known);
   return adapter ? residualAdd(y, linear(linear(x, adapter.a), adapter.b), adapter.scale) : y;
 }
 

@@ -3,13 +3,38 @@
 use super::stored::{pack_rows, pack_transposed, Part, Soon, Stored};
 use super::tiles::{columns_of, multiply, Scratch, TILE};
 use super::{Heads, Span};
+use crate::memory::far;
 use crate::pool::{num_threads, parallel_runs, SharedMut};
 use crate::vectorised;
 use std::ops::Range;
 
+/// Where the results go besides, for the backward pass of their tokens.
+#[derive(Clone, Copy)]
+pub struct Left<'a> {
+    /// The row of each token there, none twice; negative: none.
+    pub rows: &'a [i32],
+    /// `[T, heads, dim]`
+    pub o: SharedMut<'a, f32>,
+    /// The logarithm of the sum of the exponentials of the scores `[T, heads]`.
+    pub lse: SharedMut<'a, f32>,
+}
+
+impl Left<'_> {
+    /// What one head gave for a token. Called once for each.
+    fn put(&self, token: usize, heads: usize, head: usize, o: &[f32], lse: f32) {
+        let Ok(row) = usize::try_from(self.rows[token]) else { return };
+        let at = row * heads + head;
+        // SAFETY: tokens have rows of their own, and this call alone writes these heads of it.
+        unsafe {
+            far::copy(self.o.slice(at * o.len(), o.len()), o);
+            self.lse.slice(at, 1)[0] = lse;
+        }
+    }
+}
+
 vectorised! {
     /// The query heads of the key heads `kv_heads`, for one row; `following`: what is likely to come after it on this thread.
-    fn last_query<V>(q: &[f32], k: Stored, v: Stored, shape: &Heads, span: &Span, following: Option<&Span>, kv_heads: Range<usize>, row: usize, o: &SharedMut<f32>) {
+    fn last_query<V>(q: &[f32], k: Stored, v: Stored, shape: &Heads, span: &Span, following: Option<&Span>, kv_heads: Range<usize>, row: usize, o: &SharedMut<f32>, left: Option<&Left>) {
         let (dim, padded, group) = (shape.dim, shape.padded(), shape.group());
         let (q_stride, k_stride) = (shape.heads * dim, shape.kv_heads * dim);
         let heads = kv_heads.len() * group;
@@ -84,12 +109,26 @@ vectorised! {
             for (target, sum) in out.iter_mut().zip(&sums[r * padded..]) {
                 *target = sum * inverse;
             }
+            if let Some(left) = left {
+                left.put(row, shape.heads, head, out, tops[r] + totals[r].ln());
+            }
+        }
+        if left.is_some() {
+            far::fence();
         }
     }
 }
 
-/// `q [sequences, heads, dim]` → `o` of the same shape; `k`, `v` hold the rows of the spans.
-pub fn forward_last(q: &[f32], k: Stored, v: Stored, shape: &Heads, spans: &[Span], o: &mut [f32]) {
+/// `q [sequences, heads, dim]` → `o` of the same shape, `left` in other places besides; `k`, `v` hold the rows of the spans.
+pub fn forward_last(
+    q: &[f32],
+    k: Stored,
+    v: Stored,
+    shape: &Heads,
+    spans: &[Span],
+    o: &mut [f32],
+    left: Option<&Left>,
+) {
     let o = SharedMut::new(o);
     // Rows of the cache hold all heads side by side: a task reads them whole where there are tasks enough.
     let heads = if spans.len() >= 2 * num_threads() { shape.kv_heads } else { 1 };
@@ -106,6 +145,7 @@ pub fn forward_last(q: &[f32], k: Stored, v: Stored, shape: &Heads, spans: &[Spa
             first..(first + heads).min(shape.kv_heads),
             row,
             &o,
+            left,
         );
     });
 }

@@ -1,11 +1,13 @@
 //! The blocks of a decoder, as JavaScript calls them: all in one call, because the way there and back costs as much as a small block, and the threads fall
 //! asleep on it.
 
-use super::{Adapter, DecodeBlock, Linear, Scratch};
+use super::kept::ARRAYS;
+use super::{Adapter, DecodeBlock, Kept, Linear, Scratch};
 use crate::attention::{heads, Format};
 use crate::border::{disjoint, fail, floats_mut, guard, ints, part, place, place_of, product};
 use crate::cached_attention::parse_ranges;
 use crate::linear::PackedWeight;
+use crate::pool::SharedMut;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use std::cell::RefCell;
@@ -105,6 +107,34 @@ impl<'a> Given<'a> {
     }
 }
 
+/// The arrays that one block keeps rows of so many numbers in. An error where a row is outside of one.
+fn keep<'a>(
+    arrays: &'a mut [Float32ArraySlice<'_>],
+    rows: &'a [i32],
+    widths: [usize; ARRAYS],
+) -> Result<Kept<'a>> {
+    let most = rows.iter().copied().max().unwrap_or(-1);
+    let count = usize::try_from(i64::from(most) + 1).unwrap_or(0);
+    let mut places = arrays.iter_mut().zip(widths).map(|(array, width)| {
+        Ok(SharedMut::new(floats_mut(array, "kept", product(KERNEL, &[count, width])?)?))
+    });
+    let mut next = || {
+        places.next().unwrap_or_else(|| Err(fail(format!("{KERNEL}: {ARRAYS} arrays to keep are wanted"))))
+    };
+    Ok(Kept {
+        rows,
+        q: next()?,
+        k: next()?,
+        v: next()?,
+        mixed: next()?,
+        lse: next()?,
+        o: next()?,
+        gate: next()?,
+        up: next()?,
+        down: next()?,
+    })
+}
+
 /// Blocks one after another on `x [B, D]`, in place. See `decodeBlocks` in `kernel-functions.ts`.
 #[napi]
 #[allow(clippy::too_many_arguments)]
@@ -122,6 +152,8 @@ pub fn decode_blocks(
     shape: DecodeBlocksShape,
     adapted: Vec<DecodeBlocksAdapter>,
     pairs: Vec<ClassInstance<PackedWeight>>,
+    mut kept: Vec<Float32ArraySlice>,
+    kept_rows: Int32ArraySlice,
 ) -> Result<()> {
     guard(|| {
         let blocks = windows.len();
@@ -150,10 +182,11 @@ pub fn decode_blocks(
         if inv_freq.is_empty() || 2 * inv_freq.len() > all.dim {
             return Err(fail(format!("{KERNEL}: {} frequencies for heads of {}", inv_freq.len(), all.dim)));
         }
-        let mut read = vec![place(&positions), place(&inv_freq), place(&cache_rows), place(&ranges)];
+        let mut read =
+            vec![place(&positions), place(&inv_freq), place(&cache_rows), place(&ranges), place(&kept_rows)];
         read.extend(norms.iter().chain(&biases).map(place_of));
         let written: Vec<_> =
-            std::iter::once(place(&x)).chain(caches.iter().map(|cache| place(cache))).collect();
+            std::iter::once(place(&x)).chain(caches.iter().chain(&kept).map(|array| place(array))).collect();
         disjoint(KERNEL, &written, &read)?;
 
         let capacity = caches.iter().map(|cache| cache.len() / cache_row).min().unwrap_or(0);
@@ -200,6 +233,23 @@ pub fn decode_blocks(
                 ranges: &ranges,
             })
         };
+        let inner = weights[4].get()?.n();
+        let kept_rows = ints(&kept_rows, "keptRows", if kept.is_empty() { 0 } else { m })?;
+        let mut kept = match kept.len() {
+            0 => vec![],
+            n if n == blocks * ARRAYS => kept
+                .chunks_exact_mut(ARRAYS)
+                .map(|arrays| {
+                    keep(arrays, kept_rows, [width, kv_width, kv_width, width, all.heads, d, inner, inner, d])
+                })
+                .collect::<Result<Vec<_>>>()?,
+            n => {
+                return Err(fail(format!(
+                    "{KERNEL}: {n} arrays to keep for {blocks} blocks, {ARRAYS} each are wanted"
+                )))
+            }
+        }
+        .into_iter();
         // All are checked before the first one runs.
         let parsed = (0..blocks).map(block).collect::<Result<Vec<_>>>()?;
         let x = floats_mut(&mut x, "x", m * d)?;
@@ -211,7 +261,8 @@ pub fn decode_blocks(
             for (block, pair) in parsed.iter().zip(caches.chunks_exact_mut(2)) {
                 let [k, v] = pair else { continue }; // chunks of two are pairs
                 let rows = capacity * cache_row;
-                block.run(x, floats_mut(k, "cacheK", rows)?, floats_mut(v, "cacheV", rows)?, scratch);
+                let (k, v) = (floats_mut(k, "cacheK", rows)?, floats_mut(v, "cacheV", rows)?);
+                block.run(x, k, v, kept.next().as_ref(), scratch);
             }
             Ok(())
         })

@@ -1,5 +1,7 @@
+use super::kept::ARRAYS;
 use super::*;
 use crate::adapted_linear;
+use crate::attention::Left;
 use crate::cached_attention::parse_ranges;
 use crate::dtype::{round_bf16, Precision};
 use crate::gemm::choice::noise;
@@ -112,14 +114,14 @@ impl Numbers {
     }
 }
 
-/// The block by the functions of the separate kernels, and both caches after it as floats; with `rounded`, those of bfloat16.
+/// The block by the functions of the separate kernels, and both caches after it as floats (with `rounded`, those of bfloat16); and what it keeps.
 fn separately(
     case: &Case,
     numbers: &Numbers,
     ranges: &[Span],
     precision: Precision,
     rounded: bool,
-) -> [Vec<f32>; 3] {
+) -> ([Vec<f32>; 3], [Vec<f32>; ARRAYS]) {
     let shape = case.shape();
     let times = |x: &[f32], packed: &PackedB, bias: Option<&[f32]>| -> Vec<f32> {
         let mut y = vec![0f32; case.m * packed.n()];
@@ -157,26 +159,33 @@ fn separately(
     let add = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a + b).collect::<Vec<f32>>();
     let kv = case.kv_heads * case.dim;
     let h = norm(&numbers.x, &numbers.norms[0]);
-    let q = turn(project(&h, 0), &numbers.norms[2], case.heads);
-    let k = turn(project(&h, 1), &numbers.norms[3], case.kv_heads);
-    let v = project(&h, 2);
+    let [plain_q, plain_k, v] = [0, 1, 2].map(|i| project(&h, i));
+    let q = turn(plain_q.clone(), &numbers.norms[2], case.heads);
+    let k = turn(plain_k.clone(), &numbers.norms[3], case.kv_heads);
     let [mut cache_k, mut cache_v] = numbers.cache.clone();
     for (b, &row) in numbers.cache_rows.iter().enumerate() {
         let to = row as usize * kv;
         cache_k[to..to + kv].copy_from_slice(&k[b * kv..(b + 1) * kv]);
         cache_v[to..to + kv].copy_from_slice(&v[b * kv..(b + 1) * kv]);
     }
-    let mut mixed = vec![0f32; q.len()];
+    let (mut mixed, mut lse) = (vec![0f32; q.len()], vec![0f32; case.m * case.heads]);
     if rounded {
         [&mut cache_k, &mut cache_v].into_iter().flatten().for_each(|x| *x = round_bf16(*x));
     }
-    forward_last(&q, Stored::Floats(&cache_k), Stored::Floats(&cache_v), &shape, ranges, &mut mixed);
-    let middle = add(&numbers.x, &project(&mixed, 3));
+    let (keys, values) = (Stored::Floats(&cache_k), Stored::Floats(&cache_v));
+    let own_rows: Vec<i32> = (0..case.m as i32).collect();
+    let mut again = mixed.clone();
+    let left = Left { rows: &own_rows, o: SharedMut::new(&mut again), lse: SharedMut::new(&mut lse) };
+    forward_last(&q, keys, values, &shape, ranges, &mut mixed, Some(&left));
+    let o = project(&mixed, 3);
+    let middle = add(&numbers.x, &o);
     let g = norm(&middle, &numbers.norms[1]);
     let (gate, up) = (project(&g, 4), project(&g, 5));
     let mut inside = vec![0f32; gate.len()];
     swiglu_forward(&gate, &up, &mut inside);
-    [add(&middle, &project(&inside, 6)), cache_k, cache_v]
+    let down = project(&inside, 6);
+    let y = add(&middle, &down);
+    ([y, cache_k, cache_v], [plain_q, plain_k, v, mixed, lse, o, gate, up, down])
 }
 
 /// Numbers as a cache of that format has them in memory.
@@ -306,9 +315,34 @@ fn a_block_is_its_separate_kernels_to_the_bit_and_plain_loops_nearly() {
             };
             let mut x = numbers.x.clone();
             let [mut cache_k, mut cache_v] = numbers.cache.each_ref().map(|cache| stored(cache, format));
-            block.run(&mut x, &mut cache_k, &mut cache_v, &mut scratch);
             let rounded = format != Format::Floats;
-            let [y, keys, values] = separately(case, &numbers, &ranges, precision, rounded);
+            let ([y, keys, values], outputs) = separately(case, &numbers, &ranges, precision, rounded);
+            // Rows in another order, with one that nobody writes, and every third token not kept.
+            let kept_rows: Vec<i32> =
+                (0..case.m as i32).map(|b| if b % 3 == 1 { -1 } else { case.m as i32 - b }).collect();
+            let mut kept =
+                outputs.each_ref().map(|output| vec![f32::NAN; output.len() / case.m * (case.m + 1)]);
+            {
+                let [q, k, v, mixed, lse, o, gate, up, down] = kept.each_mut().map(|all| SharedMut::new(all));
+                let kept = Kept { rows: &kept_rows, q, k, v, mixed, lse, o, gate, up, down };
+                block.run(&mut x, &mut cache_k, &mut cache_v, Some(&kept), &mut scratch);
+            }
+            for (array, output) in kept.iter().zip(&outputs) {
+                let width = output.len() / case.m;
+                for place in 0..=case.m as i32 {
+                    let found = &array[place as usize * width..][..width];
+                    match kept_rows.iter().position(|&row| row == place) {
+                        Some(b) => {
+                            assert_eq!(found, &output[b * width..][..width], "token {b} of {}", case.m)
+                        }
+                        None => assert!(found.iter().all(|x| x.is_nan()), "row {place} was written to"),
+                    }
+                }
+            }
+            let mut again = numbers.x.clone();
+            let [mut again_k, mut again_v] = numbers.cache.each_ref().map(|cache| stored(cache, format));
+            block.run(&mut again, &mut again_k, &mut again_v, None, &mut scratch);
+            assert!(again == x && again_k == cache_k && again_v == cache_v, "keeping changes nothing");
             let same = |cache: &[f32], expected: &[f32]| match format {
                 Format::Rounded => cache.iter().map(|&x| round_bf16(x)).eq(expected.iter().copied()),
                 _ => cache == stored(expected, format),
