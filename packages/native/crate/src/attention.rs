@@ -9,6 +9,7 @@
 mod backward;
 mod forward;
 mod last;
+mod packed;
 mod stored;
 #[cfg(test)]
 mod tests;

@@ -120,6 +120,21 @@ pub trait Vector: Copy {
         // SAFETY: no vector is wider than the buffer.
         unsafe { Self::load(buffer.as_ptr()) }
     }
+    /// Pairs of numbers of bfloat16, each in the place of a float: the first ones from `low`, the second ones from `high`.
+    ///
+    /// # Safety
+    /// Both must be readable for `LANES` of them.
+    #[inline(always)]
+    unsafe fn join_halves(low: *const u16, high: *const u16) -> Self {
+        let mut buffer = [0.0f32; 16];
+        for (i, pair) in buffer[..Self::LANES].iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let [low, high] = unsafe { [*low.add(i), *high.add(i)] };
+            *pair = f32::from_bits(u32::from(low) | u32::from(high) << 16);
+        }
+        // SAFETY: no vector is wider than the buffer.
+        unsafe { Self::load(buffer.as_ptr()) }
+    }
     /// Each lane to the nearest number of bfloat16, as `round_bf16` does.
     #[inline(always)]
     fn rounded_half(self) -> Self {

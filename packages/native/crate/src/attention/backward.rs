@@ -2,7 +2,7 @@
 
 use super::stored::{pack_rows, pack_transposed, Part, Stored};
 use super::tiles::{columns_of, multiply, seen, Scratch, ROWS, TILE};
-use super::{Heads, Span};
+use super::{packed, Heads, Span};
 use crate::memory::Floats;
 use crate::pool::{parallel_for, parallel_ranges, SharedMut};
 use crate::{fold, vectorised};
@@ -151,6 +151,7 @@ pub fn backward(x: &Backward, shape: &Heads, spans: &[Span], dq: &mut [f32], dk:
     let mut order: Vec<usize> = (0..spans.len()).filter(|&s| spans[s].len > 0).collect();
     order.sort_by_key(|&s| std::cmp::Reverse(spans[s].cost()));
 
+    let one_head = if packed::serves(x.k) { packed::backward_head } else { backward_head };
     for first in (0..shape.kv_heads).step_by(heads_at_once) {
         let kv_count = heads_at_once.min(shape.kv_heads - first);
         let head_count = kv_count * group;
@@ -161,7 +162,7 @@ pub fn backward(x: &Backward, shape: &Heads, spans: &[Span], dq: &mut [f32], dk:
             let (at, len) = (h * per_head + starts[s], spans[s].context() * dim);
             // SAFETY: each (sequence, head) has a part of its own.
             let (dk, dv) = unsafe { (dk_shared.slice(at, len), dv_shared.slice(at, len)) };
-            backward_head(x, shape, &spans[s], first * group + h, &dq, dk, dv);
+            one_head(x, shape, &spans[s], first * group + h, &dq, dk, dv);
         });
         let (dk_parts, dv_parts) = parts.split_at(per_head * head_count);
         for (s, span) in spans.iter().enumerate() {

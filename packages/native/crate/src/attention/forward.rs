@@ -2,7 +2,7 @@
 
 use super::stored::{pack_rows, pack_transposed, Part, Stored};
 use super::tiles::{columns_of, multiply, seen, Scratch, ROWS, TILE};
-use super::{Heads, Queries, Span};
+use super::{packed, Heads, Queries, Span};
 use crate::pool::{parallel_for, SharedMut};
 use crate::vector::Vector;
 use crate::vectorised;
@@ -152,6 +152,7 @@ pub fn forward(
     }
     tasks.sort_by_key(|task| std::cmp::Reverse(task.0)); // the longest contexts first, for balance
     let (o, lse) = (SharedMut::new(o), SharedMut::new(lse));
+    let block = if packed::serves(k) { packed::forward_block } else { forward_block };
     parallel_for(tasks.len(), |task| {
         let (_, s, first, kv_head) = tasks[task];
         let span = &spans[s];
@@ -160,6 +161,6 @@ pub fn forward(
             position: span.prefix_len + first,
             rows: TILE.min(span.len - first),
         };
-        forward_block(q, k, v, shape, span, kv_head, &queries, &o, &lse);
+        block(q, k, v, shape, span, kv_head, &queries, &o, &lse);
     });
 }

@@ -2,7 +2,7 @@
 
 use super::stored::{pack_rows, pack_transposed, Part, Soon, Stored};
 use super::tiles::{columns_of, multiply, Scratch, TILE};
-use super::{Heads, Span};
+use super::{packed, Heads, Span};
 use crate::memory::far;
 use crate::pool::{num_threads, parallel_runs, SharedMut};
 use crate::vectorised;
@@ -21,7 +21,7 @@ pub struct Left<'a> {
 
 impl Left<'_> {
     /// What one head gave for a token. Called once for each.
-    fn put(&self, token: usize, heads: usize, head: usize, o: &[f32], lse: f32) {
+    pub(super) fn put(&self, token: usize, heads: usize, head: usize, o: &[f32], lse: f32) {
         let Ok(row) = usize::try_from(self.rows[token]) else { return };
         let at = row * heads + head;
         // SAFETY: tokens have rows of their own, and this call alone writes these heads of it.
@@ -133,9 +133,10 @@ pub fn forward_last(
     // Rows of the cache hold all heads side by side: a task reads them whole where there are tasks enough.
     let heads = if spans.len() >= 2 * num_threads() { shape.kv_heads } else { 1 };
     let parts = shape.kv_heads.div_ceil(heads);
+    let query = if packed::serves(k) { packed::last_query } else { last_query };
     parallel_runs(spans.len() * parts, |task| {
         let (row, first) = (task / parts, task % parts * heads);
-        last_query(
+        query(
             q,
             k,
             v,

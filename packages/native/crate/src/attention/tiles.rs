@@ -167,10 +167,10 @@ thread_local! {
 pub(super) struct Scratch(Vec<f32>);
 
 impl Scratch {
-    /// Room for pieces of these sizes, each rounded up to 16 floats, so that it may be read in whole vectors.
+    /// Room for pieces of these sizes, each rounded up to 16 floats, so that it may be read in whole vectors, and beginning with a line of the cache.
     pub(super) fn borrow(sizes: &[usize]) -> Self {
         let mut room = SCRATCH.take();
-        let total: usize = sizes.iter().map(|n| n.next_multiple_of(16)).sum();
+        let total = sizes.iter().map(|n| n.next_multiple_of(16)).sum::<usize>() + 16;
         if room.len() < total {
             room.resize(total, 0.0);
         }
@@ -178,7 +178,8 @@ impl Scratch {
     }
     /// The pieces; contents arbitrary.
     pub(super) fn pieces<const N: usize>(&mut self, sizes: [usize; N]) -> [&mut [f32]; N] {
-        let mut rest = &mut self.0[..];
+        let skipped = self.0.as_ptr().align_offset(64).min(16);
+        let mut rest = &mut self.0[skipped..];
         sizes.map(|n| {
             let (piece, after) = std::mem::take(&mut rest).split_at_mut(n.next_multiple_of(16));
             rest = after;

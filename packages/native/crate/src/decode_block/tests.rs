@@ -169,14 +169,15 @@ fn separately(
         cache_v[to..to + kv].copy_from_slice(&v[b * kv..(b + 1) * kv]);
     }
     let (mut mixed, mut lse) = (vec![0f32; q.len()], vec![0f32; case.m * case.heads]);
-    if rounded {
-        [&mut cache_k, &mut cache_v].into_iter().flatten().for_each(|x| *x = round_bf16(*x));
-    }
-    let (keys, values) = (Stored::Floats(&cache_k), Stored::Floats(&cache_v));
+    let format = if rounded { Format::Rounded } else { Format::Floats };
+    let (keys, values) = (Stored::new(&cache_k, format), Stored::new(&cache_v, format));
     let own_rows: Vec<i32> = (0..case.m as i32).collect();
     let mut again = mixed.clone();
     let left = Left { rows: &own_rows, o: SharedMut::new(&mut again), lse: SharedMut::new(&mut lse) };
     forward_last(&q, keys, values, &shape, ranges, &mut mixed, Some(&left));
+    if rounded {
+        [&mut cache_k, &mut cache_v].into_iter().flatten().for_each(|x| *x = round_bf16(*x));
+    }
     let o = project(&mixed, 3);
     let middle = add(&numbers.x, &o);
     let g = norm(&middle, &numbers.norms[1]);

@@ -37,6 +37,10 @@ pub(super) fn candidates(precision: Precision) -> Vec<&'static Kernel> {
         Precision::Bf16 => &kernel::PORTABLE_ROUNDED,
         Precision::Int8 => &super::int8::PORTABLE_BYTES,
     });
+    #[cfg(test)]
+    if precision == Precision::Bf16 {
+        list.push(&super::tiles_in_rust::TILES_IN_RUST);
+    }
     list
 }
 

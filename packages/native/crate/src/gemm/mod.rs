@@ -28,16 +28,21 @@ mod pack_pairs;
 #[cfg(target_arch = "x86_64")]
 mod pack_tiles;
 pub mod rows;
+mod small;
+mod small_halves;
 mod strip;
 mod strips;
 mod sums;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tiles_in_rust;
 mod view;
 
 pub use both_ways::BothWays;
 pub use operand::{Left, PackedA, PackedB, PackedColumns, Right};
 pub use outer::{outer, Outer};
+pub use small::{Lanes, Small, SmallProducts, Steps};
 pub use strip::Strip;
 pub use strips::{Rows, Strips, Sum};
 pub use sums::{kernel_of, multiply_sums};

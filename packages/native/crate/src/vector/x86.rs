@@ -47,6 +47,14 @@ impl Vector for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn join_halves(low: *const u16, high: *const u16) -> Self {
+        // SAFETY: the caller's promise, and the processor was checked.
+        unsafe {
+            let [low, high] = [low, high].map(|p| _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())));
+            Self(_mm256_castsi256_ps(_mm256_or_si256(low, _mm256_slli_epi32::<16>(high))))
+        }
+    }
+    #[inline(always)]
     fn halves_apart(self) -> [Self; 2] {
         // SAFETY: the processor was checked (see `vectorised!`).
         unsafe {
@@ -182,6 +190,15 @@ impl Vector for Avx512 {
         unsafe {
             let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
             Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn join_halves(low: *const u16, high: *const u16) -> Self {
+        // SAFETY: the caller's promise; AVX-512 F is there.
+        unsafe {
+            let low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(low.cast()));
+            let high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(high.cast()));
+            Avx512(_mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high))))
         }
     }
     simple! {
