@@ -37,7 +37,7 @@ const properties: [string, (facts: BackendFacts, backend: string) => string][] =
   ['what it needs', ({ needs }) => needs],
   ['fused kernels', (_, backend) => counts(backend)],
   ['standard kernels', (_, backend) => (backend === 'native' ? `${rust.filter((name) => !isFused(name)).length} in Rust, the rest of \`cpu\`` : "its package's")],
-  ['products of linear layers and head, keys and values', ({ precisions }) => (precisions.includes('bf16') ? 'bf16 operands where the processor multiplies them, else fp32; fp32 sums; for the sampler in eight bits where `samplerWeights` asks for it' : 'fp32')],
+  ['products of linear layers, head and attention', ({ precisions }) => (precisions.includes('bf16') ? 'bf16 operands where the processor multiplies them, else fp32; fp32 sums; for the sampler in eight bits where `samplerWeights` asks for it' : 'fp32')],
   ['updates in place', ({ inPlace }) => yes(inPlace)],
   ['a row is the same in any batch, to the bit', ({ batchInvariant }) => (batchInvariant ? 'yes' : 'not promised')],
   ['threads', ({ threads }) => threads],

@@ -17,7 +17,7 @@ export const nativeBackendName = 'native';
 let chosenPrecision: Precision | undefined;
 let overridden: WeightPrecision | undefined;
 
-/** In which format the operands of `linear` and of the LM head are, and keys and values of attention: bf16 where the processor multiplies it, else fp32, unless the environment or a caller chose. */
+/** In which format the operands of `linear`, of the LM head and of attention are: bf16 where the processor multiplies it, else fp32, unless the environment or a caller chose. */
 export function nativePrecision(): Precision {
   if (chosenPrecision === undefined) {
     const asked = process.env.ESPALIER_MATMUL_PRECISION;

@@ -7,7 +7,7 @@ export interface BackendFacts {
   runs: string;
   /** Where it comes from. */
   needs: string;
-  /** Operands of the matrix products of linear layers and the language-model head, and keys and values of attention; the first is taken where the processor multiplies it. Sums are in fp32. */
+  /** Operands of the matrix products of linear layers, the language-model head and attention; the first is taken where the processor multiplies it. Sums are in fp32. */
   precisions: readonly MatmulPrecision[];
   /** Whether AdamW, `addInPlace` and the KV cache write into the tensor that they are given. */
   inPlace: boolean;
