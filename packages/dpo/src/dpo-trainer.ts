@@ -19,7 +19,7 @@ export interface DPOTrainerOptions extends OfflineTrainerOptions {
  * Direct preference optimisation and its relatives, with TRL's vocabulary. Rows: `chosen` and `rejected`, text or messages, with or without `prompt`. The
  * model is opened by the first call that needs it and closed by `close()`.
  *
- * The reference is a frozen copy of the first weights; with an adapter the weights below it, at no cost; with `precomputeRefLogProbs` numbers computed
+ * The reference is a frozen copy of the first weights (whose log-probs of a row are computed in its first epoch and remembered, on the backend `native`); with an adapter the weights below it, at no cost; with `precomputeRefLogProbs` numbers computed
  * before training; with `syncRefModel` a copy that follows; or `refModel`.
  *
  * @throws EspalierError `bad_config` that names every wrong field
@@ -46,8 +46,11 @@ export class DPOTrainer extends OfflineTrainer<PreferenceExample> {
         return tokenizePreference(row, tokenizer, { maxLength, truncationMode: args.truncationMode, softLabels: true, origin });
       },
       collate: (examples) => packPreferences(examples),
-      async complete(batch, _examples, { learner, signal }) {
-        return batch.columns.refLogps ? batch : { ...batch, columns: { ...batch.columns, refLogps: await reference.logps(learner, batch, signal) } };
+      async complete(batch, examples, { learner, signal }) {
+        if (batch.columns.refLogps) return batch;
+        const refLogps = await reference.logps(learner, batch, signal);
+        if (reference.standsStill(learner)) remember(examples, refLogps); // for the next epoch, or the next evaluation
+        return { ...batch, columns: { ...batch.columns, refLogps } };
       },
       async ready({ policy, examples, evalExamples, ...call }) {
         if (!args.precomputeRefLogProbs) return;
@@ -80,9 +83,16 @@ const ofPairs: Precomputed<PreferenceExample> = {
     const [chosen] = sizes(example);
     example.refLogps = { chosen: numbers.slice(0, chosen), rejected: numbers.slice(chosen) };
   },
-  async compute(examples, logps) {
-    const numbers = await logps(packPreferences(examples)); // completions in the order of the examples
-    let at = 0;
-    return examples.map((example) => numbers.slice(at, (at += sizes(example)[0] + sizes(example)[1])));
-  },
+  compute: async (examples, logps) => divided(examples, await logps(packPreferences(examples))),
 };
+
+/** The numbers of a batch by example: completions stand in the order of the examples. */
+function divided(examples: readonly PreferenceExample[], numbers: Float32Array): Float32Array[] {
+  let at = 0;
+  return examples.map((example) => numbers.slice(at, (at += ofPairs.size(example))));
+}
+
+function remember(examples: readonly PreferenceExample[], numbers: Float32Array): void {
+  const each = divided(examples, numbers);
+  examples.forEach((example, i) => ofPairs.set(example, each[i]));
+}

@@ -47,6 +47,14 @@ export class Reference {
     return this.options.refModel === undefined && !this.options.args.precomputeRefLogProbs;
   }
 
+  /**
+   * Whether the numbers of an example are worth remembering: they are the same whenever they are computed, and whatever with. A resumed run, which has to compute them anew, then goes on to
+   * the same bytes.
+   */
+  standsStill(policy: Learner): boolean {
+    return this.needsCopy && !this.options.args.syncRefModel && policy.capabilities.backend === 'native';
+  }
+
   /** What identifies the reference in the configuration of a run. */
   get config(): { [name: string]: string } {
     const { refModel } = this.options;

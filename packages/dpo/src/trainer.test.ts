@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Random } from '@espalier/data';
 import { openEngine } from '@espalier/engine';
 import { characterTokenizer, createModel } from '@espalier/models';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { CPOTrainer, DPOTrainer, KTOTrainer, ORPOTrainer, type CPOTrainerOptions, type DPOTrainerOptions, type KTOTrainerOptions, type ORPOTrainerOptions } from './index';
 
 let dir: string;
@@ -157,6 +157,26 @@ describe('the reference', () => {
         expect(numbers[i][1]).toBeCloseTo(norm, 4);
       });
     }
+  });
+
+  it('is asked once about each pair, in the first epoch and the first evaluation', async () => {
+    const asked = async (args: Args) => {
+      const engine = await openEngine({ model: join(dir, 'model'), inline: true, reference: true });
+      const forward = vi.spyOn(engine.learner, 'forward');
+      const run = kinds.dpo(`asked-${Object.keys(args).length}`, { saveStrategy: 'no', ...args }, { model: engine, evalDataset: preferences(5, 3) });
+      await run.evaluate();
+      await run.train(); // two epochs of three steps
+      const { loss } = await run.evaluate();
+      await run.close();
+      const backend = engine.info.backend;
+      await engine.close();
+      return { calls: forward.mock.calls.filter(([, , options]) => options?.reference).length, loss, backend };
+    };
+    const still = await asked({});
+    const moving = await asked({ syncRefModel: true, refModelSyncSteps: 100 });
+    expect(moving.calls).toBe(1 + 6 + 1);
+    expect(still.calls).toBe(still.backend === 'native' ? 1 + 3 : 1 + 6 + 1); // elsewhere a row may differ by its batch, and a resumed run would go on to other bytes
+    expect(still.loss).toBe(moving.loss);
   });
 
   it('may be another model, which gives what a copy of it would', async () => {
