@@ -6,8 +6,9 @@ import type { ComputedRows } from './layout';
 interface KeptSample {
   /** Row of its first new token. */
   start: number;
-  /** The tokens whose outputs are kept: all that were sampled, but not the last. */
-  tokens: Int32Array;
+  /** What was sampled so far. */
+  tokens: readonly number[];
+  /** For so many of them, or more, outputs are kept: not for the last, and where the sample ended before its time, for tokens that nobody will ask for. */
   length: number;
   /** Whether a tape has been given its rows. */
   trained: boolean;
@@ -64,16 +65,19 @@ export class KeptForward {
     const next = (rows: number) => (row += rows) - rows;
     const prompts = requests.map(({ prompt }): KeptPrompt => ({ tokens: prompt, start: next(prompt.length), computed: false, samples: [] }));
     requests.forEach((request, r) => {
-      for (let k = 0; k < request.n; k++) prompts[r].samples.push({ start: next(fed(request)), tokens: new Int32Array(fed(request)), length: 0, trained: false });
+      for (let k = 0; k < request.n; k++) prompts[r].samples.push({ start: next(fed(request)), tokens: [], length: 0, trained: false });
     });
     return new KeptForward(blocks, prompts, capacity);
   }
 
+  /** A sample begins, whose tokens will be in this list. */
+  begin(request: number, sample: number, tokens: readonly number[]): void {
+    this.prompts[request].samples[sample].tokens = tokens;
+  }
+
   /** The row for one more token of a sample. */
-  feed(request: number, sample: number, token: number): number {
-    const { samples } = this.prompts[request];
-    const one = samples[sample];
-    one.tokens[one.length] = token;
+  feed(request: number, sample: number): number {
+    const one = this.prompts[request].samples[sample];
     return one.start + one.length++;
   }
 
@@ -113,7 +117,7 @@ export class KeptForward {
         asPrompt.set(s, prompts);
         own.forEach((_, t) => (rows[offsets[s] + t] = prompts[0].start + t));
       } else if (own.length > 0) {
-        const alike = asPrompt.get(prefixOf[s])!.flatMap(({ samples }) => samples).filter(({ tokens: kept, length }) => own.length <= length && sameTokens(kept, own, own.length));
+        const alike = asPrompt.get(prefixOf[s])!.flatMap(({ samples }) => samples).filter(({ tokens: kept, length }) => own.length <= length && own.length <= kept.length && sameTokens(kept, own, own.length));
         const sample = alike.find((one) => !found.includes(one)) ?? alike[0];
         if (!sample) return null;
         found.push(sample);
@@ -145,7 +149,7 @@ export class KeptForward {
   }
 }
 
-function sameTokens(a: Int32Array, b: Int32Array, length: number): boolean {
+function sameTokens(a: ArrayLike<number>, b: Int32Array, length: number): boolean {
   for (let t = 0; t < length; t++) if (a[t] !== b[t]) return false;
   return true;
 }

@@ -133,6 +133,13 @@ export class NativeBackend extends MathBackendCPU {
     return data.values;
   }
 
+  /** The numbers of an int32 tensor. Inside of {@link together} they may be still to come. */
+  ints(x: TensorInfo): Int32Array {
+    const data = this.data.get(x.dataId);
+    if (!(data.values instanceof Int32Array)) data.values = Int32Array.from((data.values ?? []) as ArrayLike<number>);
+    return data.values;
+  }
+
   /** What a float32 or int32 tensor lies in, as floats whatever it means: for kernels that take both. */
   words(x: TensorInfo): Float32Array {
     const { values } = this.data.get(x.dataId);

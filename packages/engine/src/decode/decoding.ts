@@ -1,7 +1,7 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 import { EspalierError, type Completion, type FinishReason, type GenerateRequest } from '@espalier/spec';
 import type { Decoder, Tokenizer } from '@espalier/models';
-import { linear, tensor2d, withMatmulPrecision, type Tensor } from '@espalier/tensor';
+import { getBackend, linear, tensor2d, withMatmulPrecision, type Tensor } from '@espalier/tensor';
 import type { KeptForward } from '../kept-forward';
 import { scoped } from '../scoped';
 import { commonLength, SharedPrefixes, shortestShared } from '../shared-prefixes';
@@ -9,7 +9,7 @@ import { IncrementalText, findStop } from './incremental-text';
 import { KvCache } from './kv-cache';
 import { prefillContinued, prefillPrompts, type ContinuedPrompt, type PlacedPrompt } from './prefill';
 import { resolveRequest, type ResolvedRequest } from './resolve-request';
-import { sampleNext } from './sample-next';
+import { drawNext, drawsBlindly, sampleNext } from './sample-next';
 import type { TopLogps } from './top-logps';
 
 /** One token of a sample that goes on. */
@@ -50,7 +50,17 @@ export interface Sample {
   tops: TopLogps[]; // empty where none were asked for
   own: number; // first cache row of its new tokens; -1: it never got any
   text: IncrementalText | null; // only where stop strings are looked for
+  ended: boolean;
 }
+
+/** What was drawn for each sample. */
+type Drawn = ReturnType<typeof sampleNext>;
+
+/**
+ * So many steps are computed in a row where nobody has to look at their tokens in between: of several steps only the first finds the processor's caches without what JavaScript needs. A sample
+ * that ends among them is computed to the end of them, for nothing.
+ */
+const stepsInARow = 4;
 
 export interface DecodingOptions {
   /** Samples decoded at once. */
@@ -79,7 +89,8 @@ const ownRows = (request: ResolvedRequest) => request.maxNewTokens - 1;
 
 /**
  * Continuous batching over a KV cache. Requests wait in a queue, first come, first served; a prompt is computed once and shared by its samples, and a
- * beginning that it shares with another under way, or with others that enter with it, is not computed again; a sample that ends leaves the batch at once and the next one enters. Between two steps the event loop runs, so that aborts are heard.
+ * beginning that it shares with another under way, or with others that enter with it, is not computed again; a sample that ends leaves the batch at once and the next one enters. Where nobody looks at tokens in between, a few steps are
+ * computed in a row; after them the event loop runs, so that aborts are heard.
  */
 export class Decoding {
   private queue: Group[] = []; // groups with samples that have not begun
@@ -213,7 +224,7 @@ export class Decoding {
     this.active.push(...fresh);
     const last = new Float32Array(fresh.length * width); // [B, D]
     fresh.forEach(({ group }, i) => last.set(group.prompt!.lastHidden, i * width));
-    this.take(fresh, () => tensor2d(last, [fresh.length, width]));
+    this.take(fresh, scoped(() => sampleNext(this.logits(tensor2d(last, [fresh.length, width])), fresh)));
   }
 
   /** The longest beginning of a prompt that is in the cache as another's. */
@@ -258,41 +269,80 @@ export class Decoding {
   }
 
   private begin(group: Group, own: number): Sample {
-    const sample: Sample = { group, index: group.admitted++, tokens: [], logps: [], tops: [], own, text: null };
+    const sample: Sample = { group, index: group.admitted++, tokens: [], logps: [], tops: [], own, text: null, ended: false };
     group.live++;
+    group.kept?.forward.begin(group.kept.request, sample.index, sample.tokens);
     if (group.request.stop.length > 0) sample.text = new IncrementalText((tokens) => this.tokenizer.decode(tokens, { skipSpecialTokens: true }), sample.tokens);
     if (group.admitted === group.request.n) this.queue = this.queue.filter((other) => other !== group);
     return sample;
   }
 
-  /** One token further for every sample under way. */
+  /** One token further for every sample under way, or several. */
   private decodeStep(): void {
     const samples = this.active;
     if (samples.length === 0) return;
-    const [tokens, positions, rows] = [0, 0, 0].map(() => new Int32Array(samples.length));
-    const ranges = new Int32Array(4 * samples.length); // [B, 4]
-    samples.forEach(({ group, tokens: known, own }, i) => {
-      const { prompt } = group.request;
-      tokens[i] = known[known.length - 1];
-      positions[i] = prompt.length + known.length - 1;
-      rows[i] = own + known.length - 1;
-      ranges.set([group.prompt!.start, prompt.length, own, known.length], 4 * i); // of its own rows, the new one included
+    const steps = this.steps(samples);
+    const drawn = scoped((): Drawn[] => {
+      let ids: Int32Array = Int32Array.from(samples, ({ tokens }) => tokens[tokens.length - 1]);
+      if (steps === 1) return [sampleNext(this.logits(this.hidden(samples, ids, 0)), samples)];
+      const draws = Array.from({ length: steps }, (_, ahead) => {
+        const logits = this.logits(this.hidden(samples, ids, ahead));
+        const draw = drawNext(logits, samples, ahead);
+        logits.dispose();
+        ids = draw.ids;
+        return draw;
+      });
+      return draws.map((draw) => ({ ...draw.read(), tops: null }));
     });
-    const forward = samples.find(({ group }) => group.kept)?.group.kept?.forward;
-    const kept = forward?.step(Int32Array.from(samples, ({ group, index }, i) => (group.kept?.forward === forward ? forward.feed(group.kept!.request, index, tokens[i]) : -1)));
-    this.take(samples, () => this.decoder.step(tokens, positions, this.cache.step(rows, ranges), kept));
+    for (const each of drawn) this.take(samples, each);
   }
 
-  /** Samples the next token of each from the hidden states `[B, D]`, and lets those go that have ended. */
-  private take(samples: readonly Sample[], hidden: () => Tensor): void {
-    const { tokens, logps, tops } = scoped(() => sampleNext(linear(hidden(), this.decoder.lmHead().weight), samples));
-    samples.forEach((sample, i) => {
+  /** How many steps are computed before anybody looks at their tokens. */
+  private steps(samples: readonly Sample[]): number {
+    if (this.queue.length > 0 || getBackend() !== 'native') return 1; // who waits enters as soon as a sample has ended
+    let steps = stepsInARow;
+    for (const sample of samples) {
+      const { call, request } = sample.group;
+      if (call.progress || sample.text || !drawsBlindly(sample)) return 1;
+      steps = Math.min(steps, request.maxNewTokens - sample.tokens.length);
+    }
+    return steps;
+  }
+
+  /** The hidden states `[B, D]` of one more token of each sample, which comes `ahead` tokens after its last. */
+  private hidden(samples: readonly Sample[], ids: Int32Array, ahead: number): Tensor {
+    const [positions, rows] = [0, 0].map(() => new Int32Array(samples.length));
+    const ranges = new Int32Array(4 * samples.length); // [B, 4]
+    samples.forEach(({ group, tokens, own }, i) => {
+      const { prompt } = group.request;
+      const count = tokens.length + ahead;
+      positions[i] = prompt.length + count - 1;
+      rows[i] = own + count - 1;
+      ranges.set([group.prompt!.start, prompt.length, own, count], 4 * i); // of its own rows, the new one included
+    });
+    const forward = samples.find(({ group }) => group.kept)?.group.kept?.forward;
+    const kept = forward?.step(Int32Array.from(samples, ({ group, index }) => (group.kept?.forward === forward ? forward.feed(group.kept!.request, index) : -1)));
+    return this.decoder.step(ids, positions, this.cache.step(rows, ranges), kept);
+  }
+
+  /** `[B, D]` → `[B, V]`. Disposes what it is given. */
+  private logits(hidden: Tensor): Tensor {
+    const logits = linear(hidden, this.decoder.lmHead().weight);
+    hidden.dispose();
+    return logits;
+  }
+
+  /** Takes a token of each sample that goes on, and lets those go that have ended with it. */
+  private take(all: readonly Sample[], { tokens, logps, tops }: Drawn): void {
+    const samples = all.filter(({ ended }) => !ended);
+    all.forEach((sample, i) => {
+      if (sample.ended) return;
       sample.tokens.push(tokens[i]);
       sample.logps.push(logps[i]);
       if (tops?.[i]) sample.tops.push(tops[i]);
     });
     const told = new Map<Call, TokenEvent[]>();
-    for (const sample of [...samples]) {
+    for (const sample of samples) {
       const { call, request } = sample.group;
       const reason = this.ending(sample);
       if (reason) this.finish(sample, reason);
@@ -320,6 +370,7 @@ export class Decoding {
   private finish(sample: Sample, finishReason: FinishReason): void {
     const { group } = sample;
     const { call, request } = group;
+    sample.ended = true;
     this.active = this.active.filter((other) => other !== sample);
     if (sample.own >= 0) this.cache.release(sample.own, ownRows(request));
     group.live--;

@@ -1,9 +1,31 @@
-import { add, sampleTokens, tensor2d, type Tensor } from '@espalier/tensor';
+import { add, drawTokens, sampleTokens, tensor2d, type SampleRow, type Tensor, type TokenDraw } from '@espalier/tensor';
 import type { Sample } from './decoding';
 import { logNormaliser, topLogps, type TopLogps } from './top-logps';
 
 /** A logit that no temperature brings back. */
 const never = -1e30;
+
+/** How each sample's token is drawn that comes `ahead` tokens after the next. */
+const rowsFor = (samples: readonly Sample[], ahead: number): SampleRow[] =>
+  samples.map(({ group: { request }, index, tokens }) => ({
+    seed: request.seed,
+    sample: index,
+    position: request.prompt.length + tokens.length + ahead,
+    temperature: request.temperature,
+    topK: request.topK,
+    topP: request.topP,
+    minP: request.minP,
+    repetitionPenalty: request.repetitionPenalty,
+    history: request.repetitionPenalty === 1 ? undefined : Int32Array.from([...request.prompt, ...tokens]),
+  }));
+
+const isTooShort = ({ group: { request }, tokens }: Sample) => tokens.length < request.minNewTokens && request.stopTokens.size > 0;
+
+/** Whether nobody has to look at a sample's tokens, or at its logits, before more are drawn. */
+export const drawsBlindly = (sample: Sample): boolean => sample.group.request.topLogps === 0 && sample.group.request.repetitionPenalty === 1 && !isTooShort(sample);
+
+/** What {@link sampleNext} draws for samples that are all drawn blindly, `ahead` tokens after the next. */
+export const drawNext = (logits: Tensor, samples: readonly Sample[], ahead: number): TokenDraw => drawTokens(logits, rowsFor(samples, ahead));
 
 /**
  * Draws the next token of every sample from `logits [B, V]`. The draw is determined by (seed, sample index, position); the log-probs are those of the
@@ -14,18 +36,8 @@ export function sampleNext(logits: Tensor, samples: readonly Sample[]): { tokens
   const asked = samples.some(({ group: { request } }) => request.topLogps > 0);
   const values = asked ? (logits.dataSync() as Float32Array) : null;
   const tops = values && samples.map(({ group: { request } }, b) => (request.topLogps > 0 ? topLogps(values.subarray(b * vocabSize, (b + 1) * vocabSize), request.topLogps, request.temperature || 1) : null));
-  const rows = samples.map(({ group: { request }, index, tokens }) => ({
-    seed: request.seed,
-    sample: index,
-    position: request.prompt.length + tokens.length,
-    temperature: request.temperature,
-    topK: request.topK,
-    topP: request.topP,
-    minP: request.minP,
-    repetitionPenalty: request.repetitionPenalty,
-    history: request.repetitionPenalty === 1 ? undefined : Int32Array.from([...request.prompt, ...tokens]),
-  }));
-  const tooShort = samples.map(({ group: { request }, tokens }) => tokens.length < request.minNewTokens && request.stopTokens.size > 0);
+  const rows = rowsFor(samples, 0);
+  const tooShort = samples.map(isTooShort);
   if (!tooShort.includes(true)) return { ...sampleTokens(logits, rows), tops };
 
   // Samples that may not end yet: their stop tokens are out of reach, while their log-probs stay those of all tokens.

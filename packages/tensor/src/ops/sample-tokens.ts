@@ -1,7 +1,7 @@
-import { EspalierSampleTokens } from '@espalier/native';
+import { EspalierSampleTokens, nativeBackend } from '@espalier/native';
 import type { SampleTokensAttrs, SampleTokensInputs } from '@espalier/native';
 import { EspalierError } from '@espalier/spec';
-import { tensor1d } from '@tensorflow/tfjs-core';
+import { engine, tensor1d } from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { check, dims, portableKernel, run } from './kernel';
 import { sampleRow } from './sample-row';
@@ -36,13 +36,32 @@ export interface SampleRow {
  * @throws EspalierError `bad_config` for a setting out of its range, `internal` when a row holds NaN or nothing finite
  */
 export function sampleTokens(logits: Tensor, rows: readonly SampleRow[]): { tokens: Int32Array; logps: Float32Array } {
+  return drawTokens(logits, rows).read();
+}
+
+/** Tokens that are drawn when somebody reads them. */
+export interface TokenDraw {
+  /** What `embedding` may be given before: inside of `together` on `native` the ids are still to come, elsewhere they are there. */
+  readonly ids: Int32Array;
+  /** What {@link sampleTokens} gives. To be called once, in the scope in which they were drawn. */
+  read(): { tokens: Int32Array; logps: Float32Array };
+}
+
+/** {@link sampleTokens} without looking at what is drawn: so several steps of decoding can be put in a row, each of which takes the ids of the one before. */
+export function drawTokens(logits: Tensor, rows: readonly SampleRow[]): TokenDraw {
   check(logits.rank === 2 && logits.shape[0] === rows.length, 'sampleTokens', () => `logits [${logits.shape}] do not fit ${rows.length} rows`);
   const [tokens, logps] = run<Tensor[]>(EspalierSampleTokens, { logits }, packed(rows, dims(logits)[1]));
-  // Copies: a backend may hand out its own buffer, and use it again.
-  const result = { tokens: Int32Array.from(tokens.dataSync()), logps: Float32Array.from(logps.dataSync()) };
-  tokens.dispose();
-  logps.dispose();
-  return result;
+  const native = engine().backendName === 'native' ? nativeBackend() : null;
+  return {
+    ids: native ? native.ints(tokens) : tokens.dataSync<'int32'>(),
+    read: () => {
+      // Copies: a backend may hand out its own buffer, and use it again.
+      const result = { tokens: Int32Array.from(tokens.dataSync()), logps: Float32Array.from(logps.dataSync()) };
+      tokens.dispose();
+      logps.dispose();
+      return result;
+    },
+  };
 }
 
 function packed(rows: readonly SampleRow[], vocabSize: number): SampleTokensAttrs {
