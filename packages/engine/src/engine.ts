@@ -69,7 +69,7 @@ export interface Engine {
    * iteration ends; leaving the loop early aborts the rest. `teacher` samples from the teacher. Calls that are made while others run join their batch.
    * `onTokens` is told the tokens of each step as they are sampled, for streaming: all of a sample but its last, which comes with the completion.
    * `forTraining`: the learner will train on these completions before the weights change. What is computed of them is kept then, so that its forward pass need not compute it
-   * again; the numbers are the same. It takes the memory that the activations of that pass would take, and is left undone where they are more than `maxTokensPerMicroBatch` tokens (prompts once,
+   * again; the numbers are the same. It takes the memory that the activations of that pass would take until all of it was trained on or the weights change, and is left undone where they are more than `maxTokensPerMicroBatch` tokens (prompts once,
    * and every sample at its full length), beside other requests, with adapters, `gradientCheckpointing` or `samplerWeights`, and on other backends than `native`.
    * @throws EspalierError `bad_data` or `bad_config` for a request that cannot be served; `closed`
    */

@@ -68,11 +68,13 @@ describe.skipIf(!native)('what generation keeps for training', () => {
     ['qwen3', 'bf16', whole],
     ['qwen2', 'fp32', ragged],
     ['mistral', 'fp32', ragged],
-  ] as const)('gives the step that is computed anew (%s, %s)', async (name, precision, sampling) => {
+    ['smollm2', 'fp32', ragged, { freeze: { layers: 1 } }],
+    ['smollm2', 'bf16', whole, { scalarHead: true }],
+  ] as [string, 'fp32' | 'bf16', GenerateRequest['sampling'], Partial<EngineOptions>?][])('gives the step that is computed anew (%s, %s, %j, %j)', async (name, precision, sampling, options = {}) => {
     const asked = requests(sampling);
     const results = [];
     for (const forTraining of [true, false]) {
-      const engine = await open({ model: fixture(name), precision });
+      const engine = await open({ model: fixture(name), precision, ...options });
       const completions = await sample(engine, asked, forTraining);
       results.push({ tokens: completions.map(({ tokens }) => [...tokens]), ...(await step(engine, batchOf(asked, completions))) });
     }
