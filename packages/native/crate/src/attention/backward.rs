@@ -5,6 +5,7 @@ use super::tiles::{columns_of, multiply, seen, Scratch, ROWS, TILE};
 use super::{packed, Heads, Span};
 use crate::memory::Floats;
 use crate::pool::{parallel_for, parallel_ranges, SharedMut};
+use crate::vector::Vector;
 use crate::{fold, vectorised};
 use std::sync::Mutex;
 
@@ -19,6 +20,38 @@ pub struct Backward<'a> {
     pub v: Stored<'a>,
     pub o: &'a [f32],
     pub lse: &'a [f32],
+}
+
+/// A row of scores of a tile and of `dy · v` become weights and the derivatives of the scores; both are 0 outside of the columns `low .. high`, which are seen.
+#[inline(always)]
+pub(super) fn derive_row<V: Vector>(
+    probs: &mut [f32],
+    ds: &mut [f32],
+    (low, high): (usize, usize),
+    scale: f32,
+    lse: f32,
+    delta: f32,
+) {
+    assert!(probs.len() == TILE && ds.len() == TILE);
+    if low >= high {
+        probs.fill(0.0);
+        ds.fill(0.0);
+        return;
+    }
+    let (scale, lse, delta) = (V::splat(scale), V::splat(-lse), V::splat(delta));
+    for c in (0..columns_of(high)).step_by(V::LANES) {
+        // SAFETY: both rows hold TILE floats, a multiple of every vector's width.
+        unsafe {
+            let (p, d) = (probs.as_mut_ptr().add(c), ds.as_mut_ptr().add(c));
+            let prob = V::load(p).fma(scale, lse).exp();
+            prob.store(p);
+            prob.mul(V::load(d).sub(delta)).mul(scale).store(d);
+        }
+    }
+    for row in [probs, ds] {
+        row[..low].fill(0.0);
+        row[high..].fill(0.0);
+    }
 }
 
 vectorised! {
@@ -65,29 +98,8 @@ vectorised! {
                         }
                         for i in 0..some {
                             let row = first + start + i;
-                            let (low, high) = seen(shape, span.prefix_len + row, from, count);
                             let (p, d) = (&mut probs[i * TILE..(i + 1) * TILE], &mut ds[i * TILE..(i + 1) * TILE]);
-                            if low >= high {
-                                p.fill(0.0);
-                                d.fill(0.0);
-                                continue;
-                            }
-                            let scale = V::splat(shape.scale);
-                            let lse = V::splat(-x.lse[(span.start + row) * shape.heads + head]);
-                            let delta = V::splat(deltas[row]);
-                            for c in (0..columns_of(high)).step_by(V::LANES) {
-                                // SAFETY: both rows hold TILE floats, a multiple of every vector's width.
-                                unsafe {
-                                    let (p, d) = (p.as_mut_ptr().add(c), d.as_mut_ptr().add(c));
-                                    let prob = V::load(p).fma(scale, lse).exp();
-                                    prob.store(p);
-                                    prob.mul(V::load(d).sub(delta)).mul(scale).store(d);
-                                }
-                            }
-                            p[..low].fill(0.0);
-                            p[high..].fill(0.0);
-                            d[..low].fill(0.0);
-                            d[high..].fill(0.0);
+                            derive_row::<V>(p, d, seen(shape, span.prefix_len + row, from, count), shape.scale, x.lse[(span.start + row) * shape.heads + head], deltas[row]);
                         }
                         // SAFETY: ds is [some, TILE] with keys <= count columns used; kp [count, padded]; dqs [n, padded].
                         unsafe { multiply::<V, _>((some, padded, keys), ds.as_ptr(), (TILE, 1), kp.as_ptr(), padded, dqs.as_mut_ptr().add((first + start) * padded), padded, true) };

@@ -12,13 +12,7 @@ use crate::vectorised;
 /// # Safety
 /// `row` must be readable and writable for `width` floats, a multiple of every vector's width.
 #[inline(always)]
-pub(super) unsafe fn weigh<V: Vector>(
-    row: *mut f32,
-    width: usize,
-    scale: f32,
-    top: &mut f32,
-    total: &mut f32,
-) -> f32 {
+unsafe fn weigh<V: Vector>(row: *mut f32, width: usize, scale: f32, top: &mut f32, total: &mut f32) -> f32 {
     let scale = V::splat(scale);
     let mut highest = V::splat(f32::NEG_INFINITY);
     for c in (0..width).step_by(V::LANES) {
@@ -49,12 +43,45 @@ pub(super) unsafe fn weigh<V: Vector>(
 /// # Safety
 /// `sums` must be readable and writable for `padded` floats, a multiple of every vector's width.
 #[inline(always)]
-pub(super) unsafe fn shrink<V: Vector>(decay: f32, sums: *mut f32, padded: usize) {
+unsafe fn shrink<V: Vector>(decay: f32, sums: *mut f32, padded: usize) {
     if decay != 1.0 {
         for c in (0..padded).step_by(V::LANES) {
             // SAFETY: by the caller's promise.
             unsafe { V::load(sums.add(c)).mul(V::splat(decay)).store(sums.add(c)) };
         }
+    }
+}
+
+/// A row of scores of a tile becomes weights: those of the columns `low .. high`, which are seen, and 0. What earlier tiles gave, in `sums`, shrinks as the maximum grows.
+#[inline(always)]
+pub(super) fn weigh_row<V: Vector>(
+    row: &mut [f32],
+    (low, high): (usize, usize),
+    scale: f32,
+    (top, total): (&mut f32, &mut f32),
+    sums: &mut [f32],
+) {
+    assert!(row.len() == TILE && sums.len().is_multiple_of(16));
+    if low >= high {
+        row.fill(0.0);
+        return;
+    }
+    let width = columns_of(high);
+    row[..low].fill(f32::NEG_INFINITY);
+    row[high..width].fill(f32::NEG_INFINITY);
+    row[width..].fill(0.0);
+    // SAFETY: the row holds `width` floats and more, and both lengths are multiples of every vector's.
+    unsafe {
+        let decay = weigh::<V>(row.as_mut_ptr(), width, scale, top, total);
+        shrink::<V>(decay, sums.as_mut_ptr(), sums.len());
+    }
+}
+
+/// What a head gives for a query: the sum of its weighted values over that of its weights.
+pub(super) fn divide(out: &mut [f32], sums: &[f32], total: f32) {
+    let inverse = 1.0 / total;
+    for (target, sum) in out.iter_mut().zip(sums) {
+        *target = sum * inverse;
     }
 }
 
@@ -93,21 +120,9 @@ vectorised! {
                         // SAFETY: queries holds `active` rows of `dim` in steps of q_stride, kt is [dim, TILE], scores [some, TILE], and keys <= count <= TILE.
                         unsafe { multiply::<V, _>((some, columns_of(keys), dim), queries.as_ptr().add(start * q_stride), (q_stride, 1), kt.as_ptr(), TILE, scores.as_mut_ptr(), TILE, false) };
                         for (i, row) in scores.chunks_exact_mut(TILE).enumerate() {
-                            let (low, high) = seen(shape, first + lowest + start + i, from, count);
                             let r = g * rows + lowest + start + i;
-                            if low >= high {
-                                row.fill(0.0);
-                                continue;
-                            }
-                            let width = columns_of(high);
-                            row[..low].fill(f32::NEG_INFINITY);
-                            row[high..width].fill(f32::NEG_INFINITY);
-                            row[width..].fill(0.0);
-                            // SAFETY: row holds TILE floats; out holds `active` rows of `padded`.
-                            unsafe {
-                                let decay = weigh::<V>(row.as_mut_ptr(), width, shape.scale, &mut tops[r], &mut totals[r]);
-                                shrink::<V>(decay, out.as_mut_ptr().add((start + i) * padded), padded);
-                            }
+                            let columns = seen(shape, first + lowest + start + i, from, count);
+                            weigh_row::<V>(row, columns, shape.scale, (&mut tops[r], &mut totals[r]), &mut out[(start + i) * padded..][..padded]);
                         }
                         // SAFETY: scores is [some, TILE] with keys <= TILE, vp [count, padded], out [active, padded].
                         unsafe { multiply::<V, _>((some, padded, keys), scores.as_ptr(), (TILE, 1), vp.as_ptr(), padded, out.as_mut_ptr().add(start * padded), padded, true) };
@@ -121,10 +136,7 @@ vectorised! {
                     let (r, row) = (g * rows + i, first_row + i);
                     // SAFETY: this block alone writes these rows of these heads.
                     let out = unsafe { o.slice(row * q_stride + head * dim, dim) };
-                    let inverse = 1.0 / totals[r];
-                    for (target, sum) in out.iter_mut().zip(&sums[r * padded..]) {
-                        *target = sum * inverse;
-                    }
+                    divide(out, &sums[r * padded..], totals[r]);
                     // SAFETY: as above.
                     unsafe { lse.slice(row * shape.heads + head, 1)[0] = tops[r] + totals[r].ln() };
                 }

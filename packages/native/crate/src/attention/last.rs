@@ -1,5 +1,6 @@
 //! The last query of each of many contexts: what a step of decoding asks for, to the bit what [`super::forward()`] gives there.
 
+use super::forward::{divide, weigh_row};
 use super::stored::{pack_rows, pack_transposed, Part, Soon, Stored};
 use super::tiles::{columns_of, multiply, Scratch, TILE};
 use super::{packed, Heads, Span};
@@ -21,7 +22,7 @@ pub struct Left<'a> {
 
 impl Left<'_> {
     /// What one head gave for a token. Called once for each.
-    pub(super) fn put(&self, token: usize, heads: usize, head: usize, o: &[f32], lse: f32) {
+    fn put(&self, token: usize, heads: usize, head: usize, o: &[f32], lse: f32) {
         let Ok(row) = usize::try_from(self.rows[token]) else { return };
         let at = row * heads + head;
         // SAFETY: tokens have rows of their own, and this call alone writes these heads of it.
@@ -29,6 +30,28 @@ impl Left<'_> {
             far::copy(self.o.slice(at * o.len(), o.len()), o);
             self.lse.slice(at, 1)[0] = lse;
         }
+    }
+}
+
+/// What the query heads of the key heads `kv_heads` gave for `row`: rows of `padded` sums, their maxima and the sums of their weights.
+pub(super) fn put_results(
+    shape: &Heads,
+    (row, kv_heads): (usize, Range<usize>),
+    (sums, tops, totals): (&[f32], &[f32], &[f32]),
+    o: &SharedMut<f32>,
+    left: Option<&Left>,
+) {
+    let first = (row * shape.heads) + kv_heads.start * shape.group();
+    for (r, sums) in sums.chunks_exact(shape.padded()).enumerate() {
+        // SAFETY: the caller alone writes these heads of this row.
+        let out = unsafe { o.slice((first + r) * shape.dim, shape.dim) };
+        divide(out, sums, totals[r]);
+        if let Some(left) = left {
+            left.put(row, shape.heads, kv_heads.start * shape.group() + r, out, tops[r] + totals[r].ln());
+        }
+    }
+    if left.is_some() {
+        far::fence();
     }
 }
 
@@ -73,14 +96,7 @@ vectorised! {
                 for g in 0..group {
                     let r = index * group + g;
                     let row = &mut scores[g * TILE..(g + 1) * TILE];
-                    row[..low].fill(f32::NEG_INFINITY);
-                    let width = columns_of(count);
-                    row[count..width].fill(f32::NEG_INFINITY);
-                    // SAFETY: row holds TILE floats, and width is a multiple of every vector's; sums holds `heads` rows of `padded`.
-                    unsafe {
-                        let decay = super::forward::weigh::<V>(row.as_mut_ptr(), width, shape.scale, &mut tops[r], &mut totals[r]);
-                        super::forward::shrink::<V>(decay, sums.as_mut_ptr().add(r * padded), padded);
-                    }
+                    weigh_row::<V>(row, (low, count), shape.scale, (&mut tops[r], &mut totals[r]), &mut sums[r * padded..(r + 1) * padded]);
                 }
                 let out = &mut sums[index * group * padded..(index + 1) * group * padded];
                 macro_rules! add_values {
@@ -101,21 +117,7 @@ vectorised! {
             }
             from += TILE;
         }
-        for r in 0..heads {
-            let head = kv_heads.start * group + r;
-            // SAFETY: this call alone writes these heads of this row.
-            let out = unsafe { o.slice(row * q_stride + head * dim, dim) };
-            let inverse = 1.0 / totals[r];
-            for (target, sum) in out.iter_mut().zip(&sums[r * padded..]) {
-                *target = sum * inverse;
-            }
-            if let Some(left) = left {
-                left.put(row, shape.heads, head, out, tops[r] + totals[r].ln());
-            }
-        }
-        if left.is_some() {
-            far::fence();
-        }
+        put_results(shape, (row, kv_heads), (sums, tops, totals), o, left);
     }
 }
 

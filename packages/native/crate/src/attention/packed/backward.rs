@@ -1,9 +1,9 @@
 //! The backward pass.
 
 use super::{by_columns, by_rows, rows_of, whole};
-use crate::attention::backward::Backward;
+use crate::attention::backward::{derive_row, Backward};
 use crate::attention::stored::Part;
-use crate::attention::tiles::{columns_of, seen, Scratch, TILE};
+use crate::attention::tiles::{seen, Scratch, TILE};
 use crate::attention::{Heads, Span};
 use crate::gemm::{Lanes, Small, SmallProducts, Steps};
 use crate::pool::SharedMut;
@@ -99,28 +99,7 @@ vectorised! {
                     products.multiply(chunk.dys, panel, values, 0..whole(&products, last), Steps::first(dim), ds, TILE, false);
                     for (i, (p, d)) in probs.chunks_exact_mut(TILE).zip(ds.chunks_exact_mut(TILE)).enumerate() {
                         let row = first + start + i;
-                        let (low, high) = seen(shape, span.prefix_len + row, from, count);
-                        if low >= high {
-                            p.fill(0.0);
-                            d.fill(0.0);
-                            continue;
-                        }
-                        let scale = V::splat(shape.scale);
-                        let lse = V::splat(-x.lse[(span.start + row) * shape.heads + head]);
-                        let delta = V::splat(deltas[row]);
-                        for c in (0..columns_of(high)).step_by(V::LANES) {
-                            // SAFETY: both rows hold TILE floats, a multiple of every vector's width.
-                            unsafe {
-                                let (p, d) = (p.as_mut_ptr().add(c), d.as_mut_ptr().add(c));
-                                let prob = V::load(p).fma(scale, lse).exp();
-                                prob.store(p);
-                                prob.mul(V::load(d).sub(delta)).mul(scale).store(d);
-                            }
-                        }
-                        for row in [p, d] {
-                            row[..low].fill(0.0);
-                            row[high..].fill(0.0);
-                        }
+                        derive_row::<V>(p, d, seen(shape, span.prefix_len + row, from, count), shape.scale, x.lse[(span.start + row) * shape.heads + head], deltas[row]);
                     }
                     let weights = products.left(by_rows((ds, TILE), some, last), ds_left);
                     products.multiply(weights, 0, over_keys, 0..padded, Steps::first(last), &mut dqs[(first + start) * padded..], padded, true);

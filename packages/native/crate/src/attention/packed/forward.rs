@@ -1,9 +1,9 @@
 //! The forward pass.
 
 use super::{by_columns, by_rows, rows_of, whole};
-use crate::attention::forward::{shrink, weigh};
+use crate::attention::forward::{divide, weigh_row};
 use crate::attention::stored::{Part, Stored};
-use crate::attention::tiles::{columns_of, seen, Scratch, TILE};
+use crate::attention::tiles::{seen, Scratch, TILE};
 use crate::attention::{Heads, Queries, Span};
 use crate::gemm::{Small, SmallProducts, Steps};
 use crate::pool::SharedMut;
@@ -45,22 +45,9 @@ vectorised! {
                     let last = seen(shape, first + start + some - 1, from, count).1; // what the last of these rows sees
                     products.multiply(queries, panel, keys, 0..whole(&products, last), Steps::first(dim), scores, TILE, false);
                     for (i, row) in scores.chunks_exact_mut(TILE).take(some).enumerate() {
-                        let (low, high) = seen(shape, first + start + i, from, count);
-                        if low >= high {
-                            row.fill(0.0);
-                            continue;
-                        }
                         let r = g * rows + start + i;
-                        let width = columns_of(high);
-                        row[..low].fill(f32::NEG_INFINITY);
-                        row[high..width].fill(f32::NEG_INFINITY);
-                        row[width..].fill(0.0);
-                        let out = &mut sums[r * padded..(r + 1) * padded];
-                        // SAFETY: row holds TILE floats and out `padded`, both multiples of every vector's width.
-                        unsafe {
-                            let decay = weigh::<V>(row.as_mut_ptr(), width, shape.scale, &mut tops[r], &mut totals[r]);
-                            shrink::<V>(decay, out.as_mut_ptr(), padded);
-                        }
+                        let columns = seen(shape, first + start + i, from, count);
+                        weigh_row::<V>(row, columns, shape.scale, (&mut tops[r], &mut totals[r]), &mut sums[r * padded..(r + 1) * padded]);
                     }
                     let weights = products.left(by_rows((scores, TILE), some, last), ps);
                     products.multiply(weights, 0, values, 0..padded, Steps::first(last), &mut sums[(g * rows + start) * padded..], padded, true);
@@ -74,10 +61,7 @@ vectorised! {
                 let (r, row) = (g * rows + i, first_row + i);
                 // SAFETY: this block alone writes these rows of these heads.
                 let out = unsafe { o.slice(row * q_stride + head * dim, dim) };
-                let inverse = 1.0 / totals[r];
-                for (target, sum) in out.iter_mut().zip(&sums[r * padded..]) {
-                    *target = sum * inverse;
-                }
+                divide(out, &sums[r * padded..], totals[r]);
                 // SAFETY: as above.
                 unsafe { lse.slice(row * shape.heads + head, 1)[0] = tops[r] + totals[r].ln() };
             }

@@ -1,13 +1,12 @@
 //! The last query of each of many contexts, to the bit what the forward pass gives there.
 
 use super::{by_columns, by_rows, rows_of, whole};
-use crate::attention::forward::{shrink, weigh};
-use crate::attention::last::Left;
+use crate::attention::forward::weigh_row;
+use crate::attention::last::{put_results, Left};
 use crate::attention::stored::{Part, Soon, Stored};
-use crate::attention::tiles::{columns_of, Scratch, TILE};
+use crate::attention::tiles::{Scratch, TILE};
 use crate::attention::{Heads, Span};
 use crate::gemm::{Small, SmallProducts, Steps};
-use crate::memory::far;
 use crate::pool::SharedMut;
 use crate::vectorised;
 use std::ops::Range;
@@ -70,15 +69,7 @@ vectorised! {
                 }
                 for (g, row) in scores.chunks_exact_mut(TILE).enumerate() {
                     let r = index * group + g;
-                    let width = columns_of(count);
-                    row[..low].fill(f32::NEG_INFINITY);
-                    row[count..width].fill(f32::NEG_INFINITY);
-                    row[width..].fill(0.0);
-                    // SAFETY: row holds TILE floats, sums `heads` rows of `padded`: both multiples of every vector's width.
-                    unsafe {
-                        let decay = weigh::<V>(row.as_mut_ptr(), width, shape.scale, &mut tops[r], &mut totals[r]);
-                        shrink::<V>(decay, sums.as_mut_ptr().add(r * padded), padded);
-                    }
+                    weigh_row::<V>(row, (low, count), shape.scale, (&mut tops[r], &mut totals[r]), &mut sums[r * padded..(r + 1) * padded]);
                 }
                 let weights = products.left(by_rows((scores, TILE), group, count), ps);
                 for panel in 0..group.div_ceil(most) {
@@ -87,20 +78,6 @@ vectorised! {
             }
             from += TILE;
         }
-        for r in 0..heads {
-            let head = kv_heads.start * group + r;
-            // SAFETY: this call alone writes these heads of this row.
-            let out = unsafe { o.slice(row * q_stride + head * dim, dim) };
-            let inverse = 1.0 / totals[r];
-            for (target, sum) in out.iter_mut().zip(&sums[r * padded..]) {
-                *target = sum * inverse;
-            }
-            if let Some(left) = left {
-                left.put(row, shape.heads, head, out, tops[r] + totals[r].ln());
-            }
-        }
-        if left.is_some() {
-            far::fence();
-        }
+        put_results(shape, (row, kv_heads), (sums, tops, totals), o, left);
     }
 }
