@@ -31,7 +31,7 @@ if options["work"] == "train":
         return time.perf_counter() - start
 
     first = step()
-    for _ in range(options.get("warm", 2) - 1):
+    for _ in range(options.get("warm", 3) - 1):
         step()
     serve.say(ready=True, first=first, threads=threads, versions=serve.versions())
     while True:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 options = serve.OPTIONS
-path, algorithm, how, warm = options["model"], options["algorithm"], options["how"], options.get("warm", 2)
+path, algorithm, how, warm = options["model"], options["algorithm"], options["how"], options.get("warm", 3)
 tokenizer = AutoTokenizer.from_pretrained(path)
 model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16 if how == "bfloat16" else torch.float32)
 text = "The quick brown fox jumps over the lazy dog. " * 20

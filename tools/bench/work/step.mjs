@@ -5,7 +5,7 @@ import { loadNative } from '@espalier/native';
 import { sftObjective } from '@espalier/sft';
 import { options, serve, textBatch, timed } from '../lib/serve.mjs';
 
-const { model, precision, rows = 8, length = 128, gradientCheckpointing = false, lora, whole = false, warm = 2, update = true, utilisation = false, attention = false } = options;
+const { model, precision, rows = 8, length = 128, gradientCheckpointing = false, lora, whole = false, warm = 3, update = true, utilisation = false, attention = false } = options;
 let attending = 0; // milliseconds
 if (attention) {
   const native = loadNative();

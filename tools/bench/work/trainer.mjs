@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { say, turn, options } from '../lib/serve.mjs';
 
-const { model, algorithm, precision, samplerWeights, warm = 2 } = options;
+const { model, algorithm, precision, samplerWeights, warm = 3 } = options;
 const text = 'The quick brown fox jumps over the lazy dog. '.repeat(20);
 let begun = performance.now();
 let first = null;
