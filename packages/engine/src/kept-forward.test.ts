@@ -26,7 +26,7 @@ const requests = (sampling: GenerateRequest['sampling']): GenerateRequest[] => [
   { id: 'b', prompt: prompt(14, 2), seed: 2, n: 2, sampling: { ...sampling, maxNewTokens: 7 } },
 ];
 const whole = { maxNewTokens: 12, ignoreEos: true };
-/** Half of the vocabulary ends a sample: they end here and there. */
+/** A seventh of the vocabulary ends a sample: they end here and there. */
 const ragged = { maxNewTokens: 12, ignoreEos: true, stopTokens: Array.from({ length: 40 }, (_, i) => 100 + i) };
 
 async function sample(engine: Engine, asked: readonly GenerateRequest[], forTraining: boolean): Promise<Completion[]> {

@@ -100,6 +100,18 @@ describe.skipIf(!native)('a step of decoding on native', () => {
     decoder.dispose();
   });
 
+  it.each([
+    ['a row for two tokens', [4, 4, -1], /two tokens are to be kept in row 4/],
+    ['a row that is not there', [0, 300, 1], /kept has \d+ elements/],
+    ['fewer rows than tokens', [0, 1], /2 rows of them/],
+  ])('refuses to keep its outputs in %s', (_, rows, message) => {
+    const decoder = randomDecoder('smollm2');
+    const blocks = decoder.roomForOutputs(300)!;
+    expect(() => steps(decoder, 3, (tokens, positions, cache) => decoder.step(tokens, positions, cache, { blocks, rows: Int32Array.from(rows) }))).toThrow(message);
+    for (const outputs of blocks) for (const output of Object.values(outputs) as Tensor[]) output.dispose();
+    decoder.dispose();
+  });
+
   it('gives a row the same whatever the batch', () => {
     const decoder = randomDecoder('qwen3');
     const width = decoder.config.hiddenSize;

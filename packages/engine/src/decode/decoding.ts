@@ -1,7 +1,7 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 import { EspalierError, type Completion, type FinishReason, type GenerateRequest } from '@espalier/spec';
 import type { Decoder, Tokenizer } from '@espalier/models';
-import { getBackend, linear, tensor2d, withMatmulPrecision, type Tensor } from '@espalier/tensor';
+import { linear, tensor2d, withMatmulPrecision, type Tensor } from '@espalier/tensor';
 import type { KeptForward } from '../kept-forward';
 import { scoped } from '../scoped';
 import { commonLength, SharedPrefixes, shortestShared } from '../shared-prefixes';
@@ -9,7 +9,8 @@ import { IncrementalText, findStop } from './incremental-text';
 import { KvCache } from './kv-cache';
 import { prefillContinued, prefillPrompts, type ContinuedPrompt, type PlacedPrompt } from './prefill';
 import { resolveRequest, type ResolvedRequest } from './resolve-request';
-import { drawNext, drawsBlindly, sampleNext } from './sample-next';
+import { drawNext, sampleNext } from './sample-next';
+import { stepsInARow } from './steps-in-a-row';
 import type { TopLogps } from './top-logps';
 
 /** One token of a sample that goes on. */
@@ -55,12 +56,6 @@ export interface Sample {
 
 /** What was drawn for each sample. */
 type Drawn = ReturnType<typeof sampleNext>;
-
-/**
- * So many steps are computed in a row where nobody has to look at their tokens in between: of several steps only the first finds the processor's caches without what JavaScript needs. A sample
- * that ends among them is computed to the end of them, for nothing.
- */
-const stepsInARow = 4;
 
 export interface DecodingOptions {
   /** Samples decoded at once. */
@@ -281,7 +276,7 @@ export class Decoding {
   private decodeStep(): void {
     const samples = this.active;
     if (samples.length === 0) return;
-    const steps = this.steps(samples);
+    const steps = this.queue.length > 0 ? 1 : stepsInARow(samples); // who waits enters as soon as a sample has ended
     const drawn = scoped((): Drawn[] => {
       let ids: Int32Array = Int32Array.from(samples, ({ tokens }) => tokens[tokens.length - 1]);
       if (steps === 1) return [sampleNext(this.logits(this.hidden(samples, ids, 0)), samples)];
@@ -295,18 +290,6 @@ export class Decoding {
       return draws.map((draw) => ({ ...draw.read(), tops: null }));
     });
     for (const each of drawn) this.take(samples, each);
-  }
-
-  /** How many steps are computed before anybody looks at their tokens. */
-  private steps(samples: readonly Sample[]): number {
-    if (this.queue.length > 0 || getBackend() !== 'native') return 1; // who waits enters as soon as a sample has ended
-    let steps = stepsInARow;
-    for (const sample of samples) {
-      const { call, request } = sample.group;
-      if (call.progress || sample.text || !drawsBlindly(sample)) return 1;
-      steps = Math.min(steps, request.maxNewTokens - sample.tokens.length);
-    }
-    return steps;
   }
 
   /** The hidden states `[B, D]` of one more token of each sample, which comes `ahead` tokens after its last. */

@@ -107,6 +107,13 @@ impl<'a> Given<'a> {
     }
 }
 
+/// A row that two tokens have: threads write those of different tokens at once.
+fn twice(rows: &[i32]) -> Option<i32> {
+    let mut sorted: Vec<i32> = rows.iter().copied().filter(|&row| row >= 0).collect();
+    sorted.sort_unstable();
+    sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+}
+
 /// The arrays that one block keeps rows of so many numbers in. An error where a row is outside of one.
 fn keep<'a>(
     arrays: &'a mut [Float32ArraySlice<'_>],
@@ -235,6 +242,9 @@ pub fn decode_blocks(
         };
         let inner = weights[4].get()?.n();
         let kept_rows = ints(&kept_rows, "keptRows", if kept.is_empty() { 0 } else { m })?;
+        if let Some(row) = twice(kept_rows) {
+            return Err(fail(format!("{KERNEL}: two tokens are to be kept in row {row}")));
+        }
         let mut kept = match kept.len() {
             0 => vec![],
             n if n == blocks * ARRAYS => kept
