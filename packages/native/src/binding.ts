@@ -99,11 +99,11 @@ interface TokenOutputFunctions {
     logps: Float32Array, entropy: Float32Array | null, sumSquares: Float32Array | null, lse: Float32Array,
     kept: Float32Array | null,
   ): void;
-  /** How many floats `kept` takes where `room` of them are free: exponentials in bf16 of as many whole blocks of the vocabulary as fit, from its first entry on. */
-  keptLogits(a: number, v: number, room: number): number;
+  /** How many floats `kept` takes where `room` of them are free: as many whole blocks of the vocabulary as fit, from its first entry on, of logits, or where products are in bf16 of exponentials in half the room. */
+  keptLogits(a: number, v: number, room: number, precision: Precision): number;
   /**
    * The gradients of Σ dlogps·logps + Σ dentropy·entropy + Σ dsumSquares·sumSquares. Takes what the forward pass gave
-   * (lse; entropy if dentropy is given; sumSquares if dsumSquares is given; logps if `kept` is given, which serves where dentropy and dsumSquares are absent or zero). dhidden [A, D] is overwritten when not null;
+   * (lse; entropy if dentropy is given; sumSquares if dsumSquares is given; logps if `kept` is given, whose exponentials serve where dentropy and dsumSquares are absent or zero). dhidden [A, D] is overwritten when not null;
    * dw [V, D] and dbias [V] are added to when `accumulate`, else overwritten; null skips one. `packed` (w as packed for `linear`, or null) saves packing again.
    */
   tokenOutputsBackward(

@@ -1,5 +1,5 @@
 //! The products of a training step with operands that left the caches since their last use, as in a step:
-//! `cargo run --release --example cold [head | SETS]`, `ESPALIER_NUM_THREADS=1` where other programs run beside it.
+//! `cargo run --release --example cold [head | SETS] [fp32]`, `ESPALIER_NUM_THREADS=1` where other programs run beside it.
 //! A call's time is its minimum over the rounds; a row is the mean of these minima over the sets of operands.
 
 use espalier_native::dtype::Precision;
@@ -19,39 +19,49 @@ fn random(len: usize) -> Floats {
     floats
 }
 
-/// `vdpbf16ps` from registers alone, on all threads, in GFLOP/s: what the processor gives at this moment. NaN where it has no such instruction.
-fn peak() -> f64 {
+/// Multiply-adds from registers alone, on all threads, in GFLOP/s: what the processor gives at this moment, by `vdpbf16ps` or in fp32. NaN where it has no AVX-512.
+fn peak(precision: Precision) -> f64 {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::*;
+        use std::hint::black_box;
+        const ROUNDS: usize = 20_000;
         #[target_feature(enable = "avx512f,avx512bf16")]
-        fn burst(rounds: usize) -> f32 {
-            let mut sums = [_mm512_set1_ps(0.5); 24];
-            let x = std::hint::black_box(_mm512_set1_epi32(0x3f80_3f80));
+        fn pairs() -> f32 {
+            let mut sums = [_mm512_set1_ps(0.5); 12];
+            let x = black_box(_mm512_set1_epi32(0x3f80_3f80));
             // SAFETY: vectors of the same size.
             let x = unsafe { std::mem::transmute::<__m512i, __m512bh>(x) };
-            for _ in 0..rounds {
-                for sum in &mut sums {
-                    *sum = _mm512_dpbf16_ps(*sum, x, x);
-                }
+            for _ in 0..ROUNDS {
+                sums.iter_mut().for_each(|sum| *sum = _mm512_dpbf16_ps(*sum, x, x));
             }
             sums.iter().map(|&sum| _mm512_cvtss_f32(sum)).sum()
         }
-        if is_x86_feature_detected!("avx512bf16") {
-            let rounds = 10_000;
+        #[target_feature(enable = "avx512f")]
+        fn floats() -> f32 {
+            let mut sums = [_mm512_set1_ps(0.5); 12];
+            let x = black_box(_mm512_set1_ps(0.5));
+            for _ in 0..ROUNDS {
+                sums.iter_mut().for_each(|sum| *sum = _mm512_fmadd_ps(*sum, x, x));
+            }
+            sums.iter().map(|&sum| _mm512_cvtss_f32(sum)).sum()
+        }
+        let in_pairs = precision == Precision::Bf16 && is_x86_feature_detected!("avx512bf16");
+        if is_x86_feature_detected!("avx512f") {
             let begin = Instant::now();
-            parallel_for(num_threads(), |_| {
-                // SAFETY: the processor has the instructions.
-                std::hint::black_box(unsafe { burst(rounds) });
+            // SAFETY: the processor has the instructions.
+            parallel_for(num_threads(), |_| unsafe {
+                black_box(if in_pairs { pairs() } else { floats() });
             });
-            return (num_threads() * rounds * 24 * 64) as f64 / begin.elapsed().as_secs_f64() / 1e9;
+            let operations = if in_pairs { 64 } else { 32 };
+            return (num_threads() * ROUNDS * 12 * operations) as f64 / begin.elapsed().as_secs_f64() / 1e9;
         }
     }
     f64::NAN
 }
 
 /// Mean over the sets of the shortest time of `run(set)`, in seconds.
-fn rounds(sets: usize, mut run: impl FnMut(usize)) -> [f64; 2] {
+fn rounds(precision: Precision, sets: usize, mut run: impl FnMut(usize)) -> [f64; 2] {
     let mut top = vec![0f64; sets];
     let mut best = vec![f64::MAX; sets];
     for _ in 0..(if sets == 1 { 6 } else { 12 }) {
@@ -59,14 +69,15 @@ fn rounds(sets: usize, mut run: impl FnMut(usize)) -> [f64; 2] {
             let begin = Instant::now();
             run(set);
             *best = best.min(begin.elapsed().as_secs_f64());
-            top[set] = top[set].max(peak());
+            top[set] = top[set].max(peak(precision));
         }
     }
     [best.iter().sum::<f64>() / sets as f64, top.iter().sum::<f64>() / sets as f64]
 }
 
 fn main() {
-    let precision = Precision::Bf16;
+    let fp32 = std::env::args().any(|argument| argument == "fp32");
+    let precision = if fp32 { Precision::Fp32 } else { Precision::Bf16 };
     if std::env::args().any(|argument| argument == "head") {
         return head(precision);
     }
@@ -90,17 +101,19 @@ fn main() {
         let times = [
             (
                 "packed",
-                rounds(sets, |set| {
+                rounds(precision, sets, |set| {
                     multiply(out(&mut ys[set], n), x(set), Right::Packed(packed[set].columns()), precision)
                 }),
             ),
             (
                 "forward",
-                rounds(sets, |set| multiply(out(&mut ys[set], n), x(set), Right::Lanes(w(set)), precision)),
+                rounds(precision, sets, |set| {
+                    multiply(out(&mut ys[set], n), x(set), Right::Lanes(w(set)), precision)
+                }),
             ),
             (
                 "dx",
-                rounds(sets, |set| {
+                rounds(precision, sets, |set| {
                     multiply(
                         out(&mut dx[set], k),
                         View::row_major(&ys[set], m, n),
@@ -111,7 +124,7 @@ fn main() {
             ),
             (
                 "dw",
-                rounds(sets, |set| {
+                rounds(precision, sets, |set| {
                     multiply(
                         out(&mut dw[set], k),
                         View::row_major(&ys[set], m, n).transposed(),
@@ -140,7 +153,7 @@ fn head(precision: Precision) {
     let targets: Vec<i32> = (0..a as i32).collect();
     let (mut logps, mut lse, ones) = (vec![0f32; a], vec![0f32; a], vec![1e-3f32; a]);
     let view = View::row_major(&hidden, a, d);
-    let [forward_seconds, _] = rounds(1, |_| {
+    let [forward_seconds, _] = rounds(precision, 1, |_| {
         forward(
             view,
             &head,
@@ -158,7 +171,7 @@ fn head(precision: Precision) {
         dsum_squares: None,
         kept: None,
     };
-    let [backward_seconds, _] = rounds(1, |_| {
+    let [backward_seconds, _] = rounds(precision, 1, |_| {
         backward(
             view,
             &head,

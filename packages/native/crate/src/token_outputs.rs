@@ -6,7 +6,7 @@
 //! Positions go in blocks of `ROWS` and the vocabulary in blocks of `COLUMNS`, so that w is read once a block of
 //! positions and its gradient is written once. The softmax is accumulated over blocks (Milakov and Gimelshein 2018,
 //! algorithm 3), in float64 from block to block. The order of sums does not depend on A. The backward pass computes the
-//! logits again instead of keeping them, but for blocks of the vocabulary whose exponentials the forward pass could keep in the room that it was given.
+//! logits again, but for blocks of the vocabulary that the forward pass could keep in the room that it was given (`kept`).
 
 use crate::dtype::Precision;
 use crate::gemm::{multiply, BothWays, Left, Output, PackedA, PackedB, Right, View};
@@ -212,16 +212,21 @@ pub fn forward(hidden: View, head: &Head, targets: &[i32], mut outputs: Outputs)
         let mut states = vec![Row::EMPTY; rows];
         for start in (0..v).step_by(COLUMNS) {
             let width = COLUMNS.min(v - start);
-            let logits = &mut buffer[..rows * width];
+            let block = start / COLUMNS;
+            // SAFETY: nobody else uses what is kept while it is written.
+            let room = outputs
+                .kept
+                .and_then(Kept::logits)
+                .and_then(|kept| unsafe { kept.rows(block, first, rows, width) });
+            let logits = room.unwrap_or(&mut buffer[..rows * width]);
             head.logits((&packed).into(), start, width, logits);
-            let logits = &*logits;
+            let (logits, exponentials) = (&*logits, outputs.kept.and_then(Kept::exponentials));
             parallel_chunks_mut(&mut states, GRAIN, |chunk, states| {
                 for (index, state) in states.iter_mut().enumerate() {
                     let row = chunk * GRAIN + index;
                     let x = &logits[row * width..(row + 1) * width];
                     // SAFETY: each row is one task's.
-                    let kept =
-                        outputs.kept.and_then(|kept| unsafe { kept.row(start / COLUMNS, first + row) });
+                    let kept = exponentials.and_then(|kept| unsafe { kept.row(block, first + row) });
                     let (max, sums) = match kept {
                         Some((halves, top)) => {
                             let (max, sums) = reduce(x, scale, halves);
@@ -308,15 +313,20 @@ pub fn backward(hidden: View, head: &Head, targets: &[i32], saved: &Saved, mut g
         });
         // Exponentials say nothing of the derivatives of the entropy and of the sum of squares.
         let zero = |values: Option<&[f32]>| values.is_none_or(|values| values.iter().all(|&x| x == 0.0));
-        let kept = saved.kept.filter(|_| zero(saved.dentropy) && zero(saved.dsum_squares));
+        let exponentials = saved.kept.and_then(|(kept, logps)| Some((kept.exponentials()?, logps)));
+        let exponentials = exponentials.filter(|_| zero(saved.dentropy) && zero(saved.dsum_squares));
         let wanted = [gradients.dhidden.is_some() && head.w.is_some(), gradients.dw.is_some()];
         let mut both = BothWays::new(rows, v.min(COLUMNS), wanted, head.precision);
         let accumulate = gradients.accumulate || first > 0;
         for start in (0..v).step_by(COLUMNS) {
             let width = COLUMNS.min(v - start);
-            let logits = &mut buffer[..rows * width];
-            let kept = kept.filter(|(kept, _)| start / COLUMNS < kept.blocks());
-            if kept.is_none() {
+            let (block, logits) = (start / COLUMNS, &mut buffer[..rows * width]);
+            // SAFETY: what is kept is only read.
+            let kept =
+                saved.kept.and_then(|(kept, _)| unsafe { kept.logits()?.rows(block, first, rows, width) });
+            let kept = kept.map(|kept| &*kept);
+            let exponentials = exponentials.filter(|(kept, _)| block < kept.blocks());
+            if kept.is_none() && exponentials.is_none() {
                 head.logits((&left).into(), start, width, logits);
             }
             // While a few rows are in the cache, they become gradients and are packed for both products.
@@ -331,8 +341,8 @@ pub fn backward(hidden: View, head: &Head, targets: &[i32], saved: &Saved, mut g
                     let known = saved.known(first + row);
                     let target = (targets[first + row] as usize).wrapping_sub(start);
                     // SAFETY: each row is one task's.
-                    let found = kept.and_then(|(kept, logps)| unsafe {
-                        Some((kept.row(start / COLUMNS, first + row)?, logps[first + row]))
+                    let found = exponentials.and_then(|(kept, logps)| unsafe {
+                        Some((kept.row(block, first + row)?, logps[first + row]))
                     });
                     if let Some(((halves, top), logp)) = found {
                         expand(halves, -known.dlogp * scale * (*top - known.lse).exp(), x);
@@ -340,6 +350,9 @@ pub fn backward(hidden: View, head: &Head, targets: &[i32], saved: &Saved, mut g
                             *x = -known.dlogp * scale * logp.exp_m1(); // 1 - p would lose digits of a p near 1
                         }
                         continue;
+                    }
+                    if let Some(kept) = kept {
+                        x.copy_from_slice(&kept[row * width..(row + 1) * width]);
                     }
                     differentiate(x, scale, &known);
                     if let Some(x) = x.get_mut(target) {

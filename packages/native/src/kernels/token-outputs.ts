@@ -2,7 +2,7 @@ import { EspalierTokenOutputs, EspalierTokenOutputsGrad } from '../fused-kernels
 import type { TokenOutputsAttrs, TokenOutputsGradInputs, TokenOutputsInputs } from '../fused-kernels';
 import { waitingKernel } from './kernel';
 
-/** Floats that may hold exponentials between the passes: 104 MB, all of a micro-batch of 1,024 tokens for a vocabulary of 50,000. What does not fit is computed again, so that memory does not grow with positions times vocabulary. */
+/** Floats that may hold logits or their exponentials between the passes: 104 MB, in bf16 all of a micro-batch of 1,024 tokens for a vocabulary of 50,000, in fp32 half of it. What does not fit is computed again, so that memory does not grow with positions times vocabulary. */
 const KEPT_FLOATS = 26 << 20;
 
 export const tokenOutputKernels = [
@@ -12,8 +12,7 @@ export const tokenOutputKernels = [
     const [logps, lse] = [backend.output([a]), backend.output([a])];
     const entropy = backend.output([attrs.entropy ? a : 0]);
     const sumSquares = backend.output([attrs.sumSquares ? a : 0]);
-    // In bf16 alone: there the gradient of a logit is rounded anyway.
-    const kept = backend.output([attrs.keep && backend.precision === 'bf16' ? backend.binding.keptLogits(a, v, KEPT_FLOATS) : 0]);
+    const kept = backend.output([attrs.keep ? backend.binding.keptLogits(a, v, KEPT_FLOATS, backend.precision) : 0]);
     const w = backend.floats(weight);
     const packed = backend.packed(weight, v, d, backend.precision);
     backend.later.tokenOutputs(

@@ -13,7 +13,7 @@ export interface TokenOutputsOptions {
   temperature?: number;
   /** Default: `['logps']`. Log-probs are always computed. */
   needs?: readonly TokenOutputName[];
-  /** Whether a recording may hold on to what spares its backward pass some work, within a bound that the backend sets (104 MB on `native` in bf16). Default true. */
+  /** Whether a recording may hold on to what spares its backward pass some work, within a bound that the backend sets (104 MB on `native`). Default true. */
   keep?: boolean;
 }
 

@@ -10,14 +10,13 @@ const NR: usize = 16;
 /// Two vectors of B at step `k`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn load_b<const HALF: bool>(b: *const u8, k: usize) -> [__m256; 2] {
+unsafe fn load_b<const HALVES: bool>(b: *const u8, k: usize) -> [__m256; 2] {
     // SAFETY: the panel holds 16 elements at step `k`.
     unsafe {
-        if HALF {
-            let from = b.cast::<__m128i>().add(2 * k);
-            [from, from.add(1)].map(|p| {
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p))))
-            })
+        if HALVES {
+            let both = _mm256_loadu_si256(b.cast::<__m256i>().add(k));
+            let high = _mm256_and_si256(both, _mm256_set1_epi32(!0xffff));
+            [_mm256_slli_epi32::<16>(both), high].map(|half| _mm256_castsi256_ps(half))
         } else {
             let from = b.cast::<f32>().add(NR * k);
             [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]
@@ -27,13 +26,13 @@ unsafe fn load_b<const HALF: bool>(b: *const u8, k: usize) -> [__m256; 2] {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
+unsafe fn rows<const R: usize, const HALVES: bool>(tile: &Tile) {
     let a = tile.a.cast::<f32>();
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
     for k in 0..tile.k {
         // SAFETY: step `k` of both panels exists.
-        let b = unsafe { load_b::<HALF>(tile.b, k) };
-        ask_second(tile.soon.wrapping_add(k * NR * if HALF { 2 } else { 4 }));
+        let b = unsafe { load_b::<HALVES>(tile.b, k) };
+        ask_second(tile.soon.wrapping_add(k * NR * if HALVES { 2 } else { 4 }));
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above, and `row < MR`.
             let a = unsafe { _mm256_broadcast_ss(&*a.add(k * MR + row)) };
@@ -65,16 +64,16 @@ unsafe fn rows<const R: usize, const HALF: bool>(tile: &Tile) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run<const HALF: bool>(tile: &Tile) {
+unsafe fn run<const HALVES: bool>(tile: &Tile) {
     // SAFETY: by the caller's promise; rows are 1 to MR.
     unsafe {
         match tile.rows {
-            1 => rows::<1, HALF>(tile),
-            2 => rows::<2, HALF>(tile),
-            3 => rows::<3, HALF>(tile),
-            4 => rows::<4, HALF>(tile),
-            5 => rows::<5, HALF>(tile),
-            _ => rows::<6, HALF>(tile),
+            1 => rows::<1, HALVES>(tile),
+            2 => rows::<2, HALVES>(tile),
+            3 => rows::<3, HALVES>(tile),
+            4 => rows::<4, HALVES>(tile),
+            5 => rows::<5, HALVES>(tile),
+            _ => rows::<6, HALVES>(tile),
         }
     }
 }
@@ -106,7 +105,7 @@ pub static AVX2_ROUNDED: Kernel = Kernel {
     task: (96, 256),
     strips: Strips::VECTORS,
     format_a: Format::Rounded,
-    format_b: Format::Half,
+    format_b: Format::Halves,
     bf16: false,
     pack: super::pack::pack_avx2,
     enter: nothing,

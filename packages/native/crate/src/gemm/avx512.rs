@@ -1,11 +1,31 @@
 //! AVX-512: tiles of 12 × 32, twenty-four accumulators; in fp32, on rounded operands, and with `vdpbf16ps`.
 
 use super::kernel::{nothing, Format, Kernel, Strips, Tile};
-use crate::memory::ask_second;
+use crate::memory::{ask, ask_second, far};
 use std::arch::x86_64::*;
 
 const MR: usize = 12;
 const NR: usize = 32;
+
+/// Whether C takes whole lines past the caches.
+#[inline]
+fn in_lines(tile: &Tile) -> bool {
+    tile.far
+        && !tile.add
+        && tile.cols == NR
+        && tile.ldc.is_multiple_of(16)
+        && tile.c.addr().is_multiple_of(64)
+}
+
+/// Writes the sums of one row to C, which has whole lines, past the caches.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn write_far<const V: usize>(c: *mut f32, sums: [__m512; V]) {
+    for (half, sum) in sums.into_iter().enumerate() {
+        // SAFETY: by the caller's promise.
+        unsafe { _mm512_stream_ps(c.add(half * 16), sum) };
+    }
+}
 
 /// Writes the sums of one row to C: columns beyond `cols` are masked out.
 #[inline]
@@ -30,36 +50,45 @@ fn ask_step<const BYTES: usize>(soon: *const u8, k: usize) {
     (0..BYTES).step_by(64).for_each(|line| ask_second(soon.wrapping_add(k * BYTES + line)));
 }
 
+/// Where nothing else is to be asked for: brings a later step of a panel of B from the second-level cache to the first one, which has no room for a whole one beside A.
+#[inline]
+fn near_step<const BYTES: usize>(b: *const u8, k: usize) {
+    (0..BYTES).step_by(64).for_each(|line| ask(b.wrapping_add((k + 8) * BYTES + line)));
+}
+
 /// The first `V` vectors of B at step `k`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load_b<const V: usize, const HALF: bool>(b: *const u8, k: usize) -> [__m512; V] {
-    std::array::from_fn(|v| {
+unsafe fn load_b<const V: usize, const HALVES: bool>(b: *const u8, k: usize) -> [__m512; V] {
+    if HALVES {
         // SAFETY: the panel holds 32 elements at step `k`.
-        unsafe {
-            if HALF {
-                let from = b.cast::<__m256i>().add(2 * k + v);
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from))))
-            } else {
-                _mm512_loadu_ps(b.cast::<f32>().add(NR * k + 16 * v))
-            }
-        }
-    })
+        let both = unsafe { _mm512_loadu_si512(b.cast::<__m512i>().add(k)) };
+        return std::array::from_fn(|v| {
+            _mm512_castsi512_ps(match v {
+                0 => _mm512_slli_epi32::<16>(both),
+                _ => _mm512_and_si512(both, _mm512_set1_epi32(!0xffff)),
+            })
+        });
+    }
+    // SAFETY: as above.
+    std::array::from_fn(|v| unsafe { _mm512_loadu_ps(b.cast::<f32>().add(NR * k + 16 * v)) })
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn rows<const R: usize, const V: usize, const HALF: bool>(tile: &Tile) {
+unsafe fn rows<const R: usize, const V: usize, const HALVES: bool>(tile: &Tile) {
     let a = tile.a.cast::<f32>();
     let mut sums = [[_mm512_setzero_ps(); V]; R];
+    let alone = tile.soon == tile.b;
     for k in 0..tile.k {
-        if HALF {
-            ask_step::<64>(tile.soon, k);
-        } else {
-            ask_step::<128>(tile.soon, k);
+        match (alone, HALVES) {
+            (true, true) => near_step::<64>(tile.b, k),
+            (true, false) => near_step::<128>(tile.b, k),
+            (false, true) => ask_step::<64>(tile.soon, k),
+            (false, false) => ask_step::<128>(tile.soon, k),
         }
         // SAFETY: step `k` of both panels exists.
-        let b = unsafe { load_b::<V, HALF>(tile.b, k) };
+        let b = unsafe { load_b::<V, HALVES>(tile.b, k) };
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above, and `row < MR`.
             let a = _mm512_set1_ps(unsafe { *a.add(k * MR + row) });
@@ -68,9 +97,17 @@ unsafe fn rows<const R: usize, const V: usize, const HALF: bool>(tile: &Tile) {
             }
         }
     }
+    let far = in_lines(tile);
     for (row, &sums) in sums.iter().enumerate() {
-        // SAFETY: the row exists in C, with `cols` columns.
-        unsafe { write_row(tile.c.add(row * tile.ldc), sums, tile.cols, tile.add) };
+        // SAFETY: the row exists in C, with `cols` columns, and in whole lines where it is `far`.
+        unsafe {
+            let c = tile.c.add(row * tile.ldc);
+            if far {
+                write_far(c, sums);
+            } else {
+                write_row(c, sums, tile.cols, tile.add);
+            }
+        }
     }
 }
 
@@ -95,43 +132,51 @@ unsafe fn rows_pairs<const R: usize, const V: usize>(tile: &Tile) {
             }
         }
     }
+    let far = in_lines(tile);
     for (row, &sums) in sums.iter().enumerate() {
-        // SAFETY: the row exists in C, with `cols` columns.
-        unsafe { write_row(tile.c.add(row * tile.ldc), sums, tile.cols, tile.add) };
+        // SAFETY: the row exists in C, with `cols` columns, and in whole lines where it is `far`.
+        unsafe {
+            let c = tile.c.add(row * tile.ldc);
+            if far {
+                write_far(c, sums);
+            } else {
+                write_row(c, sums, tile.cols, tile.add);
+            }
+        }
     }
 }
 
 /// The function for so many rows; where the columns fill one vector at most, the other is left out.
 macro_rules! by_rows {
-    ($tile:ident, $function:ident $(, $half:ident)?) => {
+    ($tile:ident, $function:ident $(, $halves:ident)?) => {
         if $tile.cols > 16 {
-            by_rows!(@ $tile, $function, 2 $(, $half)?)
+            by_rows!(@ $tile, $function, 2 $(, $halves)?)
         } else {
-            by_rows!(@ $tile, $function, 1 $(, $half)?)
+            by_rows!(@ $tile, $function, 1 $(, $halves)?)
         }
     };
-    (@ $tile:ident, $function:ident, $vectors:literal $(, $half:ident)?) => {
+    (@ $tile:ident, $function:ident, $vectors:literal $(, $halves:ident)?) => {
         match $tile.rows {
-            1 => $function::<1, $vectors $(, $half)?>($tile),
-            2 => $function::<2, $vectors $(, $half)?>($tile),
-            3 => $function::<3, $vectors $(, $half)?>($tile),
-            4 => $function::<4, $vectors $(, $half)?>($tile),
-            5 => $function::<5, $vectors $(, $half)?>($tile),
-            6 => $function::<6, $vectors $(, $half)?>($tile),
-            7 => $function::<7, $vectors $(, $half)?>($tile),
-            8 => $function::<8, $vectors $(, $half)?>($tile),
-            9 => $function::<9, $vectors $(, $half)?>($tile),
-            10 => $function::<10, $vectors $(, $half)?>($tile),
-            11 => $function::<11, $vectors $(, $half)?>($tile),
-            _ => $function::<12, $vectors $(, $half)?>($tile),
+            1 => $function::<1, $vectors $(, $halves)?>($tile),
+            2 => $function::<2, $vectors $(, $halves)?>($tile),
+            3 => $function::<3, $vectors $(, $halves)?>($tile),
+            4 => $function::<4, $vectors $(, $halves)?>($tile),
+            5 => $function::<5, $vectors $(, $halves)?>($tile),
+            6 => $function::<6, $vectors $(, $halves)?>($tile),
+            7 => $function::<7, $vectors $(, $halves)?>($tile),
+            8 => $function::<8, $vectors $(, $halves)?>($tile),
+            9 => $function::<9, $vectors $(, $halves)?>($tile),
+            10 => $function::<10, $vectors $(, $halves)?>($tile),
+            11 => $function::<11, $vectors $(, $halves)?>($tile),
+            _ => $function::<12, $vectors $(, $halves)?>($tile),
         }
     };
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn run<const HALF: bool>(tile: &Tile) {
+unsafe fn run<const HALVES: bool>(tile: &Tile) {
     // SAFETY: by the caller's promise; rows are 1 to MR.
-    unsafe { by_rows!(tile, rows, HALF) }
+    unsafe { by_rows!(tile, rows, HALVES) }
 }
 
 #[target_feature(enable = "avx512f,avx512bf16")]
@@ -145,7 +190,7 @@ pub static AVX512: Kernel = Kernel {
     mr: MR,
     nr: NR,
     unit: 1,
-    kc: 320,
+    kc: 640, // see `near_step`
     task: (96, 256),
     strips: Strips::VECTORS,
     format_a: Format::Float,
@@ -153,7 +198,7 @@ pub static AVX512: Kernel = Kernel {
     bf16: false,
     pack: super::pack::pack_avx512,
     enter: nothing,
-    leave: nothing,
+    leave: far::fence,
     run: run::<false>,
 };
 
@@ -163,15 +208,15 @@ pub static AVX512_ROUNDED: Kernel = Kernel {
     mr: MR,
     nr: NR,
     unit: 1,
-    kc: 320,
+    kc: 640, // see `near_step`
     task: (96, 256),
     strips: Strips::VECTORS,
     format_a: Format::Rounded,
-    format_b: Format::Half,
+    format_b: Format::Halves,
     bf16: false,
     pack: super::pack::pack_avx512,
     enter: nothing,
-    leave: nothing,
+    leave: far::fence,
     run: run::<true>,
 };
 
@@ -188,6 +233,6 @@ pub static AVX512_BF16: Kernel = Kernel {
     bf16: true,
     pack: super::pack_pairs::pack_pairs,
     enter: nothing,
-    leave: nothing,
+    leave: far::fence,
     run: run_pairs,
 };

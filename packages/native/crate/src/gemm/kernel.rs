@@ -11,8 +11,8 @@ pub enum Format {
     Float,
     /// `[k][width]` fp32, rounded to bfloat16 values.
     Rounded,
-    /// `[k][width]` bfloat16.
-    Half,
+    /// `[k][width / 2][2]` bfloat16, lane `i` beside lane `i + width / 2`: widened by a shift and a mask, which leave the multipliers free.
+    Halves,
     /// `[k / 2][width][2]` bfloat16: the operand of `vdpbf16ps`.
     Pairs,
     /// `[k / 32][width / 16][16 rows][32]` bfloat16: the left operand of `tdpbf16ps`.
@@ -88,7 +88,7 @@ pub struct Kernel {
     pub nr: usize,
     /// K is padded to a multiple of this.
     pub unit: usize,
-    /// Longest block of K, so that a block of a B panel stays in the first-level cache.
+    /// Longest block of K, so that a block of a B panel stays in the first-level cache, or where it comes from the second one as fast, so that C is written once.
     pub kc: usize,
     /// Rows and columns of C that a task computes where there is enough of them: the blocks of A, B and C that belong
     /// to it stay in the second-level cache, and each panel of B serves as many rows as its way there is worth.

@@ -138,13 +138,10 @@ unsafe fn pack(
         unsafe {
             gather(&part, buffer, transpose);
             let rows = std::slice::from_raw_parts(buffer, steps * width);
-            if format == Format::Half {
-                let out = std::slice::from_raw_parts_mut(out, steps * width);
-                out.iter_mut().zip(rows).for_each(|(y, &x)| *y = bf16_bits(x));
-                continue;
-            }
-            let out = std::slice::from_raw_parts_mut(out.cast::<u32>(), steps / 2 * width);
+            // An even width or number of steps: elements come in pairs.
+            let out = std::slice::from_raw_parts_mut(out.cast::<u32>(), steps * width / 2);
             match format {
+                Format::Halves => halves(rows, width, out),
                 Format::TilesB => {
                     for (tile, out) in out.chunks_exact_mut(256).enumerate() {
                         pairs(rows, width, tile * 16, 16, out);
@@ -180,9 +177,25 @@ fn pairs(rows: &[f32], width: usize, first: usize, lanes: usize, out: &mut [u32]
     for (two, out) in rows.chunks_exact(2 * width).zip(out.chunks_exact_mut(lanes)) {
         let (even, odd) = (&two[first..first + lanes], &two[width + first..width + first + lanes]);
         for ((pair, &even), &odd) in out.iter_mut().zip(even).zip(odd) {
-            *pair = bf16_bits(even) as u32 | (bf16_bits(odd) as u32) << 16;
+            *pair = pair_bits(even, odd);
         }
     }
+}
+
+/// `[k][width]` fp32 → `[k][width / 2]` pairs of bfloat16, the first half of the lanes in the low halves.
+#[inline(always)]
+fn halves(rows: &[f32], width: usize, out: &mut [u32]) {
+    for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(width / 2)) {
+        let (low, high) = row.split_at(width / 2);
+        for ((pair, &low), &high) in out.iter_mut().zip(low).zip(high) {
+            *pair = pair_bits(low, high);
+        }
+    }
+}
+
+#[inline(always)]
+fn pair_bits(low: f32, high: f32) -> u32 {
+    bf16_bits(low) as u32 | (bf16_bits(high) as u32) << 16
 }
 
 unsafe fn no_transpose(_: &Source, _: *mut f32) -> usize {

@@ -210,7 +210,8 @@ fn every_kernel_sums_long_rows() {
 /// Where the definition of a format puts element (lane, k), in elements.
 fn place(format: Format, width: usize, lane: usize, k: usize) -> usize {
     match format {
-        Format::Float | Format::Rounded | Format::Half => k * width + lane,
+        Format::Float | Format::Rounded => k * width + lane,
+        Format::Halves => k * width + lane % (width / 2) * 2 + lane / (width / 2),
         Format::Pairs => k / 2 * 2 * width + lane * 2 + k % 2,
         Format::TilesA => k / 32 * 32 * width + lane / 16 * 512 + lane % 16 * 32 + k % 32,
         Format::TilesB => k / 32 * 32 * width + lane / 16 * 512 + k % 32 / 2 * 32 + lane % 16 * 2 + k % 2,
@@ -231,7 +232,7 @@ fn panels_lie_as_their_format_says() {
         ways.extend(found.avx512.then_some(("avx512", pack::pack_avx512 as Pack)));
     }
     let formats =
-        [Format::Float, Format::Rounded, Format::Half, Format::Pairs, Format::TilesA, Format::TilesB];
+        [Format::Float, Format::Rounded, Format::Halves, Format::Pairs, Format::TilesA, Format::TilesB];
     for (name, pack) in ways {
         for (format, widths, unit) in formats.map(|format| match format {
             Format::TilesA | Format::TilesB => (format, &[32usize][..], 32),

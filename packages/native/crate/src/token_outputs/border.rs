@@ -67,13 +67,14 @@ fn write<'a>(data: &'a mut Maybe, name: &str, len: usize) -> Result<Option<&'a m
 
 /// See `keptLogits` in `binding.ts`.
 #[napi]
-pub fn kept_logits(a: u32, v: u32, room: f64) -> f64 {
-    kept_floats(a as usize, v as usize, if room > 0.0 { room as usize } else { 0 }) as f64
+pub fn kept_logits(a: u32, v: u32, room: f64, precision: String) -> Result<f64> {
+    let (precision, room) = (Precision::parse(&precision)?, if room > 0.0 { room as usize } else { 0 });
+    Ok(kept_floats(precision, a as usize, v as usize, room) as f64)
 }
 
 /// The length, if it is one of `kept_logits`.
-fn whole_blocks(len: usize, a: usize, v: usize) -> Result<usize> {
-    if kept_floats(a, v, len) != len {
+fn whole_blocks(precision: Precision, len: usize, a: usize, v: usize) -> Result<usize> {
+    if kept_floats(precision, a, v, len) != len {
         return Err(fail(format!(
             "tokenOutputs: kept has {len} floats, which are not whole blocks of a vocabulary of {v} for {a} positions"
         )));
@@ -119,8 +120,8 @@ pub fn token_outputs(
             lse: floats_mut(&mut lse, "tokenOutputs: lse", a)?,
             kept: match &mut kept {
                 Some(kept) => {
-                    let len = whole_blocks(kept.len(), a, v)?;
-                    Some(Kept::new(a, floats_mut(kept, "tokenOutputs: kept", len)?))
+                    let len = whole_blocks(head.precision, kept.len(), a, v)?;
+                    Some(Kept::new(head.precision, a, floats_mut(kept, "tokenOutputs: kept", len)?))
                 }
                 None => None,
             },
@@ -182,8 +183,8 @@ pub fn token_outputs_backward(
             dsum_squares: read(&dsum_squares, "dsumSquares", a)?,
             kept: match (&mut kept, read(&logps, "logps", a)?) {
                 (Some(kept), Some(logps)) => {
-                    let len = whole_blocks(kept.len(), a, v)?;
-                    Some((Kept::new(a, floats_mut(kept, "tokenOutputs: kept", len)?), logps))
+                    let len = whole_blocks(head.precision, kept.len(), a, v)?;
+                    Some((Kept::new(head.precision, a, floats_mut(kept, "tokenOutputs: kept", len)?), logps))
                 }
                 (Some(_), None) => return Err(fail("tokenOutputsBackward: kept is given without logps")),
                 (None, _) => None,

@@ -183,9 +183,10 @@ fn forbidden_tokens_have_no_share() {
 /// What is kept gives the gradients that computing the logits again gives, up to bfloat16's rounding, and exactly where a target is nearly certain.
 #[test]
 fn kept_exponentials_give_the_same_gradients() {
-    assert_eq!(kept_floats(7, 3000, usize::MAX), 3 * 7 * 513);
-    assert_eq!(kept_floats(7, 3000, 2 * 7 * 513 + 100), 2 * 7 * 513);
-    assert_eq!((kept_floats(0, 3000, 1000), kept_floats(7, 3000, 7 * 513 - 1)), (0, 0));
+    let floats = |a, room| kept_floats(Precision::Bf16, a, 3000, room);
+    assert_eq!(floats(7, usize::MAX), 3 * 7 * 513);
+    assert_eq!(floats(7, 2 * 7 * 513 + 100), 2 * 7 * 513);
+    assert_eq!((floats(0, 1000), floats(7, 7 * 513 - 1)), (0, 0));
     for (a, v, d, room) in [
         (1, 3, 2, usize::MAX),
         (13, 2500, 24, usize::MAX),
@@ -200,10 +201,10 @@ fn kept_exponentials_give_the_same_gradients() {
                 case.w[case.targets[0] as usize * d + i] = 12.0 / norm * case.hidden[i];
             }
             let view = View::row_major(&case.hidden, a, d);
-            let mut data = vec![f32::NAN; kept_floats(a, v, room)];
+            let mut data = vec![f32::NAN; kept_floats(Precision::Bf16, a, v, room)];
             let mut out = [(); 3].map(|()| vec![f32::NAN; a]);
             let [logps, entropy, lse] = &mut out;
-            let kept = Some(Kept::new(a, &mut data));
+            let kept = Some(Kept::new(Precision::Bf16, a, &mut data));
             let outputs = Outputs { logps, entropy: Some(entropy), sum_squares: None, lse, kept };
             forward(view, &case.head(None), &case.targets, outputs);
             let [logps, entropy, lse] = &out;
@@ -233,7 +234,7 @@ fn kept_exponentials_give_the_same_gradients() {
             };
             let (zeros, ones) = (vec![0f32; a], vec![1f32; a]);
             let again = gradients(None, &zeros);
-            let found = gradients(Some((Kept::new(a, &mut data), logps)), &zeros);
+            let found = gradients(Some((Kept::new(Precision::Bf16, a, &mut data), logps)), &zeros);
             // Each p is off by half a unit of bfloat16's last place at most, and those of a row add up to 1 - p(target) beside the target.
             let largest = |values: &[f32]| values.iter().fold(0f32, |size, x| size.max(x.abs()));
             let weights: f32 =
@@ -252,12 +253,62 @@ fn kept_exponentials_give_the_same_gradients() {
                 close(found[2][target], f64::from(again[2][target]), 1e-6, "a target that is nearly certain");
             }
             assert_ne!(found, again, "what was kept is used");
-            let kept = Some((Kept::new(a, &mut data), &logps[..]));
+            let kept = Some((Kept::new(Precision::Bf16, a, &mut data), &logps[..]));
             assert_eq!(
                 gradients(kept, &ones),
                 gradients(None, &ones),
                 "the entropy's derivative needs the logits"
             );
         }
+    }
+}
+
+/// In fp32 the logits themselves are kept, which changes no bit, whatever is asked of them.
+#[test]
+fn kept_logits_give_the_same_gradients() {
+    let fp32 = Precision::Fp32;
+    assert_eq!(kept_floats(fp32, 7, 3000, 2 * 7 * COLUMNS + 100), 2 * 7 * COLUMNS);
+    for (a, v, d, room) in [
+        (1, 3, 2, usize::MAX),
+        (13, 2500, 24, usize::MAX),
+        (13, 2500, 24, 13 * COLUMNS),
+        (ROWS + 3, 70, 4, usize::MAX),
+    ] {
+        let case = Case::new(a, v, d, 0.6);
+        let view = View::row_major(&case.hidden, a, d);
+        let mut data = vec![f32::NAN; kept_floats(fp32, a, v, room)];
+        let mut out = [(); 4].map(|()| vec![f32::NAN; a]);
+        let [logps, entropy, sum_squares, lse] = &mut out;
+        let kept = Some(Kept::new(fp32, a, &mut data));
+        let outputs = Outputs { logps, entropy: Some(entropy), sum_squares: Some(sum_squares), lse, kept };
+        forward(view, &case.head(None), &case.targets, outputs);
+        assert_eq!(out, case.run(None), "keeping changes nothing");
+        let [logps, entropy, sum_squares, lse] = &out;
+        let wanted = [11, 12, 13].map(|seed| noise(seed, a));
+        let gradients = |kept: Option<(Kept, &[f32])>| {
+            let (mut dhidden, mut dw, mut dbias) =
+                (vec![f32::NAN; a * d], vec![0f32; v * d], vec![f32::NAN; v]);
+            let saved = Saved {
+                lse,
+                entropy: Some(entropy),
+                sum_squares: Some(sum_squares),
+                dlogps: Some(&wanted[0]),
+                dentropy: Some(&wanted[1]),
+                dsum_squares: Some(&wanted[2]),
+                kept,
+            };
+            let into = Gradients {
+                dhidden: Some(&mut dhidden),
+                dw: Some(&mut dw),
+                dbias: Some(&mut dbias),
+                accumulate: false,
+            };
+            backward(view, &case.head(None), &case.targets, &saved, into);
+            [dhidden, dw, dbias]
+        };
+        let again = gradients(None);
+        assert_eq!(gradients(Some((Kept::new(fp32, a, &mut data), logps))), again);
+        data.fill(0.0);
+        assert_ne!(gradients(Some((Kept::new(fp32, a, &mut data), logps))), again, "what was kept is used");
     }
 }
