@@ -4,6 +4,7 @@
 use super::choice;
 use super::view::View;
 use crate::dtype::Precision;
+use crate::features::processor;
 use crate::pool::{parallel_for, SharedMut};
 use crate::vectorised;
 
@@ -30,16 +31,21 @@ struct Job<'a> {
     turned: bool,
 }
 
+/// Whether pairs of numbers in bfloat16 are multiplied: the kernel of products says what is wanted, the processor what it has.
+fn in_pairs(precision: Precision) -> bool {
+    precision == Precision::Bf16 && choice::kernel(precision).bf16 && processor().avx512_bf16
+}
+
 /// Computes all of them. Where the processor multiplies bfloat16 itself and `precision` asks for it, both operands are rounded to it; else nothing is. A number depends on its
 /// row of `s` and its column of `x` alone, and not on the number of threads. Panics when sizes do not fit, or something is empty.
 pub fn outer(sums: Vec<Outer>, precision: Precision) {
-    let pairs = precision == Precision::Bf16 && choice::kernel(precision).bf16;
+    let pairs = in_pairs(precision);
     let jobs = sums.into_iter().map(|Outer { s, x, out, turned }| {
         let n = x.len() / s.rows;
         let fits = s.column_stride == 1 && x.len() == s.rows * n && out.len() == s.columns * n;
         assert!(fits && !out.is_empty(), "sizes do not fit");
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the kernel was chosen because the processor has the instructions.
+        // SAFETY: the processor has the instructions.
         let pairs = pairs.then(|| unsafe { pairs::pack(s) });
         #[cfg(not(target_arch = "x86_64"))]
         let pairs = pairs.then(Vec::new);
@@ -249,7 +255,7 @@ mod tests {
     fn sums_of_outer_products() {
         let cases = [(1, 1, 1, 1), (3, 5, 7, 17), (48, 16, 16, 33), (131, 48, 50, 40), (2, 31, 31, 149)];
         for precision in [Precision::Fp32, Precision::Bf16] {
-            let rounds = precision == Precision::Bf16 && choice::kernel(precision).bf16;
+            let rounds = in_pairs(precision);
             let value = |x: f32| f64::from(if rounds { round_bf16(x) } else { x });
             for (rows, r, stride, n) in cases {
                 let (s, x, other) = (noise(1, rows * stride), noise(2, rows * n), noise(3, rows * 3));
